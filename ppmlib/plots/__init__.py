@@ -1,0 +1,100 @@
+"""The study's figures, one style.
+
+    figure      one finished figure: PNG and PDF files, alt text, its numbers as a table
+    neurons     scores, cuts and kept neurons (notebooks 1 and 2)
+    abilities   scores against expansion ratio, differences, the dichotomy (notebooks 3 and 5)
+    efficiency  time and memory against width (notebooks 4 and 5)
+"""
+
+import base64
+import html
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+
+from ppmlib import records
+
+# Okabe-Ito: told apart by readers with any common colour vision; markers differ as well.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+BASELINE = {"color": "#444444", "linestyle": "--", "linewidth": 1.2}
+CHANCE = {"color": "#999999", "linestyle": ":", "linewidth": 1.4}
+DPI = 144
+
+
+def style() -> None:
+    """Set the one style of all figures (seaborn's, quiet grid, readable at 10 cm width)."""
+    sns.set_theme(context="notebook", style="whitegrid", palette=list(PALETTE))
+    matplotlib.rcParams.update(
+        {
+            "figure.constrained_layout.use": True,
+            "axes.titlesize": "medium",
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "grid.linewidth": 0.5,
+            "legend.frameon": False,
+            "svg.hashsalt": "ppmlib",
+            "pdf.fonttype": 42,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A finished figure: shown with its alt text and, folded, the numbers it draws."""
+
+    name: str
+    title: str
+    alt: str
+    png: bytes
+    table: pd.DataFrame
+    files: tuple[Path, ...] = ()
+
+    def _repr_html_(self) -> str:
+        data = base64.b64encode(self.png).decode()
+        numbers = self.table.to_html(border=0, float_format=lambda value: f"{value:.4g}")
+        return (
+            f'<figure id="figure-{html.escape(self.name)}">'
+            f'<img alt="{html.escape(self.alt)}" src="data:image/png;base64,{data}">'
+            f"<figcaption>{html.escape(self.title)}</figcaption>"
+            f"<details><summary>The numbers of this figure</summary>{numbers}</details></figure>"
+        )
+
+
+def figure(
+    fig, *, name: str, title: str, alt: str, table: pd.DataFrame, root: Path | None = None
+) -> Figure:
+    """Finish a matplotlib figure: close it, and with `root` write its files.
+
+    Writes `figures/<name>.png`, `figures/<name>.pdf` and `tables/<name>.csv` under `root`; the
+    bytes are the same for the same numbers. `name` may hold slashes (`ppm/r0.40/kept`).
+
+    Raises:
+        ValueError: if the alt text is shorter than a sentence or the table is empty.
+    """
+    if len(alt.split()) < 5 or table.empty:
+        raise ValueError(f"figure {name!r} needs a sentence of alt text and its numbers")
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    files: tuple[Path, ...] = ()
+    if root is not None:
+        png, pdf = (Path(root) / "figures" / f"{name}.{kind}" for kind in ("png", "pdf"))
+        csv = Path(root) / "tables" / f"{name}.csv"
+        with records.atomic(png) as temporary:
+            temporary.write_bytes(buffer.getvalue())
+        with records.atomic(pdf) as temporary:
+            fig.savefig(temporary, format="pdf", metadata={"CreationDate": None, "Creator": None})
+        records.write_text(csv, table.to_csv())
+        files = (png, pdf, csv)
+    plt.close(fig)
+    return Figure(name, title, alt, buffer.getvalue(), table, files)
+
+
+style()
