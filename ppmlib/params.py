@@ -1,6 +1,44 @@
-"""The study file: strict, with units; and the names of runs."""
+"""The study file: strict, with units; and the names of its runs.
+
+    Study.load   a YAML file to a checked study; one clear line per mistake
+    Study.runs   every width of every selection, the dense model first
+    run_key      the name of a run, `ppm/r0.40`, used for folders and records
+"""
 
 from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple, get_args
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+CRITERIA = ("ppm", "l2", "vow", "pon", "random", "inverse")
+Axis = Literal[
+    "knowledge",
+    "mathematics",
+    "reasoning",
+    "instruction",
+    "truthfulness",
+    "commonsense",
+    "reading",
+    "language",
+    "planted",
+]
+AXES = get_args(Axis)
+Ratio = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+Expansion = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class ParamsError(Exception):
+    """A study file is wrong; the message has one line per mistake, naming file and key."""
 
 
 def _decimal_text(value: float) -> str:
@@ -40,3 +78,246 @@ def run_key(
     if pruning_ratio == 0:
         return f"dense/{width}"
     return f"{selection_slug(criterion, seed)}/{width}"
+
+
+class Strict(BaseModel):
+    """Unknown keys and silent conversions are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ModelSource(Strict):
+    """Which model: packaged name, hub id, or a folder written with a leading `.`, `/` or `~`."""
+
+    id: str = Field(min_length=1)
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the id names a folder rather than a packaged or hub model."""
+        return self.id.startswith((".", "/", "~"))
+
+
+class Task(Strict):
+    """One lm-eval task: exact name, shots, and the headline metric with its filter."""
+
+    name: str = Field(min_length=1)
+    num_fewshot: Annotated[int, Field(ge=0)]
+    metric: str
+    filter: str = "none"
+    axis: Axis
+
+
+class Control(Strict):
+    """Another selection to compare with: `random` needs seeds, the others have none."""
+
+    criterion: str
+    seeds: list[Annotated[int, Field(ge=0)]] = []
+    pruning_ratios: list[Ratio] | None = None
+    tasks: list[str] | None = None
+
+    @model_validator(mode="after")
+    def _seeds_belong_to_random(self):
+        if (self.criterion == "random") != bool(self.seeds):
+            raise ValueError("seeds are needed for criterion random, and only there")
+        return self
+
+
+class Claim(Strict):
+    """What is to be tested, declared before evaluation; the margin is in points (percent)."""
+
+    task: str
+    pruning_ratio: Ratio
+    direction: Literal["better", "worse", "equivalent"]
+    margin_points: Annotated[float, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _equivalence_needs_a_margin(self):
+        if self.direction == "equivalent" and self.margin_points == 0:
+            raise ValueError("an equivalent claim needs margin_points above 0")
+        return self
+
+
+class Subset(Strict):
+    """A seeded subset of n documents per task, the same for every width; marks pages DRAFT."""
+
+    n: Count
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class Generation(Strict):
+    """Generation settings that replace the task's own."""
+
+    max_gen_toks: Count
+
+
+class Seeds(Strict):
+    """Seeds of the analysis."""
+
+    bootstrap: Annotated[int, Field(ge=0)] = 0
+
+
+class Profiling(Strict):
+    """The fixed amount of work every width does (tokens per row, rows per batch, repeats)."""
+
+    prompt_tokens: Count = 64
+    new_tokens: Annotated[int, Field(ge=2)] = 16
+    batch_sizes: list[Count] = [1, 8]
+    warmup: Count = 1
+    repeats: Annotated[int, Field(ge=2)] = 5
+
+
+class Run(NamedTuple):
+    """One width of one selection."""
+
+    criterion: str
+    seed: int
+    pruning_ratio: float | None
+    expansion_ratio: float | None
+    tasks: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """The run's name, `ppm/r0.40`."""
+        return run_key(self.criterion, self.seed, self.pruning_ratio, self.expansion_ratio)
+
+
+class Study(Strict):
+    """One width-pruning study; field by field as in `params/bench.yaml`."""
+
+    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    question: str = "When the expansion ratio falls, which abilities go, which stay, which improve?"
+    model: ModelSource
+    criterion: str = "ppm"
+    pruning_ratios: list[Ratio] | None = None
+    expansion_ratios: list[Expansion] | None = None
+    keep_multiple_of: Count = 1
+    controls: list[Control] = []
+    floors: list[Literal["permuted"]] = []
+    tasks: Annotated[list[Task], Field(min_length=1)]
+    claims: list[Claim] = []
+    add_bos_token: bool = True
+    apply_chat_template: bool = False
+    batch_size: Count = 1
+    lm_eval_seeds: Annotated[list[int], Field(min_length=4, max_length=4)] = [0, 1234, 1234, 1234]
+    softmax_dtype: Literal["float32"] | None = None
+    max_length: Count | None = None
+    generation: Generation | None = None
+    subset: Subset | None = None
+    threads: Count = 1
+    seeds: Seeds = Seeds()
+    profiling: Profiling | None = None
+
+    @field_validator("criterion")
+    @classmethod
+    def _selection_is_known(cls, criterion: str) -> str:
+        _check_criterion(criterion)
+        if criterion == "random":
+            raise ValueError("random is a control: list it under controls with its seeds")
+        return criterion
+
+    @model_validator(mode="after")
+    def _whole_is_consistent(self):
+        if (self.pruning_ratios is None) == (self.expansion_ratios is None):
+            raise ValueError("give either pruning_ratios or expansion_ratios, not both or neither")
+        if not (self.pruning_ratios or self.expansion_ratios):
+            raise ValueError("the list of ratios is empty; the dense model is added by itself")
+        names = [task.name for task in self.tasks]
+        _refuse_twice("tasks", names)
+        for control in self.controls:
+            _check_criterion(control.criterion)
+            if self.expansion_ratios and control.pruning_ratios:
+                raise ValueError("controls: pruning_ratios in a study of expansion_ratios")
+            for name in set(control.tasks or ()) - set(names):
+                raise ValueError(f"controls: task {name!r} is not one of the study's tasks")
+        for claim in self.claims:
+            if claim.task not in names:
+                raise ValueError(f"claims: task {claim.task!r} is not one of the study's tasks")
+            if claim.pruning_ratio not in (self.pruning_ratios or ()):
+                raise ValueError(f"claims: pruning_ratio {claim.pruning_ratio} is not in the study")
+        _refuse_twice("runs (a ratio or control)", [run.key for run in self.runs()])
+        return self
+
+    @classmethod
+    def load(cls, path: Path) -> "Study":
+        """Read and check a study file.
+
+        Raises:
+            ParamsError: one line per mistake, `file: key: what is wrong`.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ParamsError(f"{path}: cannot be read ({error})") from None
+        try:
+            content = yaml.load(text, Loader=_UniqueKeys)
+        except yaml.YAMLError as error:
+            raise ParamsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(content, dict):
+            raise ParamsError(f"{path}: holds no study (expected keys such as study, model, tasks)")
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise ParamsError("\n".join(_explain(path, error))) from None
+
+    def runs(self) -> list[Run]:
+        """Every width of every selection, the dense model first, then ppm, then controls."""
+        names = tuple(task.name for task in self.tasks)
+        runs = [Run(self.criterion, 0, 0.0, None, names)]
+        runs += self._widths(self.criterion, 0, self.pruning_ratios, names)
+        for control in self.controls:
+            chosen = tuple(n for n in names if n in control.tasks) if control.tasks else names
+            ratios = control.pruning_ratios or self.pruning_ratios
+            for seed in control.seeds or [0]:
+                runs += self._widths(control.criterion, seed, ratios, chosen)
+        return runs
+
+    def _widths(self, criterion, seed, pruning_ratios, tasks) -> list[Run]:
+        if self.expansion_ratios:
+            return [Run(criterion, seed, None, e, tasks) for e in self.expansion_ratios]
+        return [Run(criterion, seed, p, None, tasks) for p in pruning_ratios]
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML with repeated keys refused (PyYAML would keep the last one silently)."""
+
+    def construct_mapping(self, node, deep=False):
+        """Build a mapping; a repeated key is an error."""
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} appears twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _check_criterion(criterion: str) -> None:
+    path, colon, function = criterion.rpartition(".py:")
+    if criterion in CRITERIA or (colon and path and function.isidentifier()):
+        return
+    raise ValueError(
+        f"unknown criterion {criterion!r}: one of {', '.join(CRITERIA)}, or file.py:function"
+    )
+
+
+def _refuse_twice(what: str, names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{what}: {name} appears twice")
+
+
+def _explain(path: Path, error: ValidationError) -> list[str]:
+    lines = []
+    for mistake in error.errors(include_url=False):
+        where = ".".join(str(part) for part in mistake["loc"])
+        what = mistake["msg"].removeprefix("Value error, ")
+        if mistake["type"] == "extra_forbidden":
+            what = "unknown key"
+        elif not isinstance(mistake["input"], dict):
+            what = f"{what} (got {mistake['input']!r})"
+        lines.append(f"{path}: {where}: {what}" if where else f"{path}: {what}")
+    return lines

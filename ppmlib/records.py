@@ -34,6 +34,7 @@ STAGE_VERSIONS = {
     "5_analysis": 1,
 }
 BARE_FOLDER = "ppm-out"
+MANIFEST = "manifest.json"
 PACKAGES = ("torch", "transformers", "lm_eval", "tokenizers", "numpy", "pandas", "scipy")
 
 
@@ -256,6 +257,47 @@ def upstream(
     if not record_dir and not record_path(root, key).exists():
         return compute()
     return read(root, key)
+
+
+def record_files(root: Path) -> list[Path]:
+    """The files that make up a study's record: all but logs, hidden files and the manifest."""
+    root = Path(root)
+    return sorted(
+        path
+        for path in root.rglob("*")
+        if path.is_file()
+        and path.name != MANIFEST
+        and not any(
+            part.startswith(".") or part == "logs" for part in path.relative_to(root).parts
+        )
+    )
+
+
+def write_manifest(root: Path) -> Path:
+    """Write `manifest.json`: the sha256 of every file of the study's record."""
+    path = Path(root) / MANIFEST
+    write_json(path, {"schema": SCHEMA, "files": relative_files(root, record_files(root))})
+    return path
+
+
+def verify(root: Path) -> list[str]:
+    """Compare a study's folder with its manifest; every difference as a line, none if clean.
+
+    Raises:
+        RecordError: if there is no readable manifest.
+    """
+    root = Path(root)
+    listed = read_json(root / MANIFEST)["files"]
+    present = relative_files(root, record_files(root))
+    problems = [f"{name}: changed" for name in listed if present.get(name, listed[name]) != listed[name]]
+    problems += [f"{name}: missing" for name in listed if name not in present]
+    problems += [f"{name}: not in the manifest" for name in present if name not in listed]
+    for path in sorted((root / "records").rglob("*.json")):
+        try:
+            read(root, path.relative_to(root / "records").with_suffix("").as_posix())
+        except RecordError as error:
+            problems.append(str(error))
+    return sorted(problems)
 
 
 def provenance_table(record: Mapping[str, Any]):

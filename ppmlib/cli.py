@@ -1,0 +1,211 @@
+"""The `ppm` command: run a study, look at where it stands, verify its record, export a model."""
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+import click
+
+from ppmlib import records
+from ppmlib.params import ParamsError, Study
+
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_BUSY = 1, 2, 3
+
+
+class Refused(click.ClickException):
+    """Bad input: one clear line, exit status 2."""
+
+    exit_code = EXIT_BAD_INPUT
+
+    def show(self, file=None) -> None:
+        """Print the message as it is, a line per mistake."""
+        click.echo(f"ppm: {self.format_message()}", err=True)
+
+
+class Busy(Refused):
+    """Another `ppm run` works on this study; exit status 3."""
+
+    exit_code = EXIT_BUSY
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ppmlib")
+def main() -> None:
+    """Width-pruning studies of GLU-MLP language models, as notebooks.
+
+    Exit status: 0 done, 1 something failed or differs, 2 bad input, 3 the study is being run.
+    """
+
+
+STUDY_FILE = click.argument("study_file", type=click.Path(path_type=Path))
+REPORTS = click.option(
+    "--reports",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("reports"),
+    show_default=True,
+    help="Folder that holds one folder per study.",
+)
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@STUDY_FILE
+@click.argument("snakemake_options", nargs=-1, type=click.UNPROCESSED)
+@click.option(
+    "--profile",
+    type=click.Choice(["local", "slurm"]),
+    default="local",
+    show_default=True,
+    help="Where the notebooks run.",
+)
+@REPORTS
+def run(study_file: Path, snakemake_options: tuple[str, ...], profile: str, reports: Path) -> None:
+    """Run a study, or go on with it: finished records are not computed again.
+
+    Every further option goes to Snakemake, for example -n (dry run), --cores 4, --forcerun.
+    """
+    study, plan = _prepare(study_file, reports)
+    root = reports / study.study
+    dry = bool({"-n", "--dry-run", "--dryrun"} & set(snakemake_options))
+    with _only_run(root):
+        records.write_json(root / "study.json", plan)
+        status = _snakemake(root, profile, snakemake_options)
+        if status == 0:
+            click.echo(f"dry run of {root}" if dry else f"report: {root / 'index.html'}")
+            return
+        if not dry:
+            _partial_report(root, profile)
+        raise SystemExit(EXIT_FAILED)
+
+
+@main.command()
+@STUDY_FILE
+@REPORTS
+def status(study_file: Path, reports: Path) -> None:
+    """Show which notebooks of a study are done, failed or missing. Exit status 1 unless all are done."""
+    study, plan = _prepare(study_file, reports)
+    root = reports / study.study
+    counts = {"done": 0, "failed": 0, "missing": 0}
+    for key in plan["jobs"]:
+        state, detail = _state(root, key)
+        counts[state] += 1
+        if state != "done":
+            click.echo(f"{state:8} {key}{detail}")
+    click.echo(", ".join(f"{n} {state}" for state, n in counts.items()) + f" of {len(plan['jobs'])}")
+    if counts["done"] < len(plan["jobs"]):
+        click.echo(f"go on with: ppm run {study_file}")
+        raise SystemExit(EXIT_FAILED)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def verify(folder: Path) -> None:
+    """Recompute every hash of a study's record and name what differs."""
+    try:
+        problems = records.verify(folder)
+    except records.RecordError as error:
+        raise Refused(str(error)) from None
+    for line in problems:
+        click.echo(line)
+    if problems:
+        click.echo(f"{folder}: {len(problems)} differences")
+        raise SystemExit(EXIT_FAILED)
+    count = len(records.read_json(folder / records.MANIFEST)["files"])
+    click.echo(f"{folder}: all {count} files are as they were written")
+
+
+@main.command()
+@STUDY_FILE
+@click.option("--ratio", "pruning_ratio", type=float, help="Pruning ratio of the wanted width.")
+@click.option("--expansion", "expansion_ratio", type=float, help="Or its expansion ratio.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="New folder.")
+@REPORTS
+def export(
+    study_file: Path,
+    pruning_ratio: float | None,
+    expansion_ratio: float | None,
+    out: Path,
+    reports: Path,
+) -> None:
+    """Write one width of a study as an ordinary checkpoint (safetensors, config, model card)."""
+    from ppmlib import export as exporting
+    from ppmlib.params import run_key
+
+    study, plan = _prepare(study_file, reports)
+    root = reports / study.study
+    try:
+        key = run_key(study.criterion, 0, pruning_ratio, expansion_ratio)
+        if f"{key}/2_pruning" not in plan["jobs"]:
+            raise Refused(f"{study_file}: no run {key} in this study")
+        settings = plan["jobs"][f"{key}/2_pruning"]["parameters"]
+        folder = exporting.export_run(root, key, settings, out)
+    except (ValueError, OSError, records.RecordError) as error:
+        raise Refused(str(error)) from None
+    click.echo(f"checkpoint: {folder}")
+
+
+def _prepare(study_file: Path, reports: Path):
+    """Everything that can be refused without starting a kernel."""
+    try:
+        study = Study.load(study_file)
+        from ppmlib import models
+        from ppmlib.workflow import plan
+    except ParamsError as error:
+        raise Refused(str(error)) from None
+    root = reports / study.study
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        return study, plan.build(study, study_file, root)
+    except (ParamsError, models.ModelError) as error:
+        raise Refused(str(error)) from None
+    except OSError as error:
+        raise Refused(f"{root}: cannot be written ({error.strerror})") from None
+
+
+@contextmanager
+def _only_run(root: Path) -> Iterator[None]:
+    with open(root / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy(f"{root}: another ppm run is working on this study") from None
+        yield
+
+
+def _snakemake(root: Path, profile: str, options: tuple[str, ...]) -> int:
+    workflow = Path(str(resources.files("ppmlib.workflow")))
+    command = [sys.executable, "-m", "ppmlib.workflow.engine"]
+    command += ["--snakefile", os.path.relpath(workflow / "Snakefile", root)]
+    command += ["--workflow-profile", str(workflow / "profiles" / profile)]
+    locks = root / ".snakemake" / "locks"
+    if locks.is_dir() and any(locks.iterdir()):
+        # Nobody holds our own lock, so Snakemake's is left from a kill.
+        subprocess.run([*command, "--unlock"], cwd=root, check=True, capture_output=True)
+    return subprocess.run([*command, *options], cwd=root, check=False).returncode
+
+
+def _partial_report(root: Path, profile: str) -> None:
+    """After a failure: the analysis and the study's page from what there is."""
+    _snakemake(root, profile, ("--config", "partial=1", "--", "records/5_analysis.json"))
+    made = subprocess.run(
+        [sys.executable, "-m", "ppmlib.workflow.make_index"], cwd=root, check=False
+    )
+    if made.returncode == 0:
+        click.echo(f"incomplete report: {root / 'index.html'}", err=True)
+
+
+def _state(root: Path, key: str) -> tuple[str, str]:
+    failure = root / "logs" / f"{key}.failed.json"
+    if failure.exists():
+        note = records.read_json(failure)
+        return "failed", f": {note['error']}"
+    try:
+        records.read(root, key)
+    except records.RecordError as error:
+        exists = records.record_path(root, key).exists()
+        return "missing", f": {error}" if exists else ""
+    return "done", ""

@@ -1,0 +1,203 @@
+"""One job: one notebook, one kernel, one page. `python -m ppmlib.workflow.run_notebook KEY`.
+
+Runs inside the study's folder. The executed notebook stays whatever happens; the job is done only
+when its verified record and its page are there. Exit status: 0 done, 1 the notebook failed.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ppmlib import records
+from ppmlib.workflow.gpus import gpu_lease
+from ppmlib.workflow.plan import PLAN_FILE
+from ppmlib.workflow.processes import die_with_parent, notebook_environment
+
+AUTOSAVE_EVERY_S = 5
+KERNEL_START_LIMIT_S = 120
+
+
+class Stopped(BaseException):
+    """The scheduler, or the death of the engine, asked this job to stop."""
+
+
+def _stop(signum, _frame):
+    raise Stopped(f"stopped by signal {signal.Signals(signum).name}")
+
+
+@contextlib.contextmanager
+def own_interpreter() -> Iterator[None]:
+    """Make `python3` kernels start in this interpreter, over sockets of their own.
+
+    The kernelspec a notebook names, or one a user installed under the same name, is not used.
+    """
+    with tempfile.TemporaryDirectory(prefix="ppm-") as folder:
+        spec = Path(folder, "kernels", "python3", "kernel.json")
+        spec.parent.mkdir(parents=True)
+        command = [sys.executable, "-m", "ppmlib.workflow.kernel", "-f", "{connection_file}"]
+        spec.write_text(
+            json.dumps({"argv": command, "display_name": "Python 3", "language": "python"})
+        )
+        os.environ["JUPYTER_PATH"] = folder
+        os.environ["JUPYTER_RUNTIME_DIR"] = folder
+        yield
+
+
+def execute(job: dict[str, Any], executed: Path) -> None:
+    """Run a job's notebook with papermill, in a kernel of its own.
+
+    Raises:
+        papermill.PapermillExecutionError: when a cell fails; `executed` then ends at that cell.
+        nbclient's DeadKernelError: when the kernel dies.
+    """
+    import papermill
+    from traitlets.config import Config
+
+    # Sockets in the file system: parallel kernels cannot take each other's ports.
+    config = Config({"KernelManager": {"transport": "ipc"}})
+    papermill.execute_notebook(
+        job["notebook"],
+        str(executed),
+        parameters=job["parameters"],
+        kernel_name="python3",
+        progress_bar=False,
+        log_output=True,
+        autosave_cell_every=AUTOSAVE_EVERY_S,
+        start_timeout=KERNEL_START_LIMIT_S,
+        config=config,
+    )
+
+
+def failure_of(key: str, error: BaseException) -> dict[str, Any]:
+    """What went wrong, in the form that `ppm run` and `ppm status` print.
+
+    Returns:
+        {run, cell (number and id, or None), error (one line)}.
+    """
+    from papermill import PapermillExecutionError
+
+    if isinstance(error, PapermillExecutionError):
+        return {
+            "run": key,
+            "cell": error.cell_index,
+            "error": f"{error.ename}: {' '.join(str(error.evalue).split())}",
+        }
+    name = type(error).__name__
+    reasons = {"DeadKernelError": "the kernel died (killed, or out of memory)"}
+    return {"run": key, "cell": None, "error": reasons.get(name, f"{name}: {error}")}
+
+
+def mark_failed(executed: Path, failure: dict[str, Any]) -> None:
+    """Say in an executed notebook that it did not finish.
+
+    papermill leaves a notebook whose kernel was killed looking completed, cells never run included.
+    """
+    import nbformat
+
+    notebook = nbformat.read(executed, as_version=4)
+    meta = notebook.metadata.setdefault("papermill", {})
+    meta["exception"] = True
+    meta["ppm_failure"] = failure["error"]
+    for cell in notebook.cells:
+        state = cell.metadata.get("papermill", {})
+        if cell.cell_type == "code" and cell.get("execution_count") is None:
+            state["status"] = "not run"
+    nbformat.write(notebook, executed)
+
+
+def render(key: str, executed: Path, html: Path, status: str, plan: dict[str, Any]) -> None:
+    """Scrub an executed notebook of this machine's traces and write its page."""
+    import nbformat
+
+    from ppmlib import report
+
+    notebook = nbformat.read(executed, as_version=4)
+    report.scrub_notebook(notebook)
+    records.write_text(executed, nbformat.writes(notebook) + "\n")
+    report.render_notebook(
+        executed,
+        html,
+        root=Path(),
+        synthetic=plan["synthetic"],
+        draft=plan["draft"],
+        status=status,
+        nav=neighbours(key, plan["jobs"]),
+    )
+
+
+def neighbours(key: str, jobs: dict[str, Any]) -> list[tuple[str, str]]:
+    """The pages a reader may want next: the study's page, what this one reads, and the analysis."""
+    home = os.path.relpath(".", Path(key).parent)
+    near = jobs[key]["reads"] if len(jobs[key]["reads"]) == 1 else []
+    wanted = ["index", *near, *(other for other in jobs if key in jobs[other]["reads"])]
+    return [(name, f"{home}/{name}.html") for name in dict.fromkeys(wanted)]
+
+
+def run(key: str, threads: int) -> int:
+    """Execute, check, render. Returns the exit status."""
+    plan = records.read_json(Path(PLAN_FILE))
+    job = plan["jobs"][key]
+    executed, html = Path(f"{key}.ipynb"), Path(f"{key}.html")
+    failed_html, failure_file = Path(f"{key}.failed.html"), Path("logs", f"{key}.failed.json")
+    for earlier in (executed, failed_html, failure_file, records.record_path(Path(), key)):
+        earlier.unlink(missing_ok=True)
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    os.environ.update(notebook_environment(threads))
+    from nbclient.exceptions import CellControlSignal, DeadKernelError
+    from papermill import PapermillExecutionError
+
+    known = (PapermillExecutionError, DeadKernelError, CellControlSignal, records.RecordError)
+    error: BaseException | None = None
+    started = time.perf_counter()
+    try:
+        with own_interpreter(), gpu_lease():
+            execute(job, executed)
+        records.read(Path(), key)
+    except (*known, Stopped, RuntimeError, OSError) as caught:
+        error = caught
+    finished = time.perf_counter()
+    if error is None:
+        render(key, executed, html, "done", plan)
+        print(
+            f"{key}: notebook {finished - started:.1f} s, page {time.perf_counter() - finished:.1f} s"
+        )
+        return 0
+    failure = failure_of(key, error)
+    records.write_json(failure_file, failure)
+    print(f"{key}: {failure['error']}", file=sys.stderr)
+    if executed.exists():
+        mark_failed(executed, failure)
+        render(key, executed, failed_html, f"failed: {failure['error']}", plan)
+    return 1
+
+
+def main() -> int:
+    """Parse the command line, write everything this job says to `logs/<key>.log`, run it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("key")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the kernel")
+    arguments = parser.parse_args()
+    die_with_parent()
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(signum, _stop)
+    log = Path("logs", f"{arguments.key}.log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "w") as handle:
+        os.dup2(handle.fileno(), sys.stdout.fileno())
+        os.dup2(handle.fileno(), sys.stderr.fileno())
+        import logging
+
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+        return run(arguments.key, arguments.threads)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
