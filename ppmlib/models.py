@@ -1,0 +1,267 @@
+"""Load a causal LM and its tokenizer from the package, a folder or the hub; hash them.
+
+Safetensors only, never remote code. `locate` and the hashes need neither torch nor transformers,
+so that a study can be checked before a kernel starts.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ppmlib import bench, records
+
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+ATTENTION = "sdpa"
+WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = "model.safetensors.index.json"
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+TOKENIZER_FILES = (
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+)
+HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+# Say nothing about what the weights compute; they change with every save.
+VOLATILE_CONFIG = ("transformers_version", "_name_or_path", "torch_dtype", "dtype", "use_cache")
+
+
+class ModelError(Exception):
+    """A model cannot be found, read or used; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in evaluation mode, its tokenizer, and what identifies them in a fingerprint."""
+
+    model: Any
+    tokenizer: Any
+    identity: dict[str, Any]
+    folder: Path
+
+
+def locate(model: str, revision: str | None = None) -> Path:
+    """The folder that holds a model: packaged, local, or downloaded from the hub.
+
+    Args:
+        model: a packaged name (`bench`, `bench-small`), a folder, or a hub id `owner/name`.
+        revision: commit, tag or branch of a hub id.
+    Raises:
+        ModelError: if there is no such model, or it has no safetensors weights.
+    """
+    packaged = model in bench.MODELS
+    folder = bench.model_dir(model) if packaged else Path(model).expanduser()
+    if packaged or folder.is_dir():
+        if revision is not None:
+            raise ModelError(f"{model!r} is a folder: revision {revision!r} means nothing there")
+    elif HUB_ID.fullmatch(model):
+        folder = _download(model, revision)
+    elif "/" in model or "\\" in model:
+        raise ModelError(f"there is no folder {model!r}, and it is no hub id (owner/name)")
+    else:
+        known = ", ".join(bench.MODELS)
+        raise ModelError(
+            f"unknown model {model!r}: use a packaged one ({known}), a folder, or a hub id "
+            "of the form owner/name"
+        )
+    _check_folder(folder, model)
+    return folder
+
+
+def _check_folder(folder: Path, model: str) -> None:
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{model!r}: the folder has no config.json, so it is not a model")
+    config = records.read_json(folder / "config.json")
+    if "quantization_config" in config:
+        raise ModelError(f"{model!r} is quantised; use the original floating-point model")
+    missing = [file.name for file in weight_files(folder) if not file.is_file()]
+    if missing and any(any(folder.glob(pattern)) for pattern in PICKLED):
+        raise ModelError(
+            f"{model!r} has pickled weights only, which can run code when they are read; "
+            "convert them to safetensors"
+        )
+    if missing:
+        raise ModelError(f"{model!r} is incomplete: {', '.join(missing)} missing")
+
+
+def _download(model: str, revision: str | None) -> Path:
+    from huggingface_hub import errors, snapshot_download
+
+    at = f"{model!r} at revision {revision!r}" if revision else f"{model!r}"
+    try:
+        folder = snapshot_download(
+            model, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=["*/*", "consol*"]
+        )
+    except errors.GatedRepoError:
+        raise ModelError(
+            f"{at} is gated: accept its licence on its page on the hub, then `hf auth login`"
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise ModelError(
+            f"the hub has no model {model!r}, or it is private: check the name, or `hf auth login`"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise ModelError(f"the hub has {model!r}, but no revision {revision!r}") from None
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, errors.HfHubHTTPError,
+            OSError) as error:  # fmt: skip
+        raise ModelError(
+            f"{at} is not in the local cache and the hub cannot be reached "
+            f"({type(error).__name__}); fetch it once where there is a network (`ppm prefetch`)"
+        ) from error
+    return Path(folder)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that make up a model: those of its index, or the single one."""
+    index = Path(folder) / WEIGHTS_INDEX
+    if not index.is_file():
+        return [Path(folder) / WEIGHTS]
+    return [Path(folder) / name for name in sorted(set(_json(index)["weight_map"].values()))]
+
+
+def weights_sha256(folder: Path) -> str:
+    """SHA-256 over the names and hashes of a model's safetensors files.
+
+    In the hub's cache a file is a link to its content's own SHA-256, which is taken as it is.
+    """
+    lines = (f"{file.name} {_content_sha256(file)}\n" for file in weight_files(folder))
+    return records.fingerprint({"weights": "".join(lines)})
+
+
+def tokenizer_sha256(folder: Path) -> str:
+    """SHA-256 over the tokenizer's files and the chat template. ModelError if there are none."""
+    files = [Path(folder) / name for name in TOKENIZER_FILES]
+    hashes = {file.name: _content_sha256(file) for file in files if file.is_file()}
+    if not hashes:
+        raise ModelError(f"{Path(folder).name!r} has no tokenizer files")
+    return records.fingerprint(hashes)
+
+
+def config_sha256(folder: Path) -> str:
+    """SHA-256 of what config.json says about the computation; versions and dtype do not count."""
+    config = _json(Path(folder) / "config.json")
+    return records.fingerprint({k: v for k, v in config.items() if k not in VOLATILE_CONFIG})
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _content_sha256(file: Path) -> str:
+    target = file.resolve()
+    if target.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", target.name):
+        return target.name
+    status = target.stat()
+    return _hash_once(target, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _hash_once(target: Path, size: int, mtime_ns: int) -> str:
+    return records.sha256_file(target)
+
+
+def load(
+    model: str,
+    *,
+    revision: str | None = None,
+    dtype: str = "float32",
+    device: str | None = None,
+) -> Loaded:
+    """Load a model in evaluation mode with its tokenizer.
+
+    Args:
+        model, revision: as `locate`.
+        dtype: of the weights; set while loading, so that rotary buffers stay in float32.
+        device: None takes CUDA where there is one.
+    Raises:
+        ModelError: if the model cannot be found, is incomplete, needs remote code, or its
+            tokenizer does not fit its embeddings.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if dtype not in DTYPES:
+        raise ModelError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
+    folder = locate(model, revision)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    try:
+        with _quiet():
+            network, loading = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=getattr(torch, dtype),
+                attn_implementation=ATTENTION,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{model!r} cannot be loaded: {error}") from error
+    unfit = sorted(map(str, [*loading["missing_keys"], *loading["mismatched_keys"]]))
+    if unfit:
+        raise ModelError(f"{model!r}: weights missing or of another shape: {', '.join(unfit[:5])}")
+    rows = network.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise ModelError(
+            f"{model!r}: the tokenizer has {len(tokenizer)} tokens, the model embeds {rows}; "
+            "they do not belong together"
+        )
+    network.eval().to(place)
+    return Loaded(network, tokenizer, _identity(model, folder, dtype, network, place), folder)
+
+
+def _identity(model: str, folder: Path, dtype: str, network, place) -> dict[str, Any]:
+    import torch
+
+    packaged = model in bench.MODELS
+    on_hub = not packaged and not Path(model).expanduser().is_dir()
+    return {
+        "id": model if packaged or on_hub else folder.resolve().name,
+        "revision": folder.name if on_hub else None,
+        "dtype": dtype,
+        "weights_sha256": weights_sha256(folder),
+        "config_sha256": config_sha256(folder),
+        "tokenizer_sha256": tokenizer_sha256(folder),
+        "attn_implementation": network.config._attn_implementation,
+        "device": device_name(place),
+        "synthetic": packaged,
+        "threads": torch.get_num_threads() if place.type == "cpu" else None,
+    }
+
+
+def device_name(place) -> str:
+    """Kind and model of a torch device, such as `cuda NVIDIA L4`."""
+    import torch
+
+    if place.type == "cuda":
+        return f"cuda {torch.cuda.get_device_name(place)}"
+    return f"{place.type} {records._processor()}" if place.type == "cpu" else place.type
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bar of shards: a few seconds long, and noise in an executed notebook."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
