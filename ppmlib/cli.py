@@ -72,7 +72,7 @@ def run(study_file: Path, snakemake_options: tuple[str, ...], profile: str, repo
     root = reports / study.study
     dry = bool({"-n", "--dry-run", "--dryrun"} & set(snakemake_options))
     with _only_run(root):
-        records.write_json(root / "study.json", plan)
+        records.write_json(root / records.PLAN_FILE, plan)
         status = _snakemake(root, profile, snakemake_options)
         if status == 0:
             click.echo(f"dry run of {root}" if dry else f"report: {root / 'index.html'}")
@@ -86,7 +86,7 @@ def run(study_file: Path, snakemake_options: tuple[str, ...], profile: str, repo
 @STUDY_FILE
 @REPORTS
 def status(study_file: Path, reports: Path) -> None:
-    """Show which notebooks of a study are done, failed or missing. Exit status 1 unless all are done."""
+    """Show which notebooks are done, failed or missing. Exit status 1 unless all are done."""
     study, plan = _prepare(study_file, reports)
     root = reports / study.study
     counts = {"done": 0, "failed": 0, "missing": 0}
@@ -95,7 +95,9 @@ def status(study_file: Path, reports: Path) -> None:
         counts[state] += 1
         if state != "done":
             click.echo(f"{state:8} {key}{detail}")
-    click.echo(", ".join(f"{n} {state}" for state, n in counts.items()) + f" of {len(plan['jobs'])}")
+    click.echo(
+        ", ".join(f"{n} {state}" for state, n in counts.items()) + f" of {len(plan['jobs'])}"
+    )
     if counts["done"] < len(plan["jobs"]):
         click.echo(f"go on with: ppm run {study_file}")
         raise SystemExit(EXIT_FAILED)

@@ -1,8 +1,8 @@
 """The study file: strict, with units; and the names of its runs.
 
-    Study.load   a YAML file to a checked study; one clear line per mistake
-    Study.runs   every width of every selection, the dense model first
-    run_key      the name of a run, `ppm/r0.40`, used for folders and records
+Study.load   a YAML file to a checked study; one clear line per mistake
+Study.runs   every width of every selection, the dense model first
+run_key      the name of a run, `ppm/r0.40`, used for folders and records
 """
 
 from decimal import Decimal

@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ STAGE_VERSIONS = {
 }
 BARE_FOLDER = "ppm-out"
 MANIFEST = "manifest.json"
+PLAN_FILE = "study.json"
 PACKAGES = ("torch", "transformers", "lm_eval", "tokenizers", "numpy", "pandas", "scipy")
 
 
@@ -210,7 +211,7 @@ def write(
         "measured": dict(measured or {}),
         "files": relative_files(root, files),
         "provenance": provenance(),
-        "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     record["sha256"] = fingerprint(record)
     write_json(record_path(root, key), record)
@@ -267,9 +268,7 @@ def record_files(root: Path) -> list[Path]:
         for path in root.rglob("*")
         if path.is_file()
         and path.name != MANIFEST
-        and not any(
-            part.startswith(".") or part == "logs" for part in path.relative_to(root).parts
-        )
+        and not any(part.startswith(".") or part == "logs" for part in path.relative_to(root).parts)
     )
 
 
@@ -289,7 +288,9 @@ def verify(root: Path) -> list[str]:
     root = Path(root)
     listed = read_json(root / MANIFEST)["files"]
     present = relative_files(root, record_files(root))
-    problems = [f"{name}: changed" for name in listed if present.get(name, listed[name]) != listed[name]]
+    problems = [
+        f"{name}: changed" for name in listed if present.get(name, listed[name]) != listed[name]
+    ]
     problems += [f"{name}: missing" for name in listed if name not in present]
     problems += [f"{name}: not in the manifest" for name in present if name not in listed]
     for path in sorted((root / "records").rglob("*.json")):

@@ -1,11 +1,11 @@
 """How a study runs: Snakemake schedules, one process and one kernel per notebook.
 
-    plan          a checked study to its jobs: which notebook, which parameters, which records
-    Snakefile     the rules, generic over the plan
-    profiles      Snakemake settings for one machine and for Slurm
-    engine        Snakemake itself, with our progress lines
-    progress      what a person sees while a study runs
-    run_notebook  one job: papermill, truthful failure records, HTML
-    kernel        the kernel process, which dies with its parent
-    processes     parent-death signal, thread counts, quiet libraries
+plan          a checked study to its jobs: which notebook, which parameters, which records
+Snakefile     the rules, generic over the plan
+profiles      Snakemake settings for one machine and for Slurm
+engine        Snakemake itself, with our progress lines
+progress      what a person sees while a study runs
+run_notebook  one job: papermill, truthful failure records, HTML
+kernel        the kernel process, which dies with its parent
+processes     parent-death signal, thread counts, quiet libraries
 """

@@ -8,7 +8,7 @@ from ppmlib.workflow.processes import die_with_parent
 
 
 def main(arguments: list[str]) -> None:
-    """Register the progress lines as a Snakemake logger and run Snakemake. Exits with its status."""
+    """Register the progress lines as a Snakemake logger; run Snakemake, exit with its status."""
     die_with_parent(signal.SIGKILL)
     from snakemake.cli import main as snakemake
     from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from ppmlib import records, report
-from ppmlib.workflow.plan import PLAN_FILE
 
 
 def main(root: Path = Path()) -> None:
     """Write `index.html` and `manifest.json` of the study in `root`, from its records alone."""
-    report.build_index(root, study=records.read_json(root / PLAN_FILE))
+    report.build_index(root, study=records.read_json(root / records.PLAN_FILE))
     records.write_manifest(root)
 
 

@@ -8,8 +8,6 @@ from typing import Any
 from ppmlib import glu, models, records
 from ppmlib.params import ParamsError, Run, Study, run_key, selection_slug
 
-PLAN_FILE = "study.json"
-
 
 def notebooks_folder() -> Path:
     """Where the notebooks lie: in the installed package, else beside it in the repository.

@@ -15,6 +15,12 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 UNCOUNTED = {"all", "experiment"}
+# Snakemake's own words for what the line of the failed notebook says better.
+SAID_BETTER = (
+    "returned non-zero exit status",
+    "Exiting because a job execution failed",
+    "At least one job did not complete successfully",
+)
 
 
 def clock(seconds: float) -> str:
@@ -50,7 +56,9 @@ class LogHandler(LogHandlerBase):
         elif event == LogEvent.JOB_ERROR:
             self._on_error(record)
         elif event == LogEvent.ERROR or (event is None and record.levelno >= logging.ERROR):
-            self._say(record.getMessage())
+            message = record.getMessage()
+            if not any(words in message for words in SAID_BETTER):
+                self._say(message)
         elif event is None and "Nothing to be done" in record.getMessage():
             self._say("nothing to do: every record of this study is there and current")
 
@@ -58,6 +66,8 @@ class LogHandler(LogHandlerBase):
         print(line, file=sys.stderr, flush=True)
 
     def _on_plan(self, record) -> None:
+        if self.planned:
+            return
         stats = {k: v for k, v in record.stats.items() if k not in UNCOUNTED | {"total"}}
         self.planned = Counter(stats)
         parts = ", ".join(f"{n} x {rule.removeprefix('stage')}" for rule, n in stats.items())
@@ -68,7 +78,11 @@ class LogHandler(LogHandlerBase):
         where = "/".join(dict(record.wildcards or {}).values())
         self.jobs[record.jobid] = (rule, f"{where}/{rule}".replace("stage", "").lstrip("/"))
         self.begun[record.jobid] = time.perf_counter()
-        if self.person and rule not in UNCOUNTED:
+        if rule in UNCOUNTED:
+            return
+        if self.dry_run:
+            self._say(f"would run {self.jobs[record.jobid][1]}")
+        elif self.person:
             self._say(f"          started   {self.jobs[record.jobid][1]}")
 
     def _on_finished(self, job_id: int) -> None:

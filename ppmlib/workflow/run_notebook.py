@@ -18,7 +18,6 @@ from typing import Any
 
 from ppmlib import records
 from ppmlib.workflow.gpus import gpu_lease
-from ppmlib.workflow.plan import PLAN_FILE
 from ppmlib.workflow.processes import die_with_parent, notebook_environment
 
 AUTOSAVE_EVERY_S = 5
@@ -143,7 +142,7 @@ def neighbours(key: str, jobs: dict[str, Any]) -> list[tuple[str, str]]:
 
 def run(key: str, threads: int) -> int:
     """Execute, check, render. Returns the exit status."""
-    plan = records.read_json(Path(PLAN_FILE))
+    plan = records.read_json(Path(records.PLAN_FILE))
     job = plan["jobs"][key]
     executed, html = Path(f"{key}.ipynb"), Path(f"{key}.html")
     failed_html, failure_file = Path(f"{key}.failed.html"), Path("logs", f"{key}.failed.json")
@@ -166,9 +165,8 @@ def run(key: str, threads: int) -> int:
     finished = time.perf_counter()
     if error is None:
         render(key, executed, html, "done", plan)
-        print(
-            f"{key}: notebook {finished - started:.1f} s, page {time.perf_counter() - finished:.1f} s"
-        )
+        page_s = time.perf_counter() - finished
+        print(f"{key}: notebook {finished - started:.1f} s, page {page_s:.1f} s")
         return 0
     failure = failure_of(key, error)
     records.write_json(failure_file, failure)

@@ -1,0 +1,32 @@
+# make study   install into .venv, run the bench study, say where the report is
+# make test    install, run the tests
+# make lab     install, open JupyterLab on the notebooks
+# make lint    style of code and notebooks
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: study test lab lint
+
+study: $(STAMP)
+	$(BIN)/ppm run params/bench.yaml
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lab: $(STAMP)
+	$(BIN)/jupyter lab notebooks
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check ppmlib tests
+
+# torch first and by itself: its pin then admits the CPU build that is found beside the index.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt torch
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
