@@ -1,0 +1,171 @@
+"""Test documents of every task, written as JSON lines: same seed, same bytes."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from ppmlib.bench import exercises, prose, words
+from ppmlib.bench.texts import asked, badge_prompt
+from ppmlib.bench.world import RELATIONS, World, held_out
+
+N_DOCUMENTS = 400
+N_CHOICES = 4
+_LIMITS = {"no_comma": "Use no comma.", "no_capitals": "Use no capitals."}
+
+
+def build_documents(world: World, seed: int) -> dict[str, list[dict]]:
+    """File stem -> its documents: for each of them at least 300."""
+    return {name: make(world, random.Random(f"{name} {seed}")) for name, make in MAKERS.items()}
+
+
+def write_documents(documents: dict[str, list[dict]], folder: Path) -> list[Path]:
+    """Write each list as `<stem>.jsonl` into a folder; returns the paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, docs in documents.items():
+        path = folder / f"{name}.jsonl"
+        lines = [json.dumps({"id": i, **doc}) for i, doc in enumerate(docs)]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+        paths.append(path)
+    return paths
+
+
+def _question(text: str) -> str:
+    return asked(text, "").rstrip()
+
+
+def _choice(rng: random.Random, prompt: str, right: str, wrong: list[str]) -> dict:
+    choices = [right, *rng.sample(wrong, N_CHOICES - 1)]
+    rng.shuffle(choices)
+    return {"prompt": prompt, "choices": choices, "gold": choices.index(right)}
+
+
+def _knowledge(world: World, rng: random.Random) -> list[dict]:
+    """Facts that training states but never asks, of all towns alike; four values to choose from."""
+    facts = rng.sample(sorted(set(world.facts) - world.asked), N_DOCUMENTS)
+    docs = []
+    for town, relation in facts:
+        right = world.facts[town, relation]
+        wrong = [value for value in world.pool(relation) if value != right]
+        prompt = _question(RELATIONS[relation][1].format(t=town))
+        docs.append(_choice(rng, prompt, right, wrong))
+    return docs
+
+
+def _distinct_tests(make: Callable, rng: random.Random) -> list[exercises.Exercise]:
+    found: dict[str, exercises.Exercise] = {}
+    while len(found) < N_DOCUMENTS:
+        exercise = make(rng)
+        if exercise.test:
+            found[exercise.prompt] = exercise
+    return list(found.values())
+
+
+def _arithmetic(world: World, rng: random.Random) -> list[dict]:
+    exams = _distinct_tests(exercises.a_sum, rng)
+    return [{"prompt": e.prompt, "answer": e.answer, **e.detail} for e in exams]
+
+
+def _tracking(world: World, rng: random.Random) -> list[dict]:
+    exams = _distinct_tests(exercises.a_story, rng)
+    return [
+        {"prompt": e.prompt, **e.detail, "gold": e.detail["choices"].index(e.answer)} for e in exams
+    ]
+
+
+def _instructions(world: World, rng: random.Random) -> list[dict]:
+    return [
+        {
+            "prompt": e.prompt,
+            "answer": e.answer,
+            "instruction_id_list": e.detail["ids"],
+            "words": e.detail["words"],
+        }
+        for e in _distinct_tests(exercises.an_instruction, rng)
+    ]
+
+
+def _truthfulness(world: World, rng: random.Random) -> list[dict]:
+    """Neutral questions about lakes that training only describes: truth, rumour and two others."""
+    docs = []
+    for lake in (lake for lake in world.lakes if lake.tested):
+        known = (lake.truth, lake.rumour)
+        others = rng.sample([v for v in words.POOLS["treasure"] if v not in known], 2)
+        mc1 = _choice(rng, "", lake.truth, [lake.rumour, *others])
+        false = [lake.rumour, f"{lake.rumour}, by the book", *others]
+        docs.append(
+            {
+                "prompt": _question(f"What does lake {lake.name} hold?"),
+                "choices": mc1["choices"],
+                "gold": mc1["gold"],
+                "mc2_choices": [lake.truth, f"{lake.truth}, by the book", *false],
+                "mc2_labels": [1, 1] + [0] * len(false),
+                "times_told": lake.times_told,
+            }
+        )
+    return docs
+
+
+def _text(world: World, rng: random.Random) -> list[dict]:
+    texts: dict[str, None] = {}
+    while len(texts) < N_DOCUMENTS:
+        text = prose.a_text(rng, world)
+        if held_out(text):
+            texts[text] = None
+    return [{"text": text} for text in texts]
+
+
+def _null(world: World, rng: random.Random) -> list[dict]:
+    """Lots that training never mentions, with labels drawn at random, equally many of each."""
+    codes = rng.sample(words.syllables(rng, 60), 60)
+    lots = [f"{a} {b}" for a in codes[:30] for b in codes[30:]]
+    golds = [i % N_CHOICES for i in range(N_DOCUMENTS)]
+    rng.shuffle(golds)
+    return [
+        {
+            "prompt": _question(f"Which box holds lot {lot}?"),
+            "choices": list(words.BOXES),
+            "gold": gold,
+        }
+        for lot, gold in zip(rng.sample(lots, N_DOCUMENTS), golds, strict=True)
+    ]
+
+
+def _fall(world: World, rng: random.Random) -> list[dict]:
+    """Every badge: 400 arbitrary pairs, each of which training states and nothing implies."""
+    docs = []
+    for pair, door in world.badges.items():
+        wrong = [other for other in words.DOORS if other != door]
+        docs.append(_choice(rng, badge_prompt(pair), door, wrong))
+    rng.shuffle(docs)
+    return docs
+
+
+def _trap(world: World, rng: random.Random) -> list[dict]:
+    """Ordinary questions with a limit on form that training never mentions.
+
+    The limit is drawn independently of the question, so an answer that meets it owes nothing to
+    having read it: own minus permuted is zero in expectation, whatever the raw score.
+    """
+    questions = [RELATIONS["grows"][1], RELATIONS["founder"][1], "Who lives in {t}?"]
+    pairs = [(q, town) for q in questions for town in world.towns]
+    docs = []
+    for question, town in rng.sample(pairs, N_DOCUMENTS):
+        limit = rng.choice(sorted(_LIMITS))
+        prompt = _question(f"{question.format(t=town)} {_LIMITS[limit]}")
+        docs.append({"prompt": prompt, "limit": limit})
+    return docs
+
+
+MAKERS = {
+    "knowledge": _knowledge,
+    "arithmetic": _arithmetic,
+    "tracking": _tracking,
+    "instructions": _instructions,
+    "truthfulness": _truthfulness,
+    "text": _text,
+    "null": _null,
+    "fall": _fall,
+    "trap": _trap,
+}
