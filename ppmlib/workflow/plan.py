@@ -5,8 +5,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ppmlib import glu, models, records
-from ppmlib.params import ParamsError, Run, Study, run_key, selection_slug
+from ppmlib import bench, models, records
+from ppmlib.params import ParamsError, Run, Study, selection_slug
 
 
 def notebooks_folder() -> Path:
@@ -42,8 +42,8 @@ def build(study: Study, study_file: Path, root: Path) -> dict[str, Any]:
     located = models.locate(
         str(Path(root, model)) if study.model.is_folder else model, study.model.revision
     )
-    config = glu.read_config(located)
-    _check_widths(study, study_file, config)
+    _check_widths(study, study_file, records.read_json(located / "config.json"))
+    synthetic = study.model.id in bench.MODELS
     static = {
         "versions": records.package_versions(),
         "weights_sha256": models.weights_sha256(located),
@@ -121,7 +121,7 @@ def build(study: Study, study_file: Path, root: Path) -> dict[str, Any]:
             "criterion": selection_slug(study.criterion),
             "tasks": [task.model_dump() for task in study.tasks],
             "claims": [claim.model_dump() for claim in study.claims],
-            "planted": models.is_synthetic(study.model.id),
+            "planted": synthetic,
             "draft": study.subset is not None,
             "bootstrap_seed": study.seeds.bootstrap,
             "record_dir": ".",
@@ -132,7 +132,7 @@ def build(study: Study, study_file: Path, root: Path) -> dict[str, Any]:
     return {
         "study": resolved,
         "claims_sha256": records.fingerprint({"claims": resolved["claims"]}),
-        "synthetic": models.is_synthetic(study.model.id),
+        "synthetic": synthetic,
         "draft": study.subset is not None,
         "jobs": jobs,
     }
@@ -165,17 +165,22 @@ def _evaluation_parameters(study: Study, run: Run) -> dict[str, Any]:
     }
 
 
-def _check_widths(study: Study, study_file: Path, config) -> None:
+def _check_widths(study: Study, study_file: Path, config: dict[str, Any]) -> None:
     from ppmlib.pruning import keep_count
 
+    for name in ("intermediate_size", "hidden_size"):
+        if not isinstance(config.get(name), int):
+            raise models.ModelError(
+                f"{study.model.id}: config.json has no {name}, so this is no GLU model to slice"
+            )
     for run in study.runs():
         try:
             keep_count(
-                config.intermediate_size,
-                hidden_size=config.hidden_size,
+                config["intermediate_size"],
+                hidden_size=config["hidden_size"],
                 pruning_ratio=run.pruning_ratio,
                 expansion_ratio=run.expansion_ratio,
                 keep_multiple_of=study.keep_multiple_of,
             )
         except ValueError as error:
-            raise ParamsError(f"{study_file}: {run_key(*run[:4])}: {error}") from None
+            raise ParamsError(f"{study_file}: {run.key}: {error}") from None

@@ -1,0 +1,213 @@
+"""Real Snakemake, real papermill, real lm-eval, on the smaller bench model."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+import yaml
+
+from ppmlib import records
+from ppmlib.params import Study
+from ppmlib.workflow import plan
+
+REPOSITORY = Path(__file__).parents[1]
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+SMALL = {
+    "study": "small",
+    "model": {"id": "bench-small"},
+    "pruning_ratios": [0.2, 0.5],
+    "floors": ["permuted"],
+    "tasks": [
+        {"name": "bench_knowledge", "num_fewshot": 0, "metric": "acc", "axis": "knowledge"},
+        {
+            "name": "bench_instructions",
+            "num_fewshot": 0,
+            "metric": "prompt_level_strict_acc",
+            "axis": "instruction",
+        },
+    ],
+    "subset": {"n": 30, "seed": 0},
+    "batch_size": 16,
+    "profiling": {
+        "prompt_tokens": 8,
+        "new_tokens": 4,
+        "batch_sizes": [1],
+        "warmup": 1,
+        "repeats": 2,
+    },
+}
+
+
+def write_study(folder: Path, **changes) -> Path:
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump({**SMALL, **changes}))
+    return path
+
+
+def ppm(*arguments, cwd: Path) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "ppmlib.cli", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=500,
+    )
+
+
+def numbers(root: Path) -> dict:
+    """All results of a study but measured time."""
+    found = {}
+    for path in sorted((root / "records").rglob("*.json")):
+        record = json.loads(path.read_text())
+        found[record["key"]] = (record["fingerprint"], record["results"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A folder in which the small study has been run to its end."""
+    folder = tmp_path_factory.mktemp("study")
+    done = ppm("run", write_study(folder), cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_a_study_ends_with_every_record_page_and_a_clean_manifest(finished):
+    root = finished / "reports" / "small"
+    jobs = json.loads((root / "study.json").read_text())["jobs"]
+    for key in jobs:
+        records.read(root, key)
+        assert (root / f"{key}.html").stat().st_size > 1000
+        assert (root / f"{key}.ipynb").exists()
+    assert len([key for key in jobs if key.endswith("3_evaluation")]) == 3
+    assert (root / "index.html").exists()
+    verified = ppm("verify", "reports/small", cwd=finished)
+    assert verified.returncode == 0, verified.stdout
+    status = ppm("status", "small.yaml", cwd=finished)
+    assert status.returncode == 0, status.stdout
+
+
+def test_a_second_run_finds_nothing_to_do(finished):
+    root = finished / "reports" / "small"
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*.json")}
+    again = ppm("run", "small.yaml", cwd=finished)
+    assert again.returncode == 0
+    assert "nothing to do" in again.stderr
+    unchanged = {path: path.stat().st_mtime_ns for path in root.rglob("*.json")}
+    del before[root / "study.json"], unchanged[root / "study.json"]
+    assert {p: t for p, t in unchanged.items() if ".snakemake" not in p.parts} == {
+        p: t for p, t in before.items() if ".snakemake" not in p.parts
+    }
+
+
+def test_two_runs_in_two_folders_give_the_same_numbers(finished, tmp_path):
+    assert ppm("run", write_study(tmp_path), cwd=tmp_path).returncode == 0
+    assert numbers(tmp_path / "reports" / "small") == numbers(finished / "reports" / "small")
+
+
+def test_no_path_of_this_machine_is_in_the_record(finished):
+    root = finished / "reports" / "small"
+    for path in records.record_files(root):
+        if path.suffix in {".json", ".html", ".ipynb", ".csv", ".tex"}:
+            text = path.read_text()
+            for trace in (str(finished), str(REPOSITORY), str(Path.home()) + "/", sys.prefix):
+                assert trace not in text, f"{trace} in {path}"
+
+
+def test_a_ratio_that_fails_leaves_the_rest_done_and_says_so_on_one_line(tmp_path):
+    """The score file fails for one width only, when it is told to by a file beside it."""
+    study = write_study(tmp_path, tasks=SMALL["tasks"][:1], floors=[])
+    assert ppm("run", study, "-n", cwd=tmp_path).returncode == 0
+    root = tmp_path / "reports" / "small"
+    root.mkdir(parents=True, exist_ok=True)
+    # A folder where the page of one width should be written: that job alone cannot succeed.
+    (root / "samples" / "ppm" / "r0.50").parent.mkdir(parents=True)
+    (root / "samples" / "ppm" / "r0.50").write_text("in the way")
+    failed = ppm("run", study, cwd=tmp_path)
+    assert failed.returncode == 1
+    lines = [line for line in failed.stderr.splitlines() if line.startswith("FAILED")]
+    assert len(lines) == 1 and lines[0].startswith("FAILED ppm/r0.50/3_evaluation: cell ")
+    assert "Traceback" not in failed.stderr
+    assert (root / "ppm/r0.50/3_evaluation.failed.html").exists()
+    assert (root / "ppm/r0.50/3_evaluation.ipynb").exists()
+    assert records.read(root, "ppm/r0.20/3_evaluation")
+    assert "ppm/r0.50" in (root / "index.html").read_text()
+    status = ppm("status", study, cwd=tmp_path)
+    assert status.returncode == 1 and "failed   ppm/r0.50/3_evaluation" in status.stdout
+    (root / "samples" / "ppm" / "r0.50").unlink()
+    assert ppm("run", study, cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"model": {"id": "no-such-model"}}, "no-such-model"),
+        ({"model": {"id": "./nowhere"}}, "nowhere"),
+        ({"pruning_ratios": None, "expansion_ratios": [9.0]}, "e9.00"),
+        ({"surprise": 1}, "surprise: unknown key"),
+    ],
+)
+def test_bad_input_is_one_clear_line_before_any_kernel(tmp_path, changes, expected):
+    content = {key: value for key, value in {**SMALL, **changes}.items() if value is not None}
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(content))
+    refused = ppm("run", path, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert expected in refused.stderr and "Traceback" not in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.rglob("*.ipynb"))
+
+
+def test_an_exported_checkpoint_of_a_study_carries_its_numbers(finished, tmp_path):
+    out = tmp_path / "checkpoint"
+    done = ppm("export", "small.yaml", "--ratio", "0.5", "--out", out, cwd=finished)
+    assert done.returncode == 0, done.stderr
+    config = json.loads((out / "config.json").read_text())
+    record = records.read(finished / "reports" / "small", "ppm/r0.50/2_pruning")
+    assert config["intermediate_size"] == record["results"]["intermediate_size"]
+    card = (out / "README.md").read_text()
+    assert record["results"]["keep_sha256"] in card and "bench_knowledge" in card
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_parameter_of_a_notebook_is_explained_to_papermill(path):
+    notebook = nbformat.read(path, as_version=4)
+    (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    declared = [line.split(":")[0] for line in cell.source.splitlines() if ": " in line]
+    listed = papermill.inspect_notebook(str(path))
+    assert list(listed) == declared
+    for name, entry in listed.items():
+        assert entry["help"], f"{name} has no help comment"
+        assert entry["inferred_type_name"] != "None", f"{name} has no type"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_in_git_are_clean_and_short_of_code(path):
+    notebook = nbformat.read(path, as_version=4)
+    assert set(notebook.metadata) <= {"kernelspec", "language_info"}
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert not cell.outputs and cell.execution_count is None
+            assert len(cell.source.splitlines()) <= 20, cell.id
+
+
+def test_a_plan_gives_each_notebook_exactly_the_parameters_it_declares(tmp_path):
+    study = Study.load(REPOSITORY / "params" / "bench-full.yaml")
+    jobs = plan.build(study, REPOSITORY / "params" / "bench-full.yaml", tmp_path)["jobs"]
+    assert {job["stage"] for job in jobs.values()} == {
+        "1_scoring",
+        "2_pruning",
+        "3_evaluation",
+        "4_profiling",
+        "5_analysis",
+    }
+    for key, job in jobs.items():
+        declared = papermill.inspect_notebook(str(tmp_path / job["notebook"]))
+        assert set(job["parameters"]) == set(declared), key
