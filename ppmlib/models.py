@@ -197,7 +197,7 @@ def load(
     folder = locate(model, revision)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     try:
-        with _quiet():
+        with quiet():
             network, loading = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=getattr(torch, dtype),
@@ -254,8 +254,8 @@ def device_name(place) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bar of shards: a few seconds long, and noise in an executed notebook."""
+def quiet() -> Iterator[None]:
+    """No progress bars of transformers: noise in an executed notebook."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

@@ -227,6 +227,12 @@ def plan(
     return Kept(keep, keep_sha256(keep), k, run)
 
 
+def model_inputs(identity: dict[str, Any]) -> dict[str, Any]:
+    """What the scores depend on: the model's name, dtype and hashes, but no device or tokenizer."""
+    names = ("id", "revision", "dtype", "weights_sha256", "config_sha256")
+    return {name: identity[name] for name in names}
+
+
 def pruning_inputs(
     identity: dict[str, Any],
     *,
@@ -238,10 +244,10 @@ def pruning_inputs(
 ) -> dict[str, Any]:
     """What decides which neurons stay: the inputs of a run's pruning record.
 
-    Of the model only what its weights are; the dense run depends on no criterion.
+    The dense run depends on no criterion and is never rounded.
     """
     inputs = {
-        "model": {name: identity[name] for name in ("id", "revision", "dtype", "weights_sha256")},
+        "model": model_inputs(identity),
         "requested": width_slug(pruning_ratio, expansion_ratio),
     }
     if pruning_ratio == 0:
@@ -251,6 +257,25 @@ def pruning_inputs(
         "criterion_sha256": scores.custom_sha256(criterion),
         "keep_multiple_of": keep_multiple_of,
     }
+
+
+def keep_path(root: Path, run: str) -> Path:
+    """Where a run's kept indices lie: `<root>/records/<run>/keep.safetensors`."""
+    return Path(root) / "records" / run / "keep.safetensors"
+
+
+def recorded(root: Path, run: str) -> tuple[dict[str, Any], Kept]:
+    """A run's verified pruning record and the neurons it keeps.
+
+    Raises:
+        records.RecordError: if it is missing or damaged, or the indices are not the record's.
+    """
+    record = records.read(root, f"{run}/2_pruning")
+    keep = read_keep(keep_path(root, run))
+    digest = keep_sha256(keep)
+    if digest != record["results"]["keep_sha256"]:
+        raise records.RecordError(f"{keep_path(root, run)}: not the kept indices of its record")
+    return record, Kept(keep, digest, keep.shape[1], run)
 
 
 def kept(
@@ -281,18 +306,14 @@ def kept(
         "keep_multiple_of": keep_multiple_of,
     }
     run = run_key(criterion, seed, pruning_ratio, expansion_ratio)
-    key = f"{run}/2_pruning"
-    if not record_dir and not records.record_path(root, key).exists():
+    path = records.record_path(root, f"{run}/2_pruning")
+    if not record_dir and not path.exists():
         return plan(loaded.model, **request)
-    record = records.read(root, key)
+    record, neurons = recorded(root, run)
     expected = pruning_inputs(loaded.identity, **request)
     differing = [name for name in expected if record["inputs"].get(name) != expected[name]]
     if differing and not record_dir:
         return plan(loaded.model, **request)
     if differing:
-        path = records.record_path(root, key)
         raise records.RecordError(f"{path}: made with another {', '.join(differing)}; prune again")
-    keep = read_keep(Path(root) / "records" / run / "keep.safetensors")
-    if keep_sha256(keep) != record["results"]["keep_sha256"]:
-        raise records.RecordError(f"{key}: the kept indices are not those of the record")
-    return Kept(keep, keep_sha256(keep), keep.shape[1], run)
+    return neurons
