@@ -211,3 +211,7 @@ def _state(root: Path, key: str) -> tuple[str, str]:
         exists = records.record_path(root, key).exists()
         return "missing", f": {error}" if exists else ""
     return "done", ""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The frame of the project: pins, environment file, README."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+REPOSITORY = Path(__file__).parents[1]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+PINS = dict(
+    line.lower().replace("_", "-").split("==")
+    for line in (REPOSITORY / "constraints.txt").read_text().splitlines()
+    if line and not line.startswith("#")
+)
+
+
+def requirements() -> list[Requirement]:
+    groups = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+    return [Requirement(text) for group in groups for text in group]
+
+
+def test_every_dependency_is_pinned_inside_its_range():
+    for requirement in requirements():
+        pin = PINS[requirement.name.lower().replace("_", "-")]
+        assert requirement.specifier.contains(pin), f"{requirement} but pinned {pin}"
+
+
+def test_pins_have_no_local_suffix_and_no_hash():
+    for name, pin in PINS.items():
+        assert Version(pin).local is None and "hash" not in pin, name
+    assert PINS["torch"] == "2.13.0"
+
+
+def test_the_ranges_admit_older_torch_and_python_up_to_3_13():
+    (torch,) = [r for r in requirements() if r.name == "torch"]
+    assert torch.specifier.contains("2.6.0") and torch.specifier.contains("2.11.0")
+    for version in ("3.11.0", "3.12.0", "3.13.0"):
+        assert Requirement(f"x{PROJECT['requires-python']}").specifier.contains(version)
+
+
+def test_the_conda_environment_is_python_pip_and_this_package_with_the_same_pins():
+    environment = yaml.safe_load((REPOSITORY / "environment.yml").read_text())
+    python, pip, packages = environment["dependencies"]
+    assert python == "python=3.11" and pip == "pip"
+    assert packages == {"pip": ["-c constraints.txt", "-e .[dev]"]}
+
+
+def test_the_readme_names_only_files_that_exist():
+    text = (REPOSITORY / "README.md").read_text()
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)\)", text)
+    assert links
+    for link in links:
+        assert (REPOSITORY / link).exists(), link
+    for name in re.findall(r"^(\w[\w./-]*/?) {2,}", text, flags=re.M):
+        assert (REPOSITORY / name).exists() or "<" in name, name

@@ -1,0 +1,197 @@
+"""The paired statistics: published examples, edges, and coverage by simulation on fixed seeds."""
+
+import numpy as np
+import pytest
+
+from ppmlib import stats
+
+
+def outcomes(gained, lost, n):
+    """Paired 0/1 columns with the given discordant counts; the rest is right in both."""
+    same = np.ones(n - gained - lost)
+    dense = np.concatenate([np.zeros(gained), np.ones(lost), same])
+    pruned = np.concatenate([np.ones(gained), np.zeros(lost), same])
+    return dense, pruned
+
+
+def test_tango_interval_of_the_airway_example():
+    # Bentur 2009 as analysed by Fagerland, Lydersen and Laake 2014: -0.517 to -0.026
+    assert stats.tango_interval(1, 7, 21) == pytest.approx((-0.517, -0.026), abs=5e-4)
+
+
+def test_tango_interval_without_discordant_pairs_has_its_closed_form():
+    z2 = 1.959963984540054**2
+    low, high = stats.tango_interval(0, 0, 300)
+    assert (-low, high) == pytest.approx((z2 / (300 + z2),) * 2)
+
+
+def test_tango_interval_mirrors_and_holds_the_estimate():
+    for gained, lost, n in [(0, 1, 5), (3, 40, 200), (30, 0, 30), (0, 30, 30), (150, 150, 300)]:
+        low, high = stats.tango_interval(gained, lost, n)
+        assert -1 <= low <= (gained - lost) / n <= high <= 1
+        assert stats.tango_interval(lost, gained, n) == pytest.approx((-high, -low), abs=1e-9)
+
+
+def test_mcnemar_is_the_binomial_test_of_the_discordant_pairs():
+    from scipy.stats import binomtest
+
+    change = stats.paired_binary(*outcomes(4, 15, 300))
+    assert change.p_value == pytest.approx(binomtest(4, 19).pvalue)
+    assert (change.n, change.gained, change.lost) == (300, 4, 15)
+    assert change.difference == pytest.approx(-11 / 300)
+
+
+@pytest.mark.parametrize("gained,lost,n", [(0, 0, 300), (300, 0, 300), (0, 300, 300), (0, 0, 2)])
+def test_extreme_tables_give_finite_results(gained, lost, n):
+    change = stats.paired_binary(*outcomes(gained, lost, n))
+    numbers = [change.low, change.high, change.low90, change.high90, change.p_value]
+    assert np.isfinite(numbers).all()
+    assert change.low <= change.difference <= change.high
+    assert change.p_value == 1 or gained != lost
+
+
+@pytest.mark.parametrize(
+    "pair", [stats.paired_binary, lambda d, p: stats.paired_mean(d, p, seed=0)]
+)
+def test_bad_columns_are_clear_errors(pair):
+    with pytest.raises(ValueError, match="1 document"):
+        pair([1], [0])
+    with pytest.raises(ValueError, match="not paired: 3 dense and 2 pruned"):
+        pair([1, 0, 1], [1, 0])
+    with pytest.raises(ValueError, match="pruned: 1 values are not finite"):
+        pair([1, 0], [1, float("nan")])
+
+
+def test_paired_mean_agrees_with_the_t_interval_on_a_plain_case():
+    from scipy.stats import ttest_1samp
+
+    rng = np.random.default_rng(3)
+    dense, pruned = rng.random(400), rng.random(400) - 0.05
+    change = stats.paired_mean(dense, pruned, seed=0)
+    reference = ttest_1samp(pruned - dense, 0)
+    low, high = reference.confidence_interval()
+    assert change.difference == pytest.approx(np.mean(pruned - dense))
+    assert (change.low, change.high) == pytest.approx((low, high), abs=0.003)
+    assert change.p_value == pytest.approx(reference.pvalue, abs=0.01)
+    assert change == stats.paired_mean(dense, pruned, seed=0)
+
+
+def test_paired_mean_of_lists_is_the_ratio_of_sums():
+    totals, counts = np.array([1.0, 2, 0, 3]), np.array([1.0, 3, 2, 3])
+    change = stats.paired_mean(np.zeros(4), totals, weights=counts, seed=0)
+    assert change.difference == pytest.approx(6 / 9)
+
+
+def test_clusters_are_resampled_whole():
+    rng = np.random.default_rng(0)
+    effect = np.repeat(rng.normal(0, 1, 20), 10)
+    alone = stats.paired_mean(np.zeros(200), effect, seed=0)
+    whole = stats.paired_mean(np.zeros(200), effect, clusters=np.repeat(np.arange(20), 10), seed=0)
+    assert (whole.n, whole.units) == (200, 20)
+    assert whole.high - whole.low > 2 * (alone.high - alone.low)
+    with pytest.raises(ValueError, match="one cluster"):
+        stats.paired_mean([0, 1], [1, 1], clusters=["a", "a"], seed=0)
+
+
+def test_unchanged_scores_are_not_called_certain():
+    change = stats.paired_mean([0.5] * 300, [0.5] * 300, seed=0)
+    assert change.p_value == 1 and change.high == pytest.approx(0.0126, abs=1e-3)
+    shifted = stats.paired_mean([0.5] * 5, [0.6] * 5, seed=0)
+    assert shifted.p_value == pytest.approx(2 / 32)
+    logs = stats.paired_mean([-5.0, -6.0], [-5.0, -6.0], weights=[2, 3], seed=0)
+    assert (logs.low, logs.high, logs.p_value) == (0, 0, 1)
+
+
+def test_equivalence_needs_enough_documents():
+    few, many = (stats.paired_binary(*outcomes(0, 0, n)) for n in (20, 300))
+    assert stats.change_verdict(few, 1.0, 0.03) == "inconclusive"
+    assert stats.change_verdict(many, 1.0, 0.03) == "equivalent"
+    assert many.p_equivalent(0.03) < 0.05 < few.p_equivalent(0.03)
+    assert stats.change_verdict(many, 1.0, None) == "inconclusive"
+
+
+def test_verdicts_follow_the_direction_of_the_metric():
+    change = stats.paired_binary(*outcomes(2, 40, 300))
+    assert stats.change_verdict(change, change.p_value, 0.03) == "worse"
+    assert stats.change_verdict(change, change.p_value, 0.03, higher_is_better=False) == "better"
+    assert [stats.level_verdict(*pair) for pair in [(0.01, 0.1), (-0.1, 0.1), (-0.2, -0.1)]] == [
+        "above floor", "not above floor", "below floor",
+    ]  # fmt: skip
+
+
+def test_one_sided_p_values_are_halves_of_the_two_sided_one():
+    for change in (
+        stats.paired_binary(*outcomes(5, 20, 100)),
+        stats.paired_mean(np.zeros(50), np.linspace(-1, 0.5, 50), seed=0),
+    ):
+        assert change.p_below() == pytest.approx(change.p_value / 2)
+        assert change.p_above() == pytest.approx(1 - change.p_value / 2)
+        assert change.p_above(-0.9) < 0.01 < 0.9 < change.p_above(0.5)
+
+
+def test_detectable_difference_has_the_power_it_says():
+    n, share = 300, 0.10
+    effect = stats.detectable_binary(n, share)
+    rng = np.random.default_rng(1)
+    chances = [(share + effect) / 2, (share - effect) / 2, 1 - share]
+    draws = rng.multinomial(n, chances, size=2000)
+    from scipy.stats import binom
+
+    p = 2 * binom.cdf(np.minimum(draws[:, 0], draws[:, 1]), draws[:, 0] + draws[:, 1], 0.5)
+    assert np.mean(p <= 0.05) == pytest.approx(0.80, abs=0.025)
+    assert stats.detectable_binary(5, 0.0) is None
+
+
+@pytest.mark.parametrize("n", [100, 200, 400])
+@pytest.mark.parametrize("gain,loss", [(0.01, 0.01), (0.03, 0.005), (0.02, 0.08), (0.10, 0.10)])
+def test_tango_interval_covers_and_mcnemar_keeps_its_level(n, gain, loss):
+    rng = np.random.default_rng(n)
+    draws = rng.multinomial(n, [gain, loss, 1 - gain - loss], size=1500)
+    tables, index = np.unique(draws[:, :2], axis=0, return_inverse=True)
+    bounds = np.array([stats.tango_interval(g, m, n) for g, m in tables])[index.ravel()]
+    covered = (bounds[:, 0] <= gain - loss) & (gain - loss <= bounds[:, 1])
+    assert covered.mean() >= 0.93
+    if gain == loss:
+        from scipy.stats import binom
+
+        fewer, pairs = draws[:, :2].min(axis=1), draws[:, :2].sum(axis=1)
+        assert np.mean(2 * binom.cdf(fewer, pairs, 0.5) <= 0.05) <= 0.05
+
+
+@pytest.mark.parametrize("n,rate", [(100, 0.02), (100, 0.05), (300, 0.05)])
+def test_intervals_of_graded_scores_cover_when_few_documents_change(n, rate, monkeypatch):
+    monkeypatch.setattr(stats, "RESAMPLES", 999)
+    monkeypatch.setattr(stats, "PERMUTATIONS", 99)
+    rng, sizes = np.random.default_rng(n), [-1, -0.5, -0.5, 0.5]
+    covered = []
+    for seed in range(200):
+        change = np.where(rng.random(n) < rate, rng.choice(sizes, size=n), 0)
+        found = stats.paired_mean(np.zeros(n), change, seed=seed)
+        covered.append(found.low <= rate * np.mean(sizes) <= found.high)
+    assert np.mean(covered) >= 0.93
+
+
+def test_corrections_are_statsmodels_ones():
+    assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert stats.benjamini_hochberg([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.04, 0.04])
+    assert stats.holm([]).size == 0
+    with pytest.raises(ValueError, match="not finite"):
+        stats.holm([0.1, float("nan")])
+
+
+def test_levels_of_one_score():
+    from statsmodels.stats.proportion import proportion_confint
+
+    mean, low, high = stats.mean_interval([1, 0, 0, 1, 1], seed=0)
+    assert (mean, low, high) == pytest.approx((0.6, *proportion_confint(3, 5, method="wilson")))
+    mean, low, high = stats.mean_interval(np.random.default_rng(0).random(200), seed=0)
+    assert low < mean < high
+
+
+def test_replicates_of_one_seed_are_paired():
+    column = np.random.default_rng(0).random(100)
+    first = stats.mean_replicates(column, seed=5)
+    second = stats.mean_replicates(column + 0.25, seed=5)
+    assert second - first == pytest.approx(np.full(stats.RESAMPLES, 0.25))
+    low, high, p = stats.replicate_interval(second)
+    assert 0 < low < high and p == pytest.approx(2 / (1 + stats.RESAMPLES))
