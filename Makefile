@@ -2,6 +2,7 @@
 # make test    install, run the tests
 # make lab     install, open JupyterLab on the notebooks
 # make lint    style of code and notebooks
+# make readme  figure and table of README.md from the committed example
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: study test lab lint
+.PHONY: study test lab lint readme
 
 study: $(STAMP)
 	$(BIN)/ppm run params/bench.yaml
@@ -23,6 +24,9 @@ lab: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check ppmlib tests
+
+readme: $(STAMP)
+	$(BIN)/python -m ppmlib.readme
 
 # torch first and by itself: its pin then admits the CPU build that is found beside the index.
 $(STAMP): pyproject.toml constraints.txt

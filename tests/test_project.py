@@ -8,6 +8,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from ppmlib import readme, records
+
 REPOSITORY = Path(__file__).parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 PINS = dict(
@@ -56,3 +58,18 @@ def test_the_readme_names_only_files_that_exist():
         assert (REPOSITORY / link).exists(), link
     for name in re.findall(r"^(\w[\w./-]*/?) {2,}", text, flags=re.M):
         assert (REPOSITORY / name).exists() or "<" in name, name
+
+
+def test_the_readme_shows_the_figure_and_table_of_the_committed_example():
+    text = (REPOSITORY / "README.md").read_text()
+    assert readme.updated(text, REPOSITORY / "reports" / "example-bench") == text
+
+
+def test_the_committed_example_is_as_it_was_written():
+    assert records.verify(REPOSITORY / "reports" / "example-bench") == []
+
+
+def test_the_example_code_of_the_readme_runs(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S)
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out.split()[0].startswith("2.4")
