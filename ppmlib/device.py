@@ -1,0 +1,125 @@
+"""What the device is and can do: waiting for it, its peak memory, its limits, its energy meter."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None
+
+COPY_BYTES = {"cpu": 64 * 2**20, "cuda": 2**30}
+MATMUL_SIZE = {"cpu": 1024, "cuda": 8192}
+
+
+def synchronizer(device: torch.device) -> Callable[[], None]:
+    """A function that returns when all work queued on the device is done."""
+    if device.type == "cpu":
+        return lambda: None
+    return getattr(torch, device.type).synchronize
+
+
+@dataclass(frozen=True)
+class PeakMeter:
+    """`reset()`, then work, then `read()` gives bytes, or None where nothing can be measured."""
+
+    what: str
+    reset: Callable[[], None]
+    read: Callable[[], int | None]
+
+
+def _process_peak_bytes() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("/proc/self/status has no VmHWM line")
+
+
+def _reset_process_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_meter(device: torch.device) -> PeakMeter:
+    """The best honest meter of peak memory here; `what` says in words what it measures.
+
+    CUDA: the allocator's peak on the device. Linux CPU: the peak resident memory of the whole
+    process, where the kernel lets it be reset. Elsewhere: none.
+    """
+    if device.type == "cuda":
+        return PeakMeter(
+            "peak bytes allocated on the GPU by this process",
+            lambda: torch.cuda.reset_peak_memory_stats(device),
+            lambda: torch.cuda.max_memory_allocated(device),
+        )
+    if device.type == "cpu":
+        try:
+            _reset_process_peak()
+            _process_peak_bytes()
+        except (OSError, RuntimeError):
+            pass
+        else:
+            return PeakMeter(
+                "peak resident memory of the whole process, Python and its libraries included",
+                _reset_process_peak,
+                _process_peak_bytes,
+            )
+    return PeakMeter(
+        f"not measurable here (no resettable peak on this {device.type})",
+        lambda: None,
+        lambda: None,
+    )
+
+
+def preemptions() -> int | None:
+    """How often this process had to yield its core to others so far; None where unknown."""
+    return None if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
+def _fastest_s(work: Callable[[], object], sync: Callable[[], None], repeats: int) -> float:
+    work()
+    times = []
+    for _ in range(repeats):
+        sync()
+        start = time.perf_counter()
+        work()
+        sync()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def copy_bandwidth(device: torch.device, *, repeats: int = 3) -> float:
+    """Bytes per second that a large copy moves, read and write both counted; fastest repeat.
+
+    The buffer is larger than common CPU caches: the rate is that of the memory behind them.
+    """
+    size = COPY_BYTES["cuda" if device.type == "cuda" else "cpu"]
+    source = torch.ones(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * size / _fastest_s(lambda: target.copy_(source), synchronizer(device), repeats)
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype, *, repeats: int = 3) -> float:
+    """FLOP per second of a large square matrix product in `dtype`; fastest repeat."""
+    size = MATMUL_SIZE["cuda" if device.type == "cuda" else "cpu"]
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    return 2 * size**3 / _fastest_s(lambda: left @ right, synchronizer(device), repeats)
+
+
+def limits(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
+    """The two rates that bound prefill and decode, measured now in this process."""
+    return {
+        "copy_bytes_per_s": copy_bandwidth(device),
+        "matmul_flop_per_s": matmul_rate(device, dtype),
+    }
+
+
+def energy_note() -> str:
+    """Why there are no joules here, in words. Energy is measured with zeus or not at all."""
+    if find_spec("zeus") is None:
+        return "not measurable here (zeus is not installed)"
+    return "not measured (zeus is installed, but this version does not read it yet)"
