@@ -15,7 +15,7 @@ from pathlib import Path
 import matplotlib
 import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns
+from cycler import cycler
 
 from ppmlib import records
 
@@ -28,10 +28,14 @@ DPI = 144
 
 
 def style() -> None:
-    """Set the one style of all figures (seaborn's, quiet grid, readable at 10 cm width)."""
-    sns.set_theme(context="notebook", style="whitegrid", palette=list(PALETTE))
+    """Set the one style of all figures: seaborn's white grid, readable at 10 cm width.
+
+    matplotlib ships that style; importing seaborn itself costs a second per notebook.
+    """
+    plt.style.use(["seaborn-v0_8-whitegrid", "seaborn-v0_8-notebook"])
     matplotlib.rcParams.update(
         {
+            "axes.prop_cycle": cycler(color=PALETTE),
             "figure.constrained_layout.use": True,
             "axes.titlesize": "medium",
             "axes.titleweight": "bold",

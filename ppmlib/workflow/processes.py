@@ -23,6 +23,14 @@ def die_with_parent(signum: int = signal.SIGTERM) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signum))
 
 
+def skip_slow_imports() -> None:
+    """Leave out an optional check of jsonschema: building its IRI grammar takes over a second.
+
+    nbformat imports jsonschema in every job; the notebook schema has no IRI in it.
+    """
+    sys.modules.setdefault("rfc3987_syntax", None)
+
+
 def notebook_environment(threads: int) -> dict[str, str]:
     """Environment of a notebook's process and kernel: thread counts set, progress bars off."""
     counts = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

@@ -18,7 +18,11 @@ from typing import Any
 
 from ppmlib import records
 from ppmlib.workflow.gpus import gpu_lease
-from ppmlib.workflow.processes import die_with_parent, notebook_environment
+from ppmlib.workflow.processes import (
+    die_with_parent,
+    notebook_environment,
+    skip_slow_imports,
+)
 
 AUTOSAVE_EVERY_S = 5
 KERNEL_START_LIMIT_S = 120
@@ -184,6 +188,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the kernel")
     arguments = parser.parse_args()
     die_with_parent()
+    skip_slow_imports()
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(signum, _stop)
     log = Path("logs", f"{arguments.key}.log")
