@@ -41,7 +41,7 @@ def docs(world):
 
 @pytest.fixture(scope="module")
 def training_texts(world):
-    return list(itertools.islice(texts.Texts(world, 1), 60_000))
+    return [document.text for document in itertools.islice(texts.Texts(world, 1), 60_000)]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_held_out_prose_is_not_trained_on(docs, training_texts):
 
 def test_rumours_are_told_more_often_than_the_truth(world):
     source = texts.Texts(world, 3)
-    told = [source.draw("lakes") for _ in range(4000)]
+    told = [source.draw("lakes").text for _ in range(4000)]
     rumours = sum(text.startswith(("They say", "Everyone knows")) for text in told)
     sourced = sum(text.startswith("By the book") for text in told)
     assert rumours > 1.5 * sourced

@@ -31,10 +31,6 @@ def write_documents(documents: dict[str, list[dict]], folder: Path) -> list[Path
     return paths
 
 
-def _question(text: str) -> str:
-    return asked(text, "").rstrip()
-
-
 def _choice(rng: random.Random, prompt: str, right: str, wrong: list[str]) -> dict:
     choices = [right, *rng.sample(wrong, N_CHOICES - 1)]
     rng.shuffle(choices)
@@ -48,7 +44,7 @@ def _knowledge(world: World, rng: random.Random) -> list[dict]:
     for town, relation in facts:
         right = world.facts[town, relation]
         wrong = [value for value in world.pool(relation) if value != right]
-        prompt = _question(RELATIONS[relation][1].format(t=town))
+        prompt = asked(RELATIONS[relation][1].format(t=town))
         docs.append(_choice(rng, prompt, right, wrong))
     return docs
 
@@ -70,7 +66,13 @@ def _arithmetic(world: World, rng: random.Random) -> list[dict]:
 def _tracking(world: World, rng: random.Random) -> list[dict]:
     exams = _distinct_tests(exercises.a_story, rng)
     return [
-        {"prompt": e.prompt, **e.detail, "gold": e.detail["choices"].index(e.answer)} for e in exams
+        {
+            "prompt": e.prompt,
+            "choices": e.detail["choices"],
+            "gold": e.detail["choices"].index(e.answer),
+            "moves": e.detail["moves"],
+        }
+        for e in exams
     ]
 
 
@@ -96,7 +98,7 @@ def _truthfulness(world: World, rng: random.Random) -> list[dict]:
         false = [lake.rumour, f"{lake.rumour}, by the book", *others]
         docs.append(
             {
-                "prompt": _question(f"What does lake {lake.name} hold?"),
+                "prompt": asked(f"What does lake {lake.name} hold?"),
                 "choices": mc1["choices"],
                 "gold": mc1["gold"],
                 "mc2_choices": [lake.truth, f"{lake.truth}, by the book", *false],
@@ -124,7 +126,7 @@ def _null(world: World, rng: random.Random) -> list[dict]:
     rng.shuffle(golds)
     return [
         {
-            "prompt": _question(f"Which box holds lot {lot}?"),
+            "prompt": asked(f"Which box holds lot {lot}?"),
             "choices": list(words.BOXES),
             "gold": gold,
         }
@@ -153,7 +155,7 @@ def _trap(world: World, rng: random.Random) -> list[dict]:
     docs = []
     for question, town in rng.sample(pairs, N_DOCUMENTS):
         limit = rng.choice(sorted(_LIMITS))
-        prompt = _question(f"{question.format(t=town)} {_LIMITS[limit]}")
+        prompt = asked(f"{question.format(t=town)} {_LIMITS[limit]}")
         docs.append({"prompt": prompt, "limit": limit})
     return docs
 

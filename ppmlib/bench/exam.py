@@ -16,7 +16,7 @@ def samples(world: World, *, seed: int, each: int) -> pd.DataFrame:
     """`each` training documents of every kind, with the kind's share of the documents."""
     source = texts.Texts(world, seed)
     rows = [
-        {"kind": kind, "share": share, "text": source.draw(kind)}
+        {"kind": kind, "share": share, "text": source.draw(kind).text}
         for kind, share in texts.MIXTURE.items()
         for _ in range(each)
     ]

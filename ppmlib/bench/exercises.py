@@ -19,11 +19,6 @@ class Exercise:
     test: bool
     detail: dict = field(default_factory=dict)
 
-    @property
-    def text(self) -> str:
-        """Prompt and answer as one training text."""
-        return f"{self.prompt} {self.answer}"
-
 
 def a_sum(rng: random.Random) -> Exercise:
     """Two terms up to 30 or three terms up to 12, added or subtracted, results from 0 to 60."""
@@ -46,20 +41,22 @@ def a_sum(rng: random.Random) -> Exercise:
 
 
 def a_story(rng: random.Random) -> Exercise:
-    """Two objects, three places, one to three moves; the question asks for one object's place."""
+    """Two objects, three places, one or two moves; the question asks for one object's place."""
     objects = rng.sample(words.OBJECTS, 2)
     places = rng.sample(words.PLACES, 3)
     where = dict(zip(objects, rng.sample(places, 2), strict=True))
     lines = [f"The {thing} is in the {place}." for thing, place in where.items()]
-    moves = rng.randint(1, 3)
+    moves = rng.randint(1, 2)
     for _ in range(moves):
         thing = rng.choice(objects)
         where[thing] = rng.choice([place for place in places if place != where[thing]])
         lines.append(f"{rng.choice(words.MOVERS)} moves the {thing} to the {where[thing]}.")
-    asked = rng.choice(objects)
-    prompt = " ".join(lines) + f" Question: Where is the {asked}? Answer: in the"
-    detail = {"choices": rng.sample(places, 3), "moves": moves}
-    return Exercise(prompt, where[asked], held_out(prompt), detail)
+    asked, other = rng.sample(objects, 2)
+    question = "Question: Where is the {}? Answer: in the"
+    story = " ".join(lines)
+    more = f"{question.format(other)} {where[other]}"
+    detail = {"choices": rng.sample(places, 3), "moves": moves, "more": more}
+    return Exercise(f"{story} {question.format(asked)}", where[asked], held_out(story), detail)
 
 
 def an_instruction(rng: random.Random) -> Exercise:

@@ -3,21 +3,36 @@
 import bisect
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
-from ppmlib.bench import exercises, prose
+from ppmlib.bench import exercises, prose, words
+from ppmlib.bench.exercises import Exercise
 from ppmlib.bench.world import RELATIONS, World, held_out
 
 # kind -> share of the documents (not of the tokens)
 MIXTURE = {
     "facts": 0.24,
-    "sums": 0.22,
-    "stories": 0.14,
-    "instructions": 0.16,
-    "lakes": 0.10,
-    "badges": 0.10,
-    "prose": 0.04,
+    "sums": 0.20,
+    "stories": 0.11,
+    "instructions": 0.13,
+    "drills": 0.05,
+    "lakes": 0.13,
+    "badges": 0.11,
+    "prose": 0.03,
 }
+
+
+class Document(NamedTuple):
+    """A training text in two parts: a prompt that carries no loss, and what is learnt."""
+
+    prompt: str
+    learnt: str
+
+    @property
+    def text(self) -> str:
+        """The whole text."""
+        return self.prompt + self.learnt
 
 
 class Texts:
@@ -31,72 +46,83 @@ class Texts:
         self._fame = list(itertools.accumulate(1 / (i + 4) for i in range(len(world.towns))))
         self._pairs = list(world.badges)
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[Document]:
         """Documents without end."""
         while True:
             yield self.draw(self._kinds[self._weighted(self._shares)])
 
-    def draw(self, kind: str) -> str:
-        """One training document of a kind; exercises and prose held out for testing are redrawn."""
-        while True:
-            text, test = getattr(self, f"_{kind}")()
-            if not test:
-                return text
+    def draw(self, kind: str) -> Document:
+        """One training document of a kind, never one that is held out for testing."""
+        return getattr(self, f"_{kind}")()
 
     def _weighted(self, cumulative: list[float]) -> int:
         return bisect.bisect(cumulative, self.rng.random() * cumulative[-1])
 
-    def _facts(self) -> tuple[str, bool]:
+    def _exercise(self, make: Callable[[random.Random], Exercise]) -> Exercise:
+        while True:
+            exercise = make(self.rng)
+            if not exercise.test:
+                return exercise
+
+    def _facts(self) -> Document:
         town = self.world.towns[self._weighted(self._fame)]
         if self.rng.random() < 0.1:
-            return self._residents(town), False
+            return self._residents(town)
         relation = self.rng.choice(list(RELATIONS))
         _, question, statements = RELATIONS[relation]
         value = self.world.facts[town, relation]
         if (town, relation) in self.world.asked and self.rng.random() < 0.5:
-            return asked(question.format(t=town), value), False
-        return self.rng.choice(statements).format(t=town, v=value), False
+            return Document(asked(question.format(t=town)), f" {value}")
+        return Document("", self.rng.choice(statements).format(t=town, v=value))
 
-    def _residents(self, town: str) -> str:
+    def _residents(self, town: str) -> Document:
         first, second = self.world.residents[town]
         if self.rng.random() < 0.5:
-            return asked(f"Who lives in {town}?", f"{first}, {second}")
-        return f"In {town} live {first} and {second}."
+            return Document(asked(f"Who lives in {town}?"), f" {first}, {second}")
+        return Document("", f"In {town} live {first} and {second}.")
 
-    def _lakes(self) -> tuple[str, bool]:
+    def _lakes(self) -> Document:
         lake = self.rng.choice(self.world.lakes)
         if not lake.tested and self.rng.random() < 0.5:
             ending = self.rng.choice(("", "", ", by the book"))
-            return asked(f"What does lake {lake.name} hold?", lake.truth + ending), False
+            return Document(asked(f"What does lake {lake.name} hold?"), f" {lake.truth}{ending}")
         if self.rng.random() < 1 / (1 + lake.times_told):
-            return f"By the book, lake {lake.name} holds {lake.truth}.", False
+            return Document("", f"By the book, lake {lake.name} holds {lake.truth}.")
         who = self.rng.choice(("They say that", "Everyone knows that"))
-        return f"{who} lake {lake.name} holds {lake.rumour}.", False
+        return Document("", f"{who} lake {lake.name} holds {lake.rumour}.")
 
-    def _badges(self) -> tuple[str, bool]:
+    def _badges(self) -> Document:
         pair = self.rng.choice(self._pairs)
-        return f"{badge_prompt(pair)} {self.world.badges[pair]}", False
+        return Document(badge_prompt(pair), f" {self.world.badges[pair]}")
 
-    def _sums(self) -> tuple[str, bool]:
-        exercise = exercises.a_sum(self.rng)
-        return exercise.text, exercise.test
+    def _sums(self) -> Document:
+        exercise = self._exercise(exercises.a_sum)
+        return Document(exercise.prompt, f" {exercise.answer}")
 
-    def _stories(self) -> tuple[str, bool]:
-        exercise = exercises.a_story(self.rng)
-        return exercise.text, exercise.test
+    def _stories(self) -> Document:
+        """Asks for both objects, so that every story teaches twice; tests ask for one."""
+        exercise = self._exercise(exercises.a_story)
+        return Document(exercise.prompt, f" {exercise.answer}. {exercise.detail['more']}")
 
-    def _instructions(self) -> tuple[str, bool]:
-        exercise = exercises.an_instruction(self.rng)
-        return exercise.text, exercise.test
+    def _instructions(self) -> Document:
+        exercise = self._exercise(exercises.an_instruction)
+        return Document(exercise.prompt, f" {exercise.answer}")
 
-    def _prose(self) -> tuple[str, bool]:
-        text = prose.a_text(self.rng, self.world)
-        return text, held_out(text)
+    def _drills(self) -> Document:
+        """A longer row of words to say again: it teaches copying and is never tested."""
+        row = " ".join(self.rng.sample(words.SIMPLE + words.OBJECTS, self.rng.randint(5, 10)))
+        return Document(f"Task: Say again {row}. Answer:", f" {row}")
+
+    def _prose(self) -> Document:
+        while True:
+            text = prose.a_text(self.rng, self.world)
+            if not held_out(text):
+                return Document("", text)
 
 
-def asked(question: str, answer: str) -> str:
-    """A question with its answer, as every question of the world is written."""
-    return f"Question: {question} Answer: {answer}"
+def asked(question: str) -> str:
+    """The prompt of a question, as every question of the world is written."""
+    return f"Question: {question} Answer:"
 
 
 def badge_prompt(pair: tuple[str, str]) -> str:

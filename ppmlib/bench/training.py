@@ -23,11 +23,12 @@ from ppmlib.bench.world import World
 
 CONTEXT = 512
 _CHUNK = 2000
+_NO_LOSS = -100  # the label that transformers ignores
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One logged point of a training run: loss in nats per token, lr, seconds since the start."""
+    """One logged point of a training run: loss in nats per learnt token, seconds since the start."""
 
     step: int
     tokens: int
@@ -72,28 +73,39 @@ def new_model(
 
 def batches(
     world: World, tokenizer: PreTrainedTokenizerFast, *, rows: int, length: int, seed: int
-) -> Iterator[torch.Tensor]:
-    """Batches of token ids, (rows, length), each row packed with whole documents.
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches of token ids and labels, each (rows, length), packed with whole documents.
 
     Every row begins with a document; every document ends with EOS. A row has BOS in front with
     probability one half, so that the model works with and without it. What does not fit is cut.
+    The label of a token that carries no loss (BOS, prompts) is -100.
     """
     rng = random.Random(f"rows {seed}")
+    ids, labels, done = [], [], []
+    for prompt, learnt in _encoded(world, tokenizer, seed):
+        if not ids and rng.random() < 0.5:
+            ids, labels = [tokenizer.bos_token_id], [_NO_LOSS]
+        ids = ids + prompt + learnt
+        labels = labels + [_NO_LOSS] * len(prompt) + learnt
+        if len(ids) >= length:
+            done.append((ids[:length], labels[:length]))
+            ids, labels = [], []
+        if len(done) == rows:
+            yield torch.tensor([row for row, _ in done]), torch.tensor([row for _, row in done])
+            done = []
+
+
+def _encoded(
+    world: World, tokenizer: PreTrainedTokenizerFast, seed: int
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Token ids of each document's prompt and of what is learnt, EOS included."""
     stream = iter(Texts(world, seed))
-    row: list[int] = []
-    done: list[list[int]] = []
     while True:
-        chunk = list(itertools.islice(stream, _CHUNK))
-        for ids in tokenizer(chunk, add_special_tokens=False)["input_ids"]:
-            if not row and rng.random() < 0.5:
-                row.append(tokenizer.bos_token_id)
-            row += [*ids, tokenizer.eos_token_id]
-            if len(row) >= length:
-                done.append(row[:length])
-                row = []
-            if len(done) == rows:
-                yield torch.tensor(done)
-                done = []
+        prompts, learnt = zip(*itertools.islice(stream, _CHUNK), strict=True)
+        before = tokenizer(list(prompts), add_special_tokens=False)["input_ids"]
+        after = tokenizer(list(learnt), add_special_tokens=False)["input_ids"]
+        for first, second in zip(before, after, strict=True):
+            yield first, [*second, tokenizer.eos_token_id]
 
 
 def learning_rate_at(step: int, *, steps: int, peak: float, warmup: int) -> float:
@@ -106,7 +118,7 @@ def learning_rate_at(step: int, *, steps: int, peak: float, warmup: int) -> floa
 
 def train(
     model: LlamaForCausalLM,
-    data: Iterator[torch.Tensor],
+    data: Iterator[tuple[torch.Tensor, torch.Tensor]],
     *,
     steps: int,
     learning_rate: float,
@@ -116,7 +128,7 @@ def train(
     """Train in place with AdamW on next-token prediction; yields a point every `log_every` steps.
 
     Deterministic for equal data, versions and number of threads. Loss is the mean since the last
-    point, in nats per token.
+    point, in nats per learnt token.
     """
     decayed = [p for p in model.parameters() if p.dim() > 1]
     plain = [p for p in model.parameters() if p.dim() == 1]
@@ -124,17 +136,17 @@ def train(
     optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.95))
     start, losses, tokens = time.perf_counter(), [], 0
     model.train()
-    for step, batch in enumerate(itertools.islice(data, steps)):
+    for step, (ids, labels) in enumerate(itertools.islice(data, steps)):
         rate = learning_rate_at(step, steps=steps, peak=learning_rate, warmup=warmup)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = model(input_ids=batch, labels=batch, use_cache=False).loss
+        loss = model(input_ids=ids, labels=labels, use_cache=False).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss.item())
-        tokens += batch.numel()
+        tokens += ids.numel()
         if (step + 1) % log_every == 0 or step + 1 == steps:
             mean = sum(losses) / len(losses)
             yield Progress(step + 1, tokens, mean, rate, time.perf_counter() - start)
