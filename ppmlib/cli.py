@@ -1,18 +1,16 @@
 """The `ppm` command: run a study, look at where it stands, verify its record, export a model."""
 
-import fcntl
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 
 import click
 
 from ppmlib import records
 from ppmlib.params import ParamsError, Study
+from ppmlib.workflow import launch
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_BUSY = 1, 2, 3
 
@@ -71,9 +69,9 @@ def run(study_file: Path, snakemake_options: tuple[str, ...], profile: str, repo
     study, plan = _prepare(study_file, reports)
     root = reports / study.study
     dry = bool({"-n", "--dry-run", "--dryrun"} & set(snakemake_options))
-    with _only_run(root):
+    with _refused_if(), launch.only_run(root):
         records.write_json(root / records.PLAN_FILE, plan)
-        status = _snakemake(root, profile, snakemake_options)
+        status = launch.snakemake(root, profile, snakemake_options)
         if status == 0:
             click.echo(f"dry run of {root}" if dry else f"report: {root / 'index.html'}")
             return
@@ -107,10 +105,8 @@ def status(study_file: Path, reports: Path) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 def verify(folder: Path) -> None:
     """Recompute every hash of a study's record and name what differs."""
-    try:
+    with _refused_if(records.RecordError):
         problems = records.verify(folder)
-    except records.RecordError as error:
-        raise Refused(str(error)) from None
     for line in problems:
         click.echo(line)
     if problems:
@@ -139,15 +135,30 @@ def export(
 
     study, plan = _prepare(study_file, reports)
     root = reports / study.study
-    try:
+    with _refused_if(ValueError, OSError, records.RecordError):
         key = run_key(study.criterion, 0, pruning_ratio, expansion_ratio)
         if f"{key}/2_pruning" not in plan["jobs"]:
             raise Refused(f"{study_file}: no run {key} in this study")
         settings = plan["jobs"][f"{key}/2_pruning"]["parameters"]
         folder = exporting.export_run(root, key, settings, out)
-    except (ValueError, OSError, records.RecordError) as error:
-        raise Refused(str(error)) from None
     click.echo(f"checkpoint: {folder}")
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path))
+def rerun(path: Path) -> None:
+    """Run an executed notebook, or a whole report folder, again and compare the numbers."""
+    from ppmlib import rerun as again
+
+    with _refused_if(records.RecordError):
+        root, key = again.study_of(path)
+        lines = again.rerun_study(root) if key is None else again.rerun_notebook(root, key)
+    for line in lines:
+        click.echo(line)
+    what = f"{root.name}/{key}" if key else root.name
+    click.echo(f"{what}: {len(lines)} differences" if lines else f"{what}: equal")
+    if lines:
+        raise SystemExit(EXIT_FAILED)
 
 
 def _prepare(study_file: Path, reports: Path):
@@ -169,30 +180,19 @@ def _prepare(study_file: Path, reports: Path):
 
 
 @contextmanager
-def _only_run(root: Path) -> Iterator[None]:
-    with open(root / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Busy(f"{root}: another ppm run is working on this study") from None
+def _refused_if(*errors: type[Exception]) -> Iterator[None]:
+    """Turn expected errors into one line and an exit status."""
+    try:
         yield
-
-
-def _snakemake(root: Path, profile: str, options: tuple[str, ...]) -> int:
-    workflow = Path(str(resources.files("ppmlib.workflow")))
-    command = [sys.executable, "-m", "ppmlib.workflow.engine"]
-    command += ["--snakefile", os.path.relpath(workflow / "Snakefile", root)]
-    command += ["--workflow-profile", str(workflow / "profiles" / profile)]
-    locks = root / ".snakemake" / "locks"
-    if locks.is_dir() and any(locks.iterdir()):
-        # Nobody holds our own lock, so Snakemake's is left from a kill.
-        subprocess.run([*command, "--unlock"], cwd=root, check=True, capture_output=True)
-    return subprocess.run([*command, *options], cwd=root, check=False).returncode
+    except launch.StudyBusy as error:
+        raise Busy(str(error)) from None
+    except errors as error:
+        raise Refused(str(error)) from None
 
 
 def _partial_report(root: Path, profile: str) -> None:
     """After a failure: the analysis and the study's page from what there is."""
-    _snakemake(root, profile, ("--config", "partial=1", "--", "records/5_analysis.json"))
+    launch.snakemake(root, profile, ("--config", "partial=1", "--", "records/5_analysis.json"))
     made = subprocess.run(
         [sys.executable, "-m", "ppmlib.workflow.make_index"], cwd=root, check=False
     )
