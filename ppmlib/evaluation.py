@@ -1,0 +1,311 @@
+"""Run lm-eval's tasks on one model: tidy rows, and what happened to every document.
+
+    evaluation  one call per task, saved at once, reused when its fingerprint fits (this module)
+    taskrun     one task or group from its definition to its rows, table and notes
+    harness     lm-eval's own objects: tasks found and loaded, its backend with notes taken
+    samples     lm-eval's samples to per-document tables and metric rows; chance levels; hashes
+    floors      the same responses permuted across documents
+
+The dense model and every width take the same path with the same settings.
+"""
+
+import re
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ppmlib import records
+from ppmlib.floors import FLOORS, PERMUTATIONS
+from ppmlib.samples import EvaluationError
+
+STAGE = "3_evaluation"
+TASK_KEYS = {"name", "num_fewshot", "metric", "filter", "axis"}
+# What of a model's identity can change its numbers; its name cannot.
+MODEL_KEYS = (
+    "dtype",
+    "weights_sha256",
+    "config_sha256",
+    "tokenizer_sha256",
+    "attn_implementation",
+    "device",
+)
+
+__all__ = ["Evaluation", "EvaluationError", "evaluate", "subset_indices"]
+
+
+@dataclass
+class Evaluation:
+    """All tasks of one run: rows, per-document tables, what was asked and how."""
+
+    rows: pd.DataFrame  # a row per task, metric, filter and source
+    samples: dict[str, pd.DataFrame]  # by task: a row per document
+    tasks: dict[str, dict[str, Any]]  # by task: version, hashes, first prompt, ...
+    inputs: dict[str, Any]  # everything that can change the numbers
+    files: list[Path]
+    measured: dict[str, Any]  # seconds per task
+    reused: list[str]  # tasks taken from an earlier call
+
+    def results(self) -> dict[str, Any]:
+        """`rows` and `tasks` as plain JSON values: null where a number does not exist."""
+        rows = self.rows.astype(object).where(self.rows.notna(), None)
+        return {"rows": rows.to_dict("records"), "tasks": self.tasks}
+
+
+def evaluate(
+    loaded,
+    tasks: Sequence[Mapping[str, Any]],
+    *,
+    root: Path,
+    run: str,
+    kept_inputs: Mapping[str, Any],
+    batch_size: int,
+    add_bos_token: bool,
+    apply_chat_template: bool = False,
+    max_length: int | None = None,
+    softmax_dtype: str | None = None,
+    lm_eval_seeds: Sequence[int] = (0, 1234, 1234, 1234),
+    subset: Mapping[str, int] | None = None,
+    generation: Mapping[str, int] | None = None,
+    floors: Sequence[str] = FLOORS,
+    floor_seed: int = 0,
+    task_folders: Sequence[Path] | None = None,
+    progress: Callable[[str, int, int, float], None] | None = None,
+) -> Evaluation:
+    """Evaluate a model, pruned or dense, on lm-eval tasks; each task is saved as it is finished.
+
+    Args:
+        loaded: a `models.Loaded`, its model already sliced.
+        tasks: dicts with name, num_fewshot, metric, filter, axis; a name may be a group's.
+        root, run: results go to `<root>/samples/<run>/<task>.{parquet,json,lm-eval.json}`.
+        kept_inputs: what identifies the kept neurons, for instance `{"keep_sha256": ...}`.
+        batch_size: documents per batch; set on lm-eval's model, where it counts.
+        add_bos_token: every prompt starts with one BOS; False is lm-eval 0.4.9.1's behaviour.
+        max_length: tokens; None is the model's own limit.
+        lm_eval_seeds: for random, numpy, torch and the few-shot sampler.
+        subset: `{n, seed}`: n documents per task, the same ones at every width; None is all.
+        generation: `{max_gen_toks: N}` lowers the number of new tokens.
+        floors: kinds of floor to measure; there is 'permuted'.
+        task_folders: folders with task YAMLs, before lm-eval's own; None is the bench tasks'.
+        progress: called after each task with its name, tasks done, tasks in all, seconds.
+    Raises:
+        EvaluationError: naming the task and what does not fit.
+    """
+    from ppmlib import harness, taskrun
+
+    started = time.perf_counter()
+    _check_settings(tasks, batch_size, lm_eval_seeds, subset, generation, floors)
+    lm = harness.backend(
+        loaded.model,
+        loaded.tokenizer,
+        batch_size=batch_size,
+        add_bos_token=add_bos_token,
+        max_length=max_length,
+        softmax_dtype=softmax_dtype,
+    )
+    settings = {
+        "add_bos_token": add_bos_token,
+        "apply_chat_template": apply_chat_template,
+        "chat_template_sha256": _template_hash(loaded.tokenizer) if apply_chat_template else None,
+        "batch_size": batch_size,
+        "max_length": lm.max_length,
+        "softmax_dtype": softmax_dtype,
+        "lm_eval_seeds": list(lm_eval_seeds),
+        "subset": dict(subset) if subset else None,
+        "generation": dict(generation) if generation else None,
+        "floors": {name: {"seed": floor_seed, "permutations": PERMUTATIONS} for name in floors},
+    }
+    common = {
+        "model": _model_inputs(loaded.identity),
+        "kept": dict(kept_inputs),
+        "settings": settings,
+    }
+    folder = Path(root) / "samples" / run
+    done: dict[str, dict[str, Any]] = {}
+    reused = []
+    for number, spec in enumerate(tasks, start=1):
+        task_started = time.perf_counter()
+        name = spec["name"]
+        task = harness.load(
+            name,
+            num_fewshot=spec["num_fewshot"],
+            fewshot_seed=lm_eval_seeds[3],
+            generation=generation,
+            folders=_bench_folders() if task_folders is None else task_folders,
+        )
+        taskrun.check_task(task, lm, spec)
+        indices = subset_indices(
+            {n: len(t.eval_docs) for n, t in task.tasks.items()}, subset, group=name
+        )
+        hashes = taskrun.hashes(task, indices)
+        inputs = {**common, "task": taskrun.static_description(task, hashes)}
+        stored = _stored(folder, name, inputs)
+        if stored is None:
+            measure = taskrun.measure(lm, task, indices, hashes, settings)
+            stored = _save(folder, name, inputs, measure, loaded.identity, task_started)
+        else:
+            reused.append(name)
+        done[name] = stored
+        if progress is not None:
+            progress(name, number, len(tasks), time.perf_counter() - task_started)
+    rows = [row for spec in tasks for row in _labelled(done[spec["name"]], spec)]
+    return Evaluation(
+        rows=pd.DataFrame(rows),
+        samples={name: pd.read_parquet(_file(folder, name, "parquet")) for name in done},
+        tasks={name: stored["task"] for name, stored in done.items()},
+        inputs={
+            **common,
+            "tasks": {name: stored["inputs"]["task"] for name, stored in done.items()},
+        },
+        files=[_file(folder, name, kind) for name in done for kind in ("parquet", "lm-eval.json")],
+        measured={
+            "seconds_per_task": {name: stored["seconds"] for name, stored in done.items()},
+            "wall_s": time.perf_counter() - started,
+        },
+        reused=reused,
+    )
+
+
+def _bench_folders() -> list[Path]:
+    from ppmlib import bench
+
+    return [bench.tasks_dir()]
+
+
+def _template_hash(tokenizer) -> str:
+    return records.fingerprint({"chat_template": tokenizer.chat_template})
+
+
+def _model_inputs(identity: Mapping[str, Any]) -> dict[str, Any]:
+    inputs = {key: identity[key] for key in MODEL_KEYS}
+    if str(identity["device"]).startswith("cpu"):
+        inputs["threads"] = identity["threads"]
+    return inputs
+
+
+def _check_settings(tasks, batch_size, seeds, subset, generation, floors) -> None:
+    if not tasks:
+        raise EvaluationError("no tasks")
+    for spec in tasks:
+        if set(spec) != TASK_KEYS:
+            raise EvaluationError(
+                f"task {spec.get('name', spec)}: keys are {', '.join(sorted(TASK_KEYS))}, "
+                f"not {', '.join(sorted(spec))}"
+            )
+    names = [spec["name"] for spec in tasks]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise EvaluationError(f"named twice: {', '.join(twice)}")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise EvaluationError(f"batch_size {batch_size!r} is not a positive whole number")
+    if len(seeds) != 4:
+        raise EvaluationError("lm_eval_seeds: four numbers, for random, numpy, torch and few-shot")
+    if subset is not None and (set(subset) != {"n", "seed"} or subset["n"] < 1):
+        raise EvaluationError(f"subset {dict(subset)}: give n (at least 1) and seed")
+    if generation is not None and (
+        set(generation) != {"max_gen_toks"} or generation["max_gen_toks"] < 1
+    ):
+        raise EvaluationError(f"generation {dict(generation)}: give max_gen_toks, at least 1")
+    unknown = sorted(set(floors) - set(FLOORS))
+    if unknown:
+        raise EvaluationError(f"no floor {', '.join(unknown)}; there is: {', '.join(FLOORS)}")
+
+
+def subset_indices(
+    sizes: Mapping[str, int], subset: Mapping[str, int] | None, *, group: str
+) -> dict[str, list[int]] | None:
+    """Which documents of each task a subset takes: sorted positions; None means all.
+
+    A group's tasks share n in proportion to their sizes, at least one document each.
+
+    Args:
+        sizes: documents per task.
+        subset: `{n, seed}`.
+    Raises:
+        EvaluationError: if n is less than the number of the group's tasks.
+    """
+    if subset is None or subset["n"] >= sum(sizes.values()):
+        return None
+    if subset["n"] < len(sizes):
+        raise EvaluationError(
+            f"{group}: subset n {subset['n']} is less than its {len(sizes)} tasks"
+        )
+    quota = {name: subset["n"] * size / sum(sizes.values()) for name, size in sizes.items()}
+    taken = dict.fromkeys(sizes, 1)
+    for _ in range(subset["n"] - len(sizes)):
+        free = [name for name in sizes if taken[name] < sizes[name]]
+        taken[max(free, key=lambda name: quota[name] - taken[name])] += 1
+    chosen = {}
+    for name, count in taken.items():
+        generator = np.random.default_rng([subset["seed"], zlib.crc32(name.encode())])
+        positions = generator.choice(sizes[name], count, replace=False)
+        chosen[name] = sorted(positions.tolist())
+    return chosen
+
+
+def _file(folder: Path, task: str, kind: str) -> Path:
+    return folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', task)}.{kind}"
+
+
+def _full(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    version = records.STAGE_VERSIONS[STAGE]
+    return {**inputs, "stage_version": version, "versions": records.package_versions()}
+
+
+def _stored(folder: Path, task: str, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A task's saved result if it is whole and of the same fingerprint, else None."""
+    path = _file(folder, task, "json")
+    if not path.exists():
+        return None
+    stored = records.read_json(path)
+    if stored["fingerprint"] != records.fingerprint(_full(inputs)):
+        return None
+    files = {folder / name: digest for name, digest in stored["files"].items()}
+    if any(not f.is_file() or records.sha256_file(f) != digest for f, digest in files.items()):
+        return None
+    return stored
+
+
+def _save(folder: Path, task: str, inputs, measure, identity, started: float) -> dict[str, Any]:
+    """Save one task's result, the file that declares it complete last."""
+    parquet, plain = _file(folder, task, "parquet"), _file(folder, task, "lm-eval.json")
+    records.write_parquet(parquet, measure.table)
+    model_name = {"model_source": "hf", "model_name": identity["id"]}
+    records.write_json(plain, {**measure.lm_eval, **model_name})
+    full = _full(inputs)
+    stored = {
+        "fingerprint": records.fingerprint(full),
+        "inputs": full,
+        "rows": measure.rows,
+        "task": {**inputs["task"], **measure.notes},
+        "files": {file.name: records.sha256_file(file) for file in (parquet, plain)},
+        "seconds": time.perf_counter() - started,
+    }
+    records.write_json(_file(folder, task, "json"), stored)
+    return stored
+
+
+def _labelled(stored: Mapping[str, Any], spec: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A task's rows with the axis and the mark of its headline metric.
+
+    Raises:
+        EvaluationError: if the task does not have the metric and filter the study names.
+    """
+    key = (spec["name"], spec["metric"], spec["filter"])
+    found = sorted({(r["metric"], r["filter"]) for r in stored["rows"] if r["task"] == key[0]})
+    if key[1:] not in found:
+        have = "; ".join(",".join(pair) for pair in found) or "none of its own"
+        raise EvaluationError(f"{key[0]}: no metric {','.join(key[1:])}; it has {have}")
+    return [
+        {
+            **row,
+            "axis": spec["axis"],
+            "headline": (row["task"], row["metric"], row["filter"]) == key,
+        }
+        for row in stored["rows"]
+    ]
