@@ -119,7 +119,15 @@ def limits(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
 
 
 def energy_note() -> str:
-    """Why there are no joules here, in words. Energy is measured with zeus or not at all."""
+    """Why there are no joules, in words. Energy is measured through zeus or not at all."""
     if find_spec("zeus") is None:
         return "not measurable here (zeus is not installed)"
-    return "not measured (zeus is installed, but this version does not read it yet)"
+    from zeus.device.cpu.rapl import rapl_is_available
+    from zeus.device.gpu.amd import amdsmi_is_available
+    from zeus.device.gpu.nvidia import nvml_is_available
+
+    meters = {"NVML": nvml_is_available, "AMD SMI": amdsmi_is_available, "RAPL": rapl_is_available}
+    found = [name for name, is_available in meters.items() if is_available()]
+    if not found:
+        return f"not measurable here (zeus finds none of {', '.join(meters)})"
+    return f"not measured (zeus finds {', '.join(found)}, which this version does not read yet)"

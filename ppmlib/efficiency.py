@@ -114,6 +114,23 @@ def speed_ups(rows: Sequence[Mapping[str, Any]], baseline: str) -> list[dict[str
     return found
 
 
+def widths_table(described: Sequence[Mapping[str, Any]]):
+    """The widths as a DataFrame for reading: ratios, neurons, parameters, bytes of weights."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "run": width["run"],
+            "neurons per layer": width["intermediate_size"],
+            "removed": f"{width['pruning_ratio']:.1%}",
+            "expansion ratio": f"{width['expansion_ratio']:.2f}x",
+            "parameters": f"{width['parameters']:,}",
+            "weights, MB": f"{width['weights_bytes'] / 1e6:,.2f}",
+        }
+        for width in described
+    ).set_index("run")
+
+
 def times_table(rows: Sequence[Mapping[str, Any]], described: Sequence[Mapping[str, Any]]):
     """The measured times as a DataFrame for reading: medians, quartiles, limits."""
     import pandas as pd
@@ -224,11 +241,12 @@ def conclusions(
             f"decode {1 / row['mbu']:.1f} times as long as reading weights and cache needs at the "
             f"measured copy bandwidth (MBU {row['mbu']:.0%})."
         )
-    if any(row["preemptions"] for row in rows):
-        total = sum(row["preemptions"] for row in rows)
+    if all(row["preemptions"] is not None for row in rows):
+        taken = sum(row["preemptions"] for row in rows)
+        made = sum(len(row["repeats"]["total_s"]) for row in rows)
         sentences.append(
-            f"Other processes took the core {total} times inside the measured windows: the machine "
-            "was not free, so times are upper bounds and their spread is not the model's own."
+            f"Other processes took the core {taken} times during the {made} measured generations"
+            f"{'; such times are upper bounds' * (taken > 0)}."
         )
     cache = max((r for r in rows if r["run"] == baseline), key=lambda r: r["kv_cache_bytes"])
     sentences.append(
