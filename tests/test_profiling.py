@@ -228,10 +228,9 @@ def test_prefill_flops_equal_those_that_torch_counts(tokens):
     ids = torch.ones(3, tokens, dtype=torch.int64)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(ids, logits_to_keep=1)
-    rotary_angles = 2 * 2 * tokens
     layers_by_channels, masked_pairs = 2 * 16, tokens * (tokens - 1) // 2
     masked = 3 * 4 * layers_by_channels * masked_pairs
-    counted = counter.get_total_flops() - rotary_angles - masked
+    counted = counter.get_total_flops() - masked
     assert efficiency.prefill_flops(model, 3, tokens) == counted
 
 
