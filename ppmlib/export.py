@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from ppmlib import glu, pruning, records
-from ppmlib.models import TOKENIZER_FILES, Loaded, load, quiet
+from ppmlib.models import TOKENIZER_FILES, Loaded, load, quiet, weights_identity
 from ppmlib.params import selection_slug
 
 CARD = "README.md"
@@ -92,7 +92,7 @@ def export_run(root: Path, run: str, settings: Mapping[str, Any], folder: Path) 
     if model.startswith("."):
         model = str(Path(root) / model)
     loaded = load(model, revision=settings["revision"], dtype=settings["dtype"], device="cpu")
-    if pruning.model_inputs(loaded.identity) != record["inputs"]["model"]:
+    if weights_identity(loaded.identity) != record["inputs"]["model"]:
         raise records.RecordError(f"{run}: the model is no longer the one that was pruned")
     evaluations = {"dense": "dense/r0.00/3_evaluation", "pruned": f"{run}/3_evaluation"}
     study = None

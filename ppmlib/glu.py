@@ -121,3 +121,14 @@ def pruned_parameter_count(model: nn.Module, keep_count: int) -> int:
         for mlp in mlps
     )
     return parameter_count(model) - (width - keep_count) * per_neuron
+
+
+def describe(model: nn.Module) -> dict[str, int | float]:
+    """Layers, widths, expansion ratio and parameters of a model, counted from its weights."""
+    return {
+        "num_layers": len(glu_mlps(model)),
+        "intermediate_size": intermediate_size(model),
+        "hidden_size": hidden_size(model),
+        "expansion_ratio": expansion_ratio(model),
+        "parameters": parameter_count(model),
+    }

@@ -244,6 +244,12 @@ def _identity(model: str, folder: Path, dtype: str, network, place) -> dict[str,
     }
 
 
+def weights_identity(identity: dict[str, Any]) -> dict[str, Any]:
+    """What scores and kept neurons depend on: name, dtype and hashes, no device or tokenizer."""
+    names = ("id", "revision", "dtype", "weights_sha256", "config_sha256")
+    return {name: identity[name] for name in names}
+
+
 def device_name(place) -> str:
     """Kind and model of a torch device, such as `cuda NVIDIA L4`."""
     import torch

@@ -4,6 +4,7 @@ Only `slice_mlps` and `zero_neurons` change a model, in place; everything else i
 model is the dense revision plus the kept indices, (num_layers, k), the same k in every layer.
 """
 
+import copy
 import hashlib
 import math
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ppmlib import glu, records, scores
+from ppmlib import glu, models, records, scores
 from ppmlib.params import run_key, selection_slug, width_slug
 
 KEEP_TENSOR = "keep"
@@ -166,6 +167,29 @@ def zero_neurons(model: nn.Module, keep: Tensor) -> None:
         mlp.down.weight[:, gone.to(mlp.down.weight.device)] = 0
 
 
+@torch.no_grad()
+def mlp_outputs(model: nn.Module, keep: Tensor | None = None, *, rows: int = 4) -> Tensor:
+    """What every MLP answers to one random batch, in float64 on the CPU, layer by layer.
+
+    With `keep`, all other neurons are silenced first; the model itself is not changed. Equal
+    outputs before and after slicing show that slicing removed what those neurons said, no more.
+
+    Returns:
+        (num_layers, rows, hidden_size) float64; the batch is the same for every model of a width.
+    """
+    generator = torch.Generator().manual_seed(0)
+    batch = torch.randn(rows, glu.hidden_size(model), generator=generator, dtype=torch.float64)
+    outputs = []
+    for mlp in glu.glu_mlps(model):
+        copied = copy.deepcopy(mlp.module).to("cpu", torch.float64)
+        if keep is not None:
+            gone = torch.ones(copied.down_proj.in_features, dtype=torch.bool)
+            gone[keep[mlp.layer]] = False
+            copied.down_proj.weight[:, gone] = 0
+        outputs.append(copied(batch))
+    return torch.stack(outputs)
+
+
 def _cut(linear: nn.Linear, name: str, kept_rows: Tensor, dim: int) -> None:
     whole = getattr(linear, name)
     if whole is not None:
@@ -227,12 +251,6 @@ def plan(
     return Kept(keep, keep_sha256(keep), k, run)
 
 
-def model_inputs(identity: dict[str, Any]) -> dict[str, Any]:
-    """What the scores depend on: the model's name, dtype and hashes, but no device or tokenizer."""
-    names = ("id", "revision", "dtype", "weights_sha256", "config_sha256")
-    return {name: identity[name] for name in names}
-
-
 def pruning_inputs(
     identity: dict[str, Any],
     *,
@@ -247,7 +265,7 @@ def pruning_inputs(
     The dense run depends on no criterion and is never rounded.
     """
     inputs = {
-        "model": model_inputs(identity),
+        "model": models.weights_identity(identity),
         "requested": width_slug(pruning_ratio, expansion_ratio),
     }
     if pruning_ratio == 0:
