@@ -2,7 +2,8 @@
 
     evaluation  one call per task, saved at once, reused when its fingerprint fits (this module)
     taskrun     one task or group from its definition to its rows, table and notes
-    harness     lm-eval's own objects: tasks found and loaded, its backend with notes taken
+    tasks       lm-eval's tasks found by name and loaded
+    harness     lm-eval's Hugging Face backend with notes taken
     samples     lm-eval's samples to per-document tables and metric rows; chance levels; hashes
     floors      the same responses permuted across documents
 
@@ -34,6 +35,11 @@ MODEL_KEYS = (
     "tokenizer_sha256",
     "attn_implementation",
     "device",
+)
+
+COLUMNS = (
+    *("task", "metric", "filter", "value", "stderr", "n", "chance", "source", "axis", "headline"),
+    *("higher_is_better", "num_fewshot", "version", "group"),
 )
 
 __all__ = ["Evaluation", "EvaluationError", "evaluate", "subset_indices"]
@@ -97,6 +103,7 @@ def evaluate(
         EvaluationError: naming the task and what does not fit.
     """
     from ppmlib import harness, taskrun
+    from ppmlib import tasks as lm_eval_tasks
 
     started = time.perf_counter()
     _check_settings(tasks, batch_size, lm_eval_seeds, subset, generation, floors)
@@ -131,7 +138,7 @@ def evaluate(
     for number, spec in enumerate(tasks, start=1):
         task_started = time.perf_counter()
         name = spec["name"]
-        task = harness.load(
+        task = lm_eval_tasks.load(
             name,
             num_fewshot=spec["num_fewshot"],
             fewshot_seed=lm_eval_seeds[3],
@@ -287,7 +294,7 @@ def _save(folder: Path, task: str, inputs, measure, identity, started: float) ->
         "seconds": time.perf_counter() - started,
     }
     records.write_json(_file(folder, task, "json"), stored)
-    return stored
+    return records.read_json(_file(folder, task, "json"))
 
 
 def _labelled(stored: Mapping[str, Any], spec: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -301,11 +308,9 @@ def _labelled(stored: Mapping[str, Any], spec: Mapping[str, Any]) -> list[dict[s
     if key[1:] not in found:
         have = "; ".join(",".join(pair) for pair in found) or "none of its own"
         raise EvaluationError(f"{key[0]}: no metric {','.join(key[1:])}; it has {have}")
-    return [
-        {
-            **row,
-            "axis": spec["axis"],
-            "headline": (row["task"], row["metric"], row["filter"]) == key,
-        }
-        for row in stored["rows"]
-    ]
+    rows = []
+    for row in stored["rows"]:
+        headline = (row["task"], row["metric"], row["filter"]) == key
+        labelled = {**row, "axis": spec["axis"], "headline": headline}
+        rows.append({column: labelled[column] for column in COLUMNS})
+    return rows

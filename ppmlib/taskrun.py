@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from ppmlib import floors, harness, samples
-from ppmlib.harness import LoadedTask, RecordingLM
+from ppmlib.harness import RecordingLM
 from ppmlib.samples import EvaluationError
+from ppmlib.tasks import LoadedTask, new_tokens
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in the text of a function without source
 
@@ -51,9 +52,9 @@ def check_task(task: LoadedTask, lm: RecordingLM, spec: Mapping[str, Any]) -> No
             raise EvaluationError(f"{sub_name}: no filter {filter_key!r}; it has {have}")
         if not len(sub.eval_docs):
             raise EvaluationError(f"{sub_name}: no documents")
-        if sub.OUTPUT_TYPE == "generate_until" and harness.new_tokens(sub) >= lm.max_length:
+        if sub.OUTPUT_TYPE == "generate_until" and new_tokens(sub) >= lm.max_length:
             raise EvaluationError(
-                f"{sub_name}: {harness.new_tokens(sub)} new tokens leave no room for a prompt in "
+                f"{sub_name}: {new_tokens(sub)} new tokens leave no room for a prompt in "
                 f"{lm.max_length}; lower them with `generation: {{max_gen_toks: N}}`"
             )
 
@@ -70,7 +71,7 @@ def static_description(task: LoadedTask, by_task: Mapping[str, pd.DataFrame]) ->
     """What is known of a task before it runs and can change its numbers."""
     docs = pd.concat(by_task.values())
     subs = task.tasks.values()
-    generates = [harness.new_tokens(s) for s in subs if s.OUTPUT_TYPE == "generate_until"]
+    generates = [new_tokens(s) for s in subs if s.OUTPUT_TYPE == "generate_until"]
     first = next(iter(subs))
     definitions = {name: scrub(sub.dump_config()) for name, sub in task.tasks.items()}
     return {
