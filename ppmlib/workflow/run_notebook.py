@@ -64,8 +64,9 @@ def execute(job: dict[str, Any], executed: Path) -> None:
     import papermill
     from traitlets.config import Config
 
-    # Sockets in the file system: parallel kernels cannot take each other's ports.
-    config = Config({"KernelManager": {"transport": "ipc"}})
+    # Sockets in a folder of this job: parallel kernels cannot take each other's ports.
+    sockets = str(Path(os.environ["JUPYTER_RUNTIME_DIR"], "kernel"))
+    config = Config({"KernelManager": {"transport": "ipc", "ip": sockets}})
     papermill.execute_notebook(
         job["notebook"],
         str(executed),
@@ -120,10 +121,10 @@ def render(key: str, executed: Path, html: Path, status: str, plan: dict[str, An
     """Scrub an executed notebook of this machine's traces and write its page."""
     import nbformat
 
-    from ppmlib import report
+    from ppmlib import inert, report
 
     notebook = nbformat.read(executed, as_version=4)
-    report.scrub_notebook(notebook)
+    inert.scrub_notebook(notebook)
     records.write_text(executed, nbformat.writes(notebook) + "\n")
     report.render_notebook(
         executed,

@@ -1,0 +1,156 @@
+"""Kill a study with -9 at random moments, resume it, and compare its numbers with a quiet run's.
+
+    python benchmarks/kill_and_resume.py --engine-kills 20 --kernel-kills 10
+
+Prints a line per kill and one JSON line at the end; exit status 1 if a process went on computing
+or a number differs.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import yaml
+
+STUDY = {
+    "study": "killed",
+    "model": {"id": "bench-small"},
+    "pruning_ratios": [0.3, 0.6],
+    "floors": ["permuted"],
+    "tasks": [
+        {"name": "bench_knowledge", "num_fewshot": 0, "metric": "acc", "axis": "knowledge"},
+        {
+            "name": "bench_arithmetic",
+            "num_fewshot": 0,
+            "metric": "exact_match",
+            "axis": "mathematics",
+        },
+    ],
+    "subset": {"n": 60, "seed": 0},
+    "batch_size": 16,
+}
+GRACE_S = 5.0
+
+
+def start(folder: Path) -> subprocess.Popen:
+    """`ppm run` of the study in a folder, its output kept in ppm.log."""
+    log = open(folder / "ppm.log", "a")
+    command = [sys.executable, "-m", "ppmlib.cli", "run", "killed.yaml"]
+    return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+
+
+def processes_in(folder: Path) -> list[psutil.Process]:
+    """Processes that work inside a folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()).is_relative_to(folder) and process.status() != "zombie":
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+    return found
+
+
+def numbers(folder: Path) -> dict:
+    """Every record's fingerprint and results; measured time is not a number of the study."""
+    found = {}
+    for path in sorted((folder / "reports" / "killed" / "records").rglob("*.json")):
+        record = json.loads(path.read_text())
+        found[record["key"]] = (record["fingerprint"], record["results"])
+    return found
+
+
+def fresh(base: Path, name: str) -> Path:
+    """A new folder that holds only the study file."""
+    folder = base / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    (folder / "killed.yaml").write_text(yaml.safe_dump(STUDY))
+    return folder
+
+
+def wait_until_idle(folder: Path) -> float | None:
+    """Seconds until no process works in the folder, or None if some still do after the grace."""
+    started = time.perf_counter()
+    while time.perf_counter() - started < GRACE_S:
+        if not processes_in(folder):
+            return time.perf_counter() - started
+        time.sleep(0.1)
+    return None
+
+
+def kill_one(folder: Path, what: str, after_s: float) -> str:
+    """Start or resume the study, kill the engine or a kernel after a while; what happened."""
+    run = start(folder)
+    try:
+        run.wait(after_s)
+        return "finished before the kill"
+    except subprocess.TimeoutExpired:
+        pass
+    if what == "engine":
+        run.kill()
+        run.wait()
+        return "killed"
+    kernels = [p for p in processes_in(folder) if "ppmlib.workflow.kernel" in p.cmdline()]
+    if kernels:
+        kernels[0].kill()
+    run.wait()
+    return "killed" if kernels else "no kernel at that moment"
+
+
+def main() -> int:
+    """Run all kills; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--engine-kills", type=int, default=20)
+    parser.add_argument("--kernel-kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    rng = random.Random(arguments.seed)
+    base = Path(tempfile.mkdtemp(prefix="ppm-kills-")).resolve()
+
+    quiet = fresh(base, "quiet")
+    started = time.perf_counter()
+    if start(quiet).wait():
+        print((quiet / "ppm.log").read_text())
+        return 1
+    whole_s = time.perf_counter() - started
+    expected = numbers(quiet)
+    print(f"uninterrupted: {whole_s:.1f} s, {len(expected)} records")
+
+    left = {"engine": arguments.engine_kills, "kernel": arguments.kernel_kills}
+    orphans = studies = differing = done = 0
+    while sum(left.values()):
+        folder = fresh(base, f"killed-{studies}")
+        studies += 1
+        for _ in range(4):
+            what = rng.choice([name for name, count in left.items() if count] or ["none"])
+            if what == "none":
+                break
+            moment = rng.uniform(1.0, 0.8 * whole_s)
+            outcome = kill_one(folder, what, moment)
+            idle = wait_until_idle(folder)
+            orphans += idle is None
+            if outcome == "killed":
+                left[what] -= 1
+                done += 1
+            state = "STILL COMPUTING" if idle is None else f"idle after {idle:.1f} s"
+            print(f"{what} at {moment:5.1f} s: {outcome}, {state}", flush=True)
+        failed = start(folder).wait()
+        same = not failed and numbers(folder) == expected
+        differing += not same
+        print(f"resumed to the end: {'same numbers' if same else 'DIFFERENT'}", flush=True)
+    shutil.rmtree(base)
+    summary = {"kills": done, "studies": studies, "orphans": orphans, "differing": differing}
+    print(json.dumps(summary))
+    return int(bool(orphans or differing))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
