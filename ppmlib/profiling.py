@@ -279,9 +279,9 @@ def profile(
             for run in runs:
                 with widths.install(run) as model:
                     gc.collect()
+                    generate(model, prompt_ids[:1], 2, lambda: None)
                     for batch in workload.batch_sizes:
                         rows = prompt_ids[:batch]
-                        generate(model, rows, 2, lambda: None)
                         timing = time_parts(
                             model, rows, new_tokens, meter=meter, clock=clock, generate=generate
                         )

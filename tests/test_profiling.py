@@ -115,7 +115,7 @@ def test_every_width_does_the_same_passes():
     settle = [(1, 6, 0), (1, 1, 6)]
     measured = [(1, 6, 0), (1, 1, 6), (1, 1, 7), (1, 1, 8)]
     assert model.calls[:6] == settle + measured
-    assert per_visit == 12 + 8 / (WORK.warmup + WORK.repeats)
+    assert per_visit == 10 + 8 / (WORK.warmup + WORK.repeats)
 
 
 def test_a_width_that_stops_early_is_an_error():
