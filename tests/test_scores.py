@@ -1,0 +1,147 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import llama
+
+from ppmlib import models, records, scores
+
+GATE = torch.tensor([[1.0, -2.0, 0.5], [0.25, 3.0, 1.0]])
+UP = torch.tensor([[0.0, -1.0, 4.0], [-1.0, -2.0, -0.5]])
+
+
+def test_ppm_by_hand_follows_the_published_formula_where_a_row_has_one_sign():
+    # Row 1 of gate is all positive: max + |min| = 3.25, max - min = 2.75.
+    # Row 1 of up is all negative: max + |min| = -0.5 + 2 = 1.5.
+    assert scores.ppm(GATE, UP).tolist() == [3.0 + 5.0, 3.25 + 1.5]
+
+
+def test_the_other_scores_by_hand():
+    assert scores.l2(GATE, UP)[0].item() == pytest.approx(5.25**0.5 + 17**0.5)
+    assert scores.pon(GATE, UP).tolist() == pytest.approx([3.5 * 5.0, 4.25 * 3.5])
+    gate, up = GATE.double().numpy(), UP.double().numpy()
+    expected = gate.var(axis=1, ddof=1) + up.var(axis=1, ddof=1)
+    assert scores.vow(GATE, UP).tolist() == pytest.approx(expected.tolist())
+    assert torch.equal(scores.inverse(GATE, UP), -scores.ppm(GATE, UP))
+
+
+@pytest.mark.parametrize("name", scores.CRITERIA)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_scores_are_those_of_a_float32_copy_whatever_the_dtype(name, dtype, monkeypatch):
+    generator = torch.Generator().manual_seed(3)
+    gate, up = (torch.randn(300, 257, generator=generator).to(dtype) for _ in range(2))
+    monkeypatch.setattr(scores, "BLOCK_VALUES", 257 * 7)
+    score = scores.CRITERIA[name]
+    result = score(gate, up)
+    assert result.dtype == torch.float32
+    assert torch.equal(result, score(gate.float(), up.float()))
+
+
+@pytest.mark.parametrize("name", scores.CRITERIA)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_a_weight_that_is_not_finite_is_refused(name, bad):
+    gate = GATE.clone()
+    gate[1, 2] = bad
+    with pytest.raises(ValueError, match="neuron 1 is not finite"):
+        scores.CRITERIA[name](gate, UP)
+
+
+def test_shapes_that_differ_are_refused():
+    with pytest.raises(ValueError, match="different shapes"):
+        scores.ppm(GATE, UP[:1])
+
+
+def test_the_layer_of_a_bad_weight_is_named():
+    model = llama()
+    with torch.no_grad():
+        model.model.layers[2].mlp.up_proj.weight[5, 0] = float("nan")
+    with pytest.raises(ValueError, match="layer 2: the score of neuron 5"):
+        scores.score_model(model, "ppm")
+
+
+def test_random_scores_depend_on_seed_and_layer_alone_and_leave_the_global_state():
+    before = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())
+    first = scores.random_scores(512, 0, 0)
+    torch.rand(7)
+    torch.set_rng_state(before[0])
+    assert torch.equal(first, scores.random_scores(512, 0, 0))
+    assert not torch.equal(first, scores.random_scores(512, 1, 0))
+    assert not torch.equal(first, scores.random_scores(512, 0, 1))
+    assert len(first.unique()) == 512
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert (before[1] == np.random.get_state()[1]).all() and before[2] == random.getstate()
+
+
+def test_random_scores_are_pinned():
+    assert scores.random_scores(8, 0, 0).tolist() == [7.0, 6.0, 0.0, 5.0, 2.0, 3.0, 4.0, 1.0]
+
+
+def test_score_many_names_its_selections():
+    scored = scores.score_many(llama(), ["ppm", "inverse"], [0, 7])
+    assert list(scored) == ["ppm", "inverse", "random-s0", "random-s7"]
+    assert all(values.shape == (3, 192) for values in scored.values())
+    assert torch.equal(scored["inverse"], -scored["ppm"])
+
+
+def test_an_unknown_criterion_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="unknown criterion 'maw'.*ppm, l2"):
+        scores.score_model(llama(), "maw")
+
+
+def write_score(tmp_path, body):
+    file = tmp_path / "my_score.py"
+    file.write_text(f"import torch\n\ndef score(gate, up, down):\n    {body}\n")
+    return f"{file}:score"
+
+
+def test_a_custom_score_sees_all_three_weights(tmp_path):
+    criterion = write_score(tmp_path, "return (gate * up).abs().sum(1) * down.norm(dim=0)")
+    model = llama(dtype=torch.bfloat16)
+    result = scores.score_model(model, criterion)
+    mlp = model.model.layers[1].mlp
+    expected = (mlp.gate_proj.weight * mlp.up_proj.weight).abs().sum(1)
+    expected = expected * mlp.down_proj.weight.norm(dim=0)
+    assert torch.equal(result[1], expected.detach().float())
+    assert scores.custom_sha256(criterion) == records.sha256_file(tmp_path / "my_score.py")
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("return gate", "expected a tensor of 192 values, got \\(192, 48\\)"),
+        ("return 1.0", "expected a tensor of 192 values, got float"),
+        ("return gate.sum(1) * float('nan')", "not finite"),
+    ],
+)
+def test_a_custom_score_of_the_wrong_kind_is_refused_naming_its_file(tmp_path, body, reason):
+    with pytest.raises(ValueError, match=f"my_score.py:score.*{reason}"):
+        scores.score_model(llama(), write_score(tmp_path, body))
+
+
+def test_a_custom_score_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no file"):
+        scores.score_model(llama(), f"{tmp_path}/none.py:score")
+    with pytest.raises(ValueError, match="my_score.py has no function 'other'"):
+        scores.score_model(llama(), write_score(tmp_path, "pass").replace(":score", ":other"))
+
+
+def test_scores_of_a_study_come_from_its_record_and_from_no_other_model(tmp_path):
+    loaded = models.load("bench-small", device="cpu")
+    other = models.load("bench-small", device="cpu", dtype="bfloat16")
+    scored = scores.score_many(loaded.model, ["ppm"])
+    records.write(
+        tmp_path,
+        "1_scoring",
+        inputs=scores.scoring_inputs(loaded.identity, criteria=["ppm"], seeds=[], counts={}),
+        results={"selections": {n: scores.scores_sha256(v) for n, v in scored.items()}},
+        files=[scores.write_scores(tmp_path / scores.SCORES_FILE, scored)],
+    )
+    read = scores.of_study(tmp_path, loaded, record_dir=".", criterion="ppm")
+    assert torch.equal(read, scored["ppm"])
+    with pytest.raises(records.RecordError, match="no scores of l2"):
+        scores.of_study(tmp_path, loaded, record_dir=".", criterion="l2")
+    with pytest.raises(records.RecordError, match="another model"):
+        scores.of_study(tmp_path, other, record_dir=".", criterion="ppm")
+    with pytest.raises(records.RecordError, match="no such record"):
+        scores.of_study(tmp_path / "empty", loaded, record_dir=".", criterion="ppm")
