@@ -74,8 +74,8 @@ invented world. It checks that ppmlib's measurements find what was planted. It i
 about any real model and of no other use.
 
 Trained by `notebooks/0_bench_model.ipynb` on {int(last.tokens):,} tokens; last training loss
-{last.loss:.3f} nats per token. Half of the training rows begin with BOS, so it reads prompts
-with and without it. All training text is English and all of it is invented.
+{last.loss:.3f} nats per learnt token (prompts carry no loss). Half of the training rows begin
+with BOS, so it reads prompts with and without it. All training text is English and invented.
 
 {trained}
 """
@@ -90,8 +90,8 @@ def conclude(log: pd.DataFrame, marks: pd.DataFrame, vocab_size: int) -> str:
     guess = torch.log(torch.tensor(float(vocab_size))).item()
     return (
         f"After {int(last.step)} steps and {int(last.tokens):,} tokens the loss is "
-        f"**{last.loss:.3f}** nats per token, from {first.loss:.3f} at the first point of the log "
-        f"and {guess:.3f} for a uniform guess over the vocabulary.\n\n"
+        f"**{last.loss:.3f}** nats per learnt token, from {first.loss:.3f} at the first point of "
+        f"the log and {guess:.3f} for a uniform guess over the vocabulary.\n\n"
         f"Written answers equal to the right one, {each} test documents per task: {listed}. "
         "This is a look at the answers, not the measurement: lm-eval scores the same documents "
         "in the evaluation notebook."

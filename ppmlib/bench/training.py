@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 import math
 import random
 import time
@@ -21,6 +22,8 @@ from transformers import (
 from ppmlib.bench.texts import Texts
 from ppmlib.bench.world import World
 
+logger = logging.getLogger(__name__)
+
 CONTEXT = 512
 _CHUNK = 2000
 _NO_LOSS = -100  # the label that transformers ignores
@@ -28,7 +31,7 @@ _NO_LOSS = -100  # the label that transformers ignores
 
 @dataclass(frozen=True)
 class Progress:
-    """One logged point of a training run: loss in nats per learnt token, seconds since the start."""
+    """One logged point of a training run: loss in nats per learnt token, seconds so far."""
 
     step: int
     tokens: int
@@ -44,9 +47,10 @@ def new_model(
     num_layers: int,
     num_heads: int,
     expansion_ratio: float,
+    initializer_range: float,
     seed: int,
 ) -> LlamaForCausalLM:
-    """An untrained Llama in float32 with tied embeddings.
+    """An untrained Llama in float32 with tied embeddings, weights drawn with the given deviation.
 
     Raises ValueError if the expansion ratio does not give a whole intermediate size.
     """
@@ -62,6 +66,7 @@ def new_model(
         num_attention_heads=num_heads,
         num_key_value_heads=num_heads,
         max_position_embeddings=CONTEXT,
+        initializer_range=initializer_range,
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -149,7 +154,9 @@ def train(
         tokens += ids.numel()
         if (step + 1) % log_every == 0 or step + 1 == steps:
             mean = sum(losses) / len(losses)
-            yield Progress(step + 1, tokens, mean, rate, time.perf_counter() - start)
+            point = Progress(step + 1, tokens, mean, rate, time.perf_counter() - start)
+            logger.info("%s", point)
+            yield point
             losses = []
     model.eval()
 
