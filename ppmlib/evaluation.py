@@ -128,8 +128,8 @@ def evaluate(
         "floors": {name: {"seed": floor_seed, "permutations": PERMUTATIONS} for name in floors},
     }
     common = {
+        **kept_inputs,
         "model": _model_inputs(loaded.identity),
-        "kept": dict(kept_inputs),
         "settings": settings,
     }
     folder = Path(root) / "samples" / run

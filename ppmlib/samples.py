@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 HASH_LENGTH = 16  # hexadecimal digits of a document's hash in the per-document tables
+PROMPT_END = 240  # characters of a generation task's prompt and target kept beside its response
 CLUSTER_FIELDS = ("narrative", "passage")  # documents that share one of these are not independent
 CHOICE_METRICS = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")
 TOLERANCE = 1e-9  # relative, between lm-eval's score and the one recomputed from documents
@@ -59,9 +60,9 @@ def document_table(task, entries: Sequence[Mapping], hashes: pd.DataFrame) -> pd
         hashes: what `document_hashes` gave for the same documents.
     Returns:
         columns `<metric>,<filter>` in lm-eval's key style (a float, or a list of floats where a
-        document has several answers); `response` (text before the first stop string, unfiltered)
-        for generation; loglikelihood, words, bytes for rolling log-likelihood, whose perplexities
-        are not a mean over documents and therefore have no column.
+        document has several answers); for generation `response` (text before the first stop
+        string, unfiltered), the end of the prompt, and the target; for rolling log-likelihood
+        loglikelihood, words and bytes, but no perplexity, which is no mean over documents.
     """
     rows: dict[int, dict[str, Any]] = {}
     for entry in entries:
@@ -74,12 +75,20 @@ def document_table(task, entries: Sequence[Mapping], hashes: pd.DataFrame) -> pd
             if value is not None:
                 row[f"{metric},{entry['filter']}"] = value
         if task.OUTPUT_TYPE == "generate_until":
-            row["response"] = entry["resps"][0][0]
+            row |= _response(entry)
         _describe(row, entry["doc"])
     table = hashes.merge(pd.DataFrame(list(rows.values())), on="doc_id", validate="one_to_one")
     if len(table) != len(hashes):
         raise EvaluationError(f"{task.task_name}: {len(hashes)} documents, {len(table)} scored")
     return table
+
+
+def _response(entry: Mapping) -> dict[str, str]:
+    return {
+        "prompt_end": entry["arguments"][0][0][-PROMPT_END:],
+        "target": str(entry["target"])[:PROMPT_END],
+        "response": entry["resps"][0][0],
+    }
 
 
 def _rolling(task, entry: Mapping) -> dict[str, Any]:

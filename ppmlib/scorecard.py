@@ -1,0 +1,197 @@
+"""One run's scores as a reader sees them: tables, prompts, responses, computed sentences."""
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+Z = 1.959964  # of a 95% interval
+SHOWN_PROMPT = 1500  # characters of a first prompt on the page; the record has all of it
+SHOWN_RESPONSE = 160
+LEVELS = {
+    "above": "Above their floor, so the model can do at least some of it",
+    "not above": "Not told from their floor: nothing shows that the model does better than "
+    "guessing, or than the same answers given to other prompts",
+    "below": "Below their floor",
+}
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """95% interval of a mean over documents: Wilson's for right/wrong, else mean +- 1.96 errors."""
+    values = np.asarray(values, float)
+    n, mean = len(values), float(values.mean())
+    if np.isin(values, (0.0, 1.0)).all():
+        centre, spread = (
+            mean + Z**2 / (2 * n),
+            Z * math.sqrt(mean * (1 - mean) / n + (Z / n) ** 2 / 4),
+        )
+        return (centre - spread) / (1 + Z**2 / n), (centre + spread) / (1 + Z**2 / n)
+    margin = Z * float(values.std(ddof=1)) / math.sqrt(n)
+    return mean - margin, mean + margin
+
+
+def headlines(rows: pd.DataFrame, samples: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """One row per task: its headline score, error, chance, permuted floor and level.
+
+    level is 'above', 'not above' or 'below' the permuted floor where there is one, else chance;
+    None for perplexities, which have neither. Own and permuted scores are compared document by
+    document.
+
+    Returns:
+        indexed by task: axis, metric, filter, value, stderr, low, high (95% interval of a score),
+        n, num_fewshot, chance, permuted, floor ('permuted', 'chance' or None), level.
+    """
+    own = rows[rows["headline"] & (rows["source"] == "model")].set_index("task")
+    other = rows[rows["headline"] & (rows["source"] == "permuted")].set_index("task")
+    table = own[
+        ["axis", "metric", "filter", "value", "stderr", "n", "num_fewshot", "chance"]
+    ].copy()
+    table["permuted"] = other["value"].reindex(table.index)
+    details = [_level(row, samples[task]) for task, row in table.iterrows()]
+    return table.join(pd.DataFrame(details, index=table.index))
+
+
+def _level(row: pd.Series, table: pd.DataFrame) -> dict[str, Any]:
+    key = f"{row['metric']},{row['filter']}"
+    if key not in table:
+        return {"low": None, "high": None, "floor": None, "level": None}
+    values = _per_document(table[key])
+    low, high = interval(values)
+    found = {"low": low, "high": high, "floor": None, "level": None}
+    if f"permuted:{key}" in table:
+        gain = interval(values - _per_document(table[f"permuted:{key}"]))
+        return found | {"floor": "permuted", "level": _relation(*gain, 0.0)}
+    if not pd.isna(row["chance"]):
+        return found | {"floor": "chance", "level": _relation(low, high, row["chance"])}
+    return found
+
+
+def _per_document(column: pd.Series) -> np.ndarray:
+    return np.array([float(np.mean(value)) for value in column])
+
+
+def _relation(low: float, high: float, floor: float) -> str:
+    if low > floor:
+        return "above"
+    return "below" if high < floor else "not above"
+
+
+def shown_table(table: pd.DataFrame) -> pd.DataFrame:
+    """`headlines` for the page: percent where a score is a share, readable column names."""
+
+    def shown(row: pd.Series, name: str) -> str:
+        value = row[name]
+        if value is None or pd.isna(value):
+            return "-"
+        return f"{value:,.2f}" if pd.isna(row["low"]) else f"{100 * value:.1f} %"
+
+    columns = {
+        "axis": table["axis"],
+        "metric": table["metric"],
+        "score": table.apply(shown, axis=1, name="value"),
+        "standard error": table.apply(shown, axis=1, name="stderr"),
+        "documents": table["n"],
+        "examples in prompt": table["num_fewshot"],
+        "chance": table.apply(shown, axis=1, name="chance"),
+        "permuted floor": table.apply(shown, axis=1, name="permuted"),
+        "level": [f"{r.level} {r.floor}" if r.level in LEVELS else "-" for r in table.itertuples()],
+    }
+    return pd.DataFrame(columns)
+
+
+def all_metrics(rows: pd.DataFrame) -> pd.DataFrame:
+    """Every metric of every task, raw, with readable column names."""
+    names = {"value": "score", "stderr": "standard error", "n": "documents", "source": "responses"}
+    columns = ["task", "metric", "filter", "value", "stderr", "n", "source", "chance", "version"]
+    return rows[columns].rename(columns=names).set_index(["task", "metric", "filter"])
+
+
+def check_table(
+    tasks: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Any]
+) -> pd.DataFrame:
+    """What was sent: batch sizes, BOS tokens, truncation and new-token limits, by task."""
+    rows = {
+        name: {
+            "documents": task["n"],
+            "batch size asked for": settings["batch_size"],
+            "largest batch run": task["largest_batch"],
+            "BOS tokens per prompt": " or ".join(map(str, task["bos"] or ["-"])),
+            "requests truncated": task["truncated"],
+            "most new tokens": task["max_gen_toks"] or "-",
+            "task version": task["version"],
+        }
+        for name, task in tasks.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
+
+
+def folded(summary: str, body: str) -> str:
+    """HTML that is closed until the reader opens it; `body` is HTML, `summary` plain text."""
+    return f"<details><summary>{html.escape(summary)}</summary>{body}</details>"
+
+
+def first_prompts(tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    """The first rendered prompt of every task with its first token ids: folded, escaped HTML."""
+    parts = []
+    for name, task in tasks.items():
+        prompt, ids = task["first_prompt"], task["first_token_ids"]
+        left_out = len(prompt) - SHOWN_PROMPT
+        note = f"<p>{left_out} more characters are in the record.</p>" if left_out > 0 else ""
+        body = f"<pre>{html.escape(prompt[:SHOWN_PROMPT])}</pre>{note}"
+        parts.append(folded(f"{name}, first token ids {' '.join(map(str, ids))}", body))
+    return "".join(parts)
+
+
+def examples(
+    rows: pd.DataFrame, samples: Mapping[str, pd.DataFrame], *, seed: int, count: int = 3
+) -> pd.DataFrame:
+    """A few seeded responses of every generation task: prompt's end, target, response, outcome."""
+    headline = rows[rows["headline"] & (rows["source"] == "model")]
+    parts = []
+    for row in headline.itertuples():
+        table = samples[row.task]
+        if "response" not in table:
+            continue
+        picked = table.sample(min(count, len(table)), random_state=seed).sort_values("doc_id")
+        shown = {
+            "task": row.task,
+            "document": picked["doc_id"],
+            "end of the prompt": picked["prompt_end"].str[-SHOWN_RESPONSE:],
+            "target": picked["target"].str[:SHOWN_RESPONSE],
+            "response": picked["response"].str[:SHOWN_RESPONSE],
+            row.metric: _per_document(picked[f"{row.metric},{row.filter}"]),
+            "tokens": picked["response_tokens"],
+            "stopped by itself": picked["stopped"].map({True: "yes", False: "no"}),
+        }
+        parts.append(pd.DataFrame(shown).rename(columns={row.metric: "score"}))
+    return pd.concat(parts).set_index(["task", "document"]) if parts else pd.DataFrame()
+
+
+def conclusions(
+    table: pd.DataFrame, samples: Mapping[str, pd.DataFrame], tasks: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """Sentences computed from `headlines`: what is above its floor, what is not, how it answers."""
+    judged = table[table["level"].notna()]
+    sentences = []
+    for level, words in LEVELS.items():
+        names = [
+            f"`{r.Index}` ({100 * r.value:.1f} %, {r.floor} {100 * getattr(r, r.floor):.1f} %)"
+            for r in judged[judged["level"] == level].itertuples()
+        ]
+        if names:
+            sentences.append(f"{words}, {len(names)} of {len(judged)} tasks: {', '.join(names)}.")
+    for row in table[table["low"].isna()].itertuples():
+        error = "" if pd.isna(row.stderr) else f" ± {row.stderr:,.2f} (standard error)"
+        sentences.append(f"`{row.Index}`: {row.metric} {row.value:,.2f}{error}; lower is better.")
+    for name in table.index:
+        if "stopped" in samples[name]:
+            stopped, tokens = samples[name]["stopped"].mean(), samples[name]["response_tokens"]
+            sentences.append(
+                f"`{name}`: {100 * stopped:.0f} % of the responses end by themselves within "
+                f"{tasks[name]['max_gen_toks']} tokens; the median response has "
+                f"{tokens.median():.0f} tokens."
+            )
+    return sentences
