@@ -138,8 +138,8 @@ def times_table(rows: Sequence[Mapping[str, Any]], described: Sequence[Mapping[s
     widths = {width["run"]: width for width in described}
 
     def text(row, name: str) -> str:
-        values = [1e3 * row[key] for key in (name, f"{name}_q25", f"{name}_q75")]
-        return "{:.2f} [{:.2f}, {:.2f}]".format(*values)
+        low, high = (_milliseconds(row[f"{name}_{quartile}"]) for quartile in ("q25", "q75"))
+        return f"{_milliseconds(row[name])} [{low}\u2013{high}]"
 
     return pd.DataFrame(
         {
@@ -147,15 +147,21 @@ def times_table(rows: Sequence[Mapping[str, Any]], described: Sequence[Mapping[s
             "expansion ratio": f"{widths[row['run']]['expansion_ratio']:.2f}x",
             "batch": row["batch_size"],
             "first token, ms [IQR]": text(row, "ttft_s"),
-            "limit, ms": f"{1e3 * row['ttft_limit_s']:.2f}",
-            "per later token, ms [IQR]": text(row, "tpot_s"),
-            "limit, ms ": f"{1e3 * row['tpot_limit_s']:.3f}",
-            "tokens/s": f"{row['tokens_per_s']:.0f}",
+            "its limit, ms": _milliseconds(row["ttft_limit_s"]),
             "MFU": f"{row['mfu']:.0%}",
+            "later token, ms [IQR]": text(row, "tpot_s"),
+            "its limit, ms ": _milliseconds(row["tpot_limit_s"]),
             "MBU": f"{row['mbu']:.0%}",
+            "tokens/s": f"{row['tokens_per_s']:,.0f}",
         }
         for row in rows
-    ).set_index(["run", "expansion ratio", "batch"])
+    ).set_index("run")
+
+
+def _milliseconds(seconds: float) -> str:
+    value = 1e3 * seconds
+    decimals = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
+    return f"{value:,.{decimals}f}"
 
 
 def memory_table(rows: Sequence[Mapping[str, Any]], described: Sequence[Mapping[str, Any]]):
@@ -177,7 +183,7 @@ def memory_table(rows: Sequence[Mapping[str, Any]], described: Sequence[Mapping[
             "measured peak, MB": megabytes(row["peak_memory_bytes"]),
         }
         for row in rows
-    ).set_index(["run", "expansion ratio", "batch"])
+    ).set_index("run")
 
 
 def checks_table(rows: Sequence[Mapping[str, Any]], workload, tolerance: float = 0.05):
@@ -208,7 +214,7 @@ def checks_table(rows: Sequence[Mapping[str, Any]], workload, tolerance: float =
             f"within {tolerance:.0%}": "yes" if abs(ratio(row) - 1) <= tolerance else "no",
         }
         for row in rows
-    ).set_index(["run", "batch"])
+    ).set_index("run")
 
 
 def conclusions(
