@@ -205,6 +205,7 @@ def load(
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=False,
+                ignore_mismatched_sizes=True,  # reported, and refused below
                 output_loading_info=True,
             )
         tokenizer = AutoTokenizer.from_pretrained(
@@ -212,7 +213,7 @@ def load(
         )
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{model!r} cannot be loaded: {error}") from error
-    unfit = sorted(map(str, [*loading["missing_keys"], *loading["mismatched_keys"]]))
+    unfit = sorted([*loading["missing_keys"], *(key[0] for key in loading["mismatched_keys"])])
     if unfit:
         raise ModelError(f"{model!r}: weights missing or of another shape: {', '.join(unfit[:5])}")
     rows = network.get_input_embeddings().weight.shape[0]

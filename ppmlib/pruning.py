@@ -47,12 +47,12 @@ def keep_count(
     if pruning_ratio is not None:
         if not 0 <= pruning_ratio < 1:
             raise ValueError(f"pruning_ratio {pruning_ratio} is not in [0, 1)")
-        k = intermediate_size - math.floor(_exact(pruning_ratio) * intermediate_size)
+        k = intermediate_size - math.floor(_times(pruning_ratio, intermediate_size))
         dense = pruning_ratio == 0
     else:
         if not 0 < expansion_ratio < math.inf:
             raise ValueError(f"expansion_ratio {expansion_ratio} is not a positive number")
-        target = _exact(expansion_ratio) * hidden_size
+        target = _times(expansion_ratio, hidden_size)
         if target > intermediate_size:
             own = intermediate_size / hidden_size
             raise ValueError(f"expansion_ratio {expansion_ratio} is above the model's own {own:g}")
@@ -68,8 +68,10 @@ def keep_count(
     return max(k // keep_multiple_of, 1) * keep_multiple_of
 
 
-def _exact(ratio: float) -> Decimal:
-    return Decimal(repr(float(ratio)))
+def _times(ratio: float, size: int) -> Decimal:
+    # 77 / 48 as a float is a little more than 77 / 48: who writes it means 77 of 48.
+    whole = round(ratio * size)
+    return Decimal(whole) if whole / size == ratio else Decimal(repr(float(ratio))) * size
 
 
 def select(layer_scores: Tensor, k: int) -> Tensor:
