@@ -268,7 +268,7 @@ def test_a_whole_profile_has_limits_tables_figures_and_sentences(tmp_path):
     assert dense["kv_cache_bytes"] == efficiency.kv_cache_bytes(model, 3, 9)
     for table in (
         efficiency.widths_table(described),
-        efficiency.times_table(rows, described),
+        efficiency.times_table(rows),
         efficiency.memory_table(rows, described),
         efficiency.checks_table(rows, WORK),
     ):

@@ -44,7 +44,7 @@ def times(
             error = [median - 1e3 * part[f"{key}_q25"], 1e3 * part[f"{key}_q75"] - median]
             axis.errorbar(
                 part["expansion_ratio"], median, yerr=error, color=color, marker=marker,
-                capsize=3, label=f"batch {batch}",
+                capsize=3, capthick=1.5, label=f"batch {batch}",
             )  # fmt: skip
             axis.plot(part["expansion_ratio"], 1e3 * part[limit], **CHANCE | {"color": color})
         axis.plot([], [], **CHANCE, label="hardware limit")
