@@ -25,6 +25,10 @@ UNSAFE = re.compile(
     "\ud800-\udfff]"
 )
 SAFE_URL = re.compile(r"(?i)https?://|mailto:|#|[^:]*$|[^:/?#]*[/?#]")
+# Bounded, so that a megabyte on one line takes no longer than any other.
+CELL_FILE = re.compile(
+    r"(?:[A-Za-z]:)?(?:[/\\][^\s/\\]{1,255}){0,16}[/\\]ipykernel_\d+[/\\]\d+\.py"
+)
 EMBEDDED = re.compile(r"(data:[\w/+.-]+;base64,[A-Za-z0-9+/=]+)")
 SAFE_IMAGE = re.compile(r"(?i)data:image/(?:png|jpeg|gif|webp|svg\+xml);base64,[a-z0-9+/=\s]*$")
 
@@ -199,7 +203,7 @@ def scrub_text(text: str, *, folder: Path | None = None) -> str:
 
 
 def _scrub_plain(text: str, folder: Path | None) -> str:
-    text = re.sub(r"\S*[/\\]ipykernel_\d+[/\\]\d+\.py", "<cell>", text)
+    text = CELL_FILE.sub("<cell>", text)
     if "/" in text or "\\" in text:
         here = str((folder or Path.cwd()).resolve())
         for place, stands in [(here, "."), *_places()]:

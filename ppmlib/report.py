@@ -140,7 +140,13 @@ def framed(html: str) -> Markup:
     return Markup(re.sub(r"<table.*?</table>", _align, html, flags=re.S))
 
 
-NUMBER = re.compile(r"[\s\d.,+\-\u2212eE%x()\[\]/:]*(?:inf|nan|None|s|ms)?[\s\])]*")
+NUMBER = re.compile(r"[\s\d.,+\-\u2212eE%x()\[\]/:]*(?:inf|nan|None|m?s)?\)?")
+LONGEST_NUMBER = 40
+
+
+def _is_number(cell: str) -> bool:
+    text = re.sub(r"<[^>]+>", "", cell).strip(" -\u2013")
+    return len(text) <= LONGEST_NUMBER and bool(NUMBER.fullmatch(text))
 
 
 def _align(table: re.Match[str]) -> str:
@@ -153,8 +159,7 @@ def _align(table: re.Match[str]) -> str:
         len(cells) - index
         for _, cells in rows
         for index, (tag, _, inner) in enumerate(cells)
-        if any(other[0] == "td" for other in cells)
-        and not (tag == "td" and NUMBER.fullmatch(re.sub(r"<[^>]+>", "", inner).strip("-\u2013")))
+        if any(other[0] == "td" for other in cells) and not (tag == "td" and _is_number(inner))
     }
     html = table[0]
     for row, cells in reversed(rows):
@@ -203,6 +208,8 @@ def _output(output: Any, folder: Path) -> Markup:
             return _image(mime, data[mime], alt)
     if "text/html" in data:
         return framed(inert.clean_html(inert.scrub_text(data["text/html"], folder=folder)))
+    if len(data.get("text/markdown", "")) > inert.LONGEST_TEXT:
+        return Markup(f"<pre>{text(data['text/markdown'])}</pre>")
     if "text/markdown" in data:
         return markdown(inert.scrub_text(data["text/markdown"], folder=folder))
     if "text/latex" in data:
@@ -369,5 +376,25 @@ def render_notebook(
         failure=inert.clean_text(inert.scrub_text(status.partition(": ")[2], folder=root)),
         seconds=about.get("duration"),
     )  # fmt: skip
-    records.write_text(html, text)
+    records.write_text(html, inert.UNSAFE.sub("", text))
     return Path(html)
+
+
+def build_index(root: Path, *, study: dict[str, Any]) -> Path:
+    """Write `index.html`, the page for reviewers, from the study's records alone.
+
+    Works while records are missing or damaged: the page then opens with what is not there. The
+    bytes are the same for the same records and pages.
+
+    Args:
+        root: the study's folder.
+        study: the plan that `ppm run` writes to `study.json`: {study, synthetic, draft, jobs}.
+    """
+    from ppmlib import study_page
+
+    root = Path(root)
+    text = templates().get_template("index.html.j2").render(
+        css=stylesheet(), label=label, stages=STAGES, **study_page.content(root, study)
+    )  # fmt: skip
+    records.write_text(root / "index.html", inert.UNSAFE.sub("", text))
+    return root / "index.html"

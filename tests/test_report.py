@@ -1,0 +1,400 @@
+"""Pages: nothing leaves them, nothing runs in them, and they say what is missing."""
+
+import html.parser
+import re
+
+import nbformat
+import pandas as pd
+import pytest
+from nbformat import v4
+
+from ppmlib import inert, records, report
+
+LOADING = {"src", "srcset", "poster", "action", "formaction", "data", "background", "xlink:href"}
+LOADERS = {
+    "script",
+    "link",
+    "iframe",
+    "object",
+    "embed",
+    "base",
+    "form",
+    "video",
+    "audio",
+    "source",
+}
+PARAMETERS_CELL = """from typing import Optional
+model: str = "bench"  # packaged model, folder or hub id
+pruning_ratio: Optional[float] = 0.4  # fraction of neurons removed per layer
+record_dir: str = ""  # the study's folder"""
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+HOSTILE = (
+    "<script>alert(1)</script><img src=x onerror=alert(2)> \u202egnp.exe \x1b[31mred\x07 10%\r99%"
+)
+
+
+def notebook(*cells, **papermill):
+    """A notebook as papermill leaves it."""
+    return v4.new_notebook(cells=list(cells), metadata={"papermill": papermill})
+
+
+def code(source, *outputs, tags=(), count=1):
+    meta = {"tags": list(tags)}
+    return v4.new_code_cell(source, outputs=list(outputs), metadata=meta, execution_count=count)
+
+
+def render(tmp_path, nb, **settings):
+    path = tmp_path / "ppm" / "r0.40" / "2_pruning.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nb, path)
+    chosen = {"synthetic": False, "draft": False} | settings
+    page = report.render_notebook(path, path.with_suffix(".html"), root=tmp_path, **chosen)
+    return page.read_text(encoding="utf-8")
+
+
+class Tags(html.parser.HTMLParser):
+    """All start tags of a page with their attributes."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.seen = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+
+    def of(self, name):
+        return [attributes for tag, attributes in self.seen if tag == name]
+
+
+def assert_inert(page):
+    """No script, nothing to fetch, no handler, one h1, every image described, unique ids."""
+    tags = Tags(page)
+    assert not LOADERS & {tag for tag, _ in tags.seen}
+    attributes = [pair for _, attrs in tags.seen for pair in attrs.items()]
+    loads = [value for name, value in attributes if name in LOADING]
+    assert all(value.startswith("data:image/") for value in loads)
+    assert not [name for name, _ in attributes if name.startswith("on") or name == "style"]
+    assert not [value for name, value in attributes if name == "href" and ":" in value.split("/")[0]
+                and not value.startswith(("https://", "http://"))]  # fmt: skip
+    assert not re.search(r"@import|url\(", "".join(re.findall("<style>.*?</style>", page, re.S)))
+    assert len(tags.of("h1")) == 1
+    assert all(image.get("alt") for image in tags.of("img"))
+    ids = [attrs["id"] for _, attrs in tags.seen if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert "default-src 'none'" in page
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\x00-\x08\x1b]", page)
+
+
+def test_empty_page_is_small_and_complete(tmp_path):
+    page = render(tmp_path, notebook(v4.new_markdown_cell("# Prune")))
+    assert len(page.encode()) < 50_000
+    assert_inert(page)
+    for part in ('lang="en"', "<title>Prune", "viewport", 'class="skip"'):
+        assert part in page
+
+
+def test_page_without_a_heading_is_named_after_its_notebook(tmp_path):
+    page = render(tmp_path, notebook())
+    assert "<h1>2_pruning</h1>" in page
+    assert_inert(page)
+
+
+def test_formulas_become_mathml_and_bad_ones_code(tmp_path):
+    text = "# T\n\n$s_i$ and $$k = I - \\lfloor p I \\rfloor$$ but $a^b^c$ and $\\nosuch{x}$"
+    page = render(tmp_path, notebook(v4.new_markdown_cell(text)))
+    assert page.count("<math") == 2
+    assert "<code>a^b^c</code>" in page and "<code>\\nosuch{x}</code>" in page
+    assert "annotation" not in page
+
+
+def test_headings_make_the_contents_and_only_one_is_h1(tmp_path):
+    text = "# Title\n\n## Why\n\n# Again\n\n## Why"
+    page = render(tmp_path, notebook(v4.new_markdown_cell(text)))
+    assert_inert(page)
+    assert '<a href="#why">Why</a>' in page and '<h2 id="why-2">' in page
+
+
+def test_parameters_show_injected_values_and_help(tmp_path):
+    nb = notebook(
+        v4.new_markdown_cell("# T"),
+        code(PARAMETERS_CELL, tags=["parameters"]),
+        code("pruning_ratio = 0.3", tags=["injected-parameters"]),
+        input_path="/home/someone/2_pruning.ipynb",
+        parameters={"pruning_ratio": 0.3, "model": "/home/someone/models/llama"},
+    )
+    page = render(tmp_path, nb)
+    assert "fraction of neurons removed per layer" in page
+    assert "set for this run (default 0.4)" in page
+    assert page.count("0.3") == 1 and "someone" not in page
+
+
+def test_hostile_text_is_inert_wherever_it_appears(tmp_path):
+    table = pd.DataFrame({"response": [HOSTILE]}).to_html()
+    nb = notebook(
+        v4.new_markdown_cell("# T\n\n" + HOSTILE + "\n\n[x](javascript:alert(3)) ![i](http://a.b/c)"),
+        code(
+            "show()",
+            v4.new_output("stream", name="stdout", text=HOSTILE + "x" * 1_000_000),
+            v4.new_output("display_data", {"text/html": table}),
+            v4.new_output("display_data", {"text/html": HOSTILE + "<style>*{}</style><h1>b</h1>"}),
+            v4.new_output("display_data", {"text/markdown": "# " + HOSTILE}),
+            v4.new_output("display_data", {"text/plain": HOSTILE}),
+            v4.new_output("display_data", {"text/latex": "$</math><script>$"}),
+            v4.new_output("display_data", {"application/javascript": "alert(4)"}),
+        ),
+    )  # fmt: skip
+    page = render(tmp_path, nb)
+    assert_inert(page)
+    assert "&lt;script&gt;alert(1)" in page and "javascript:" not in page
+    assert "more characters are in the notebook" in page
+
+
+def test_images_are_inside_and_keep_their_alt_text(tmp_path):
+    figure = f'<figure><img alt="A line falls." src="data:image/png;base64,{PIXEL}"></figure>'
+    nb = notebook(
+        v4.new_markdown_cell("# T"),
+        code(
+            "plot()",
+            v4.new_output("display_data", {"text/html": figure}),
+            v4.new_output("display_data", {"image/png": PIXEL, "text/plain": "<Figure>"}),
+        ),
+    )
+    page = render(tmp_path, nb)
+    assert_inert(page)
+    assert 'alt="A line falls."' in page and page.count(PIXEL) == 2
+
+
+def test_banners_say_synthetic_draft_and_failed(tmp_path):
+    error = v4.new_output("error", ename="ValueError", evalue="no", traceback=["ValueError: no"])
+    nb = notebook(
+        v4.new_markdown_cell("# T"), code("fine()"), code("boom()", error), code("x", count=None)
+    )
+    page = render(tmp_path, nb, synthetic=True, draft=True, status="failed: cell 3: ValueError")
+    for word in ("SYNTHETIC", "DRAFT", "FAILED", "This cell failed", "This cell did not run"):
+        assert word in page
+    assert 'href="#failed-cell"' in page and page.count('id="failed-cell"') == 1
+    assert page.index('id="failed-cell"') > page.index("fine")
+    plain = render(tmp_path, notebook(v4.new_markdown_cell("# T")))
+    assert not re.search("SYNTHETIC|DRAFT|FAILED", plain)
+
+
+def test_a_dead_kernel_leads_to_the_cell_that_did_not_finish(tmp_path):
+    nb = notebook(v4.new_markdown_cell("# T"), code("one()"), code("two()", count=None))
+    page = render(tmp_path, nb, status="failed: the kernel died")
+    assert page.index('id="failed-cell"') > page.index("one")
+
+
+def test_unknown_status_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="status"):
+        render(tmp_path, notebook(), status="running")
+
+
+def test_links_between_notebooks_lead_to_pages(tmp_path):
+    text = "# T\n\n[next](3_evaluation.ipynb) [other](1_scoring.ipynb) [none](5_analysis.ipynb)"
+    nav = [("index", "../../index.html"), ("1_scoring", "../../1_scoring.html"),
+           ("ppm/r0.40/3_evaluation", "3_evaluation.html")]  # fmt: skip
+    page = render(tmp_path, notebook(v4.new_markdown_cell(text)), nav=nav)
+    assert '<a href="3_evaluation.html">next' in page
+    assert '<a href="../../1_scoring.html">other' in page
+    assert '<a href="../../index.html#pages">none' in page
+    assert "Evaluation of ppm r0.40" in page
+
+
+def test_scrubbing_takes_paths_out_and_leaves_images_and_parameters(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(inert.socket, "gethostname", lambda: "node-17.cluster")
+    inert._host.cache_clear()
+    image = "data:image/png;base64,iVBOR/tmp/home/+/usr/lib=="
+    lines = [
+        f'File "{tmp_path}/records/x.json", line 3 on node-17.cluster',
+        "File \x1b[32m/home/me/v/lib/python3.11/site-packages/torch/nn.py:12\x1b[0m",
+        "/tmp/ipykernel_12/345.py:3: UserWarning",
+    ]
+    nb = notebook(
+        code(
+            "x",
+            v4.new_output("stream", name="stderr", text="\n".join(lines)),
+            v4.new_output("display_data", {"text/html": f'<img src="{image}">/scratch/me/y.txt'}),
+            v4.new_output("error", ename="E", evalue="/home/me/z", traceback=["at /home/me/z.py"]),
+        ),
+        input_path="/home/me/in.ipynb",
+        output_path="/home/me/out.ipynb",
+        parameters={"pruning_ratio": 0.4},
+        duration=1.5,
+        exception=True,
+    )
+    scrubbed = nbformat.writes(inert.scrub_notebook(nb))
+    inert._host.cache_clear()
+    assert not re.search(
+        r"/home/me|/scratch|node-17|ipykernel_|" + re.escape(str(tmp_path)), scrubbed
+    )
+    assert image in scrubbed and ".../site-packages/torch/nn.py:12" in scrubbed
+    kept = nb.metadata.papermill
+    assert kept.parameters == {"pruning_ratio": 0.4} and kept.exception and kept.duration == 1.5
+
+
+@pytest.mark.parametrize(
+    "text", ["and/or 5 tokens/s", "https://a.org/b/c", "<td>a</td></tr>", "1/2/3"]
+)
+def test_scrubbing_leaves_ordinary_text(text):
+    assert inert.scrub_text(text) == text
+
+
+# --- the study's page, from a fake study ---
+
+TASKS = [
+    {"name": "facts", "num_fewshot": 0, "metric": "acc", "filter": "none", "axis": "knowledge"},
+    {"name": "orders", "num_fewshot": 0, "metric": "strict", "filter": "none", "axis": "instruction"},
+    {"name": "text", "num_fewshot": 0, "metric": "word_perplexity", "filter": "none", "axis": "language"},
+]  # fmt: skip
+RATIOS = {
+    "dense/r0.00": (0.0, 4.0, 512),
+    "ppm/r0.20": (0.2, 3.2, 410),
+    "ppm/r0.40": (0.4, 2.4, 308),
+}
+RUN = {key: {"run": key, "criterion": key.split("/")[0], "seed": 0, "pruning_ratio": ratio,
+             "expansion_ratio": expansion, "intermediate_size": width, "parameters": 1000 * width}
+       for key, (ratio, expansion, width) in RATIOS.items()}  # fmt: skip
+
+
+def verdict(run, task, diff, change, level):
+    return {
+        **RUN[run], "task": task["name"], "metric": task["metric"], "filter": "none",
+        "axis": task["axis"], "n": 300, "value": 0.5, "dense_value": 0.5 - diff / 100,
+        "diff_points": diff, "ci_low_points": diff - 3, "ci_high_points": diff + 3,
+        "p_value": 0.01, "p_adjusted": 0.02, "change": change, "level": level,
+        "floor": 0.25, "floor_kind": "chance", "mde_points": 5.2,
+    }  # fmt: skip
+
+
+def fake_study(root, leave_out=(), planted_held=True):
+    """Records of a tiny study, as the stages write them, and its plan."""
+    jobs = {"1_scoring": "1_scoring"}
+    records.write(root, "1_scoring", inputs={}, results={})
+    for key, about in RUN.items():
+        jobs |= {f"{key}/2_pruning": "2_pruning", f"{key}/3_evaluation": "3_evaluation"}
+        records.write(root, f"{key}/2_pruning", inputs={}, results={
+            **about, "requested": {"pruning_ratio": about["pruning_ratio"]},
+            "intermediate_size_dense": 512, "hidden_size": 128, "num_layers": 2,
+            "parameters_dense": 512000, "parameter_reduction": 1 - about["intermediate_size"] / 512,
+            "keep_sha256": "ab" * 32, "ties_at_cut": [0, 2]})  # fmt: skip
+        described = {task["name"]: {
+            "version": "1.0", "num_fewshot": 0, "n": 300, "kind": "accuracy", "truncated": 0,
+            "first_prompt": "Where is " + HOSTILE, "first_token_ids": [1]} for task in TASKS}  # fmt: skip
+        records.write(root, f"{key}/3_evaluation",
+                      inputs={"model": {"id": "bench", "dtype": "float32"}, "kept": {"k": key},
+                              "settings": {"add_bos_token": True, "subset": None}},
+                      results={**about, "rows": [], "tasks": described})  # fmt: skip
+    jobs["ppm/4_profiling"] = "4_profiling"
+    widths = [
+        {**about, "weights_bytes": 4000 * about["intermediate_size"]} for about in RUN.values()
+    ]
+    timing = {"ttft_s": 0.01, "ttft_s_q25": 0.009, "ttft_s_q75": 0.011, "tpot_s": 0.002,
+              "tpot_s_q25": 0.0019, "tpot_s_q75": 0.0021, "tokens_per_s": 480.0}  # fmt: skip
+    rows = [{"run": key, "batch_size": 1, "peak_memory_bytes": None, **timing} for key in RUN]
+    records.write(root, "ppm/4_profiling", inputs={}, measured={"rows": rows}, results={
+        "device": "cpu", "prompt_tokens": 64, "new_tokens": 16, "widths": widths})  # fmt: skip
+    jobs["5_analysis"] = "5_analysis"
+    files = {"figures/main.png": bytes.fromhex("89504e47"), "tables/main.csv": b"x,y\n4,0.123456\n",
+             "figures/main.pdf": b"%PDF", "tables/verdicts.tex": b"tex"}  # fmt: skip
+    for name, data in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    facts, orders, text = TASKS
+    records.write(root, "5_analysis", inputs={}, files=[root / name for name in files], results={
+        "study": "fake", "model": "bench", "synthetic": True, "draft": False, "question": "Q?",
+        "conclusions": ["Facts fell by 12.0 points at 40%.", f"Hostile: {HOSTILE}"],
+        "planted": [{"task": "null", "expected": "null", "declared": "nothing may be found",
+                     "found": "nothing was found", "held": planted_held}],
+        "verdicts": [verdict("ppm/r0.20", facts, -1, "inconclusive", "above floor"),
+                     verdict("ppm/r0.40", facts, -12, "worse", "not above floor"),
+                     verdict("ppm/r0.40", orders, 4, "better", "above floor"),
+                     verdict("ppm/r0.40", text, 80, "worse", "no floor")],
+        "claims": [{"task": "facts", "pruning_ratio": 0.4, "direction": "worse", "margin_points": 0,
+                    "holds": True, "p_value": 0.0001, "p_holm": 0.0002,
+                    "sentence": "Facts are worse."}],
+        "figures": [{"name": "main", "title": "Scores", "alt": "Scores against expansion ratio."}],
+        "main_figure": "main", "limits": ["One model only."], "missing": []})  # fmt: skip
+    for key in leave_out:
+        records.record_path(root, key).unlink()
+    settings = {
+        "study": "fake", "question": "Which abilities go?", "criterion": "ppm", "controls": [],
+        "model": {"id": "bench", "revision": None, "dtype": "float32"}, "keep_multiple_of": 1,
+        "pruning_ratios": [0.2, 0.4], "expansion_ratios": None, "tasks": TASKS, "profiling": {},
+        "claims": [{"task": "facts", "pruning_ratio": 0.4}],
+    }  # fmt: skip
+    plan = {key: {"stage": stage} for key, stage in jobs.items()}
+    return {"study": settings, "synthetic": True, "draft": False, "jobs": plan}
+
+
+@pytest.fixture
+def index(tmp_path):
+    """The page of a fake study, as text, with chosen records taken away."""
+
+    def build(leave_out=(), **settings):
+        plan = fake_study(tmp_path, leave_out, **settings)
+        return report.build_index(tmp_path, study=plan).read_text(encoding="utf-8")
+
+    return build
+
+
+def test_index_answers_from_the_records(index):
+    page = index()
+    assert_inert(page)
+    for text in ("Which abilities go?", "Facts fell by 12.0 points", "One model only.", "SYNTHETIC",
+                 "\u221212.0", "[\u221215.0, \u22129.0]", "not above floor", "308 of 512",
+                 "nothing may be found", "1.90\u20132.10", "2 in 1 of 2 layers",
+                 "score[i] =", "ppm verify reports/fake", "Scores against expansion ratio.",
+                 'href="tables/verdicts.tex"', "not measurable here", "&lt; 0.001"):  # fmt: skip
+        assert text in page, text
+    assert "incomplete" not in page.replace("class=", "").split("</style>")[1]
+
+
+def test_headline_table_holds_declared_ratios_only(index):
+    first = index().split("Headline metrics at the declared ratios")[2].split("</table>")[0]
+    assert "ppm/r0.40" in first and "ppm/r0.20" not in first
+    assert "+80.0%" in first and "+4.0<" in first
+
+
+def test_index_opens_with_what_is_missing_or_failed(tmp_path, index):
+    records.write_json(
+        tmp_path / "logs/ppm/r0.40/3_evaluation.failed.json",
+        {"run": "ppm/r0.40/3_evaluation", "cell": 7, "error": "ValueError: <b>no</b>"},
+    )
+    page = index(leave_out=["ppm/r0.40/3_evaluation", "5_analysis", "ppm/4_profiling"])
+    assert_inert(page)
+    assert "This record is incomplete: 3 of" in page
+    assert page.index("This record is incomplete") < page.index("<h1>")
+    assert "cell 7: ValueError: &lt;b&gt;no" in page
+    assert "There is no answer yet" in page and "Nothing was measured" in page
+
+
+def test_index_of_a_study_without_records_still_builds(tmp_path, index):
+    page = index()
+    plan = fake_study(tmp_path)
+    for key in plan["jobs"]:
+        records.record_path(tmp_path, key).unlink()
+    page = report.build_index(tmp_path, study=plan).read_text(encoding="utf-8")
+    assert_inert(page)
+    assert f"{len(plan['jobs'])} of {len(plan['jobs'])} notebooks" in page
+
+
+def test_a_changed_record_is_called_damaged(tmp_path):
+    plan = fake_study(tmp_path)
+    path = records.record_path(tmp_path, "1_scoring")
+    path.write_text(path.read_text().replace('"results": {}', '"results": {"a": 1}'))
+    page = report.build_index(tmp_path, study=plan).read_text(encoding="utf-8")
+    assert "damaged" in page and str(tmp_path) not in page
+
+
+def test_a_planted_truth_that_was_not_found_is_shouted(index):
+    assert ">NO<" in index(planted_held=False)
+
+
+def test_same_records_same_bytes(tmp_path):
+    plan = fake_study(tmp_path)
+    first = report.build_index(tmp_path, study=plan).read_bytes()
+    assert report.build_index(tmp_path, study=plan).read_bytes() == first
+    nb = notebook(v4.new_markdown_cell("# T"), code(PARAMETERS_CELL, tags=["parameters"]))
+    assert render(tmp_path, nb) == render(tmp_path, nb)
