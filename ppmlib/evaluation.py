@@ -138,25 +138,25 @@ def evaluate(
     for number, spec in enumerate(tasks, start=1):
         task_started = time.perf_counter()
         name = spec["name"]
-        task = lm_eval_tasks.load(
-            name,
-            num_fewshot=spec["num_fewshot"],
-            fewshot_seed=lm_eval_seeds[3],
-            generation=generation,
-            folders=_bench_folders() if task_folders is None else task_folders,
-        )
-        taskrun.check_task(task, lm, spec)
-        indices = subset_indices(
-            {n: len(t.eval_docs) for n, t in task.tasks.items()}, subset, group=name
-        )
-        hashes = taskrun.hashes(task, indices)
-        inputs = {**common, "task": taskrun.static_description(task, hashes)}
-        stored = _stored(folder, name, inputs)
-        if stored is None:
-            measure = taskrun.measure(lm, task, indices, hashes, settings)
-            stored = _save(folder, name, inputs, measure, loaded.identity, task_started)
-        else:
-            reused.append(name)
+        with harness.seeded(lm_eval_seeds):
+            task = lm_eval_tasks.load(
+                name,
+                num_fewshot=spec["num_fewshot"],
+                fewshot_seed=lm_eval_seeds[3],
+                generation=generation,
+                folders=_bench_folders() if task_folders is None else task_folders,
+            )
+            taskrun.check_task(task, lm, spec)
+            sizes = {n: len(sub.eval_docs) for n, sub in task.tasks.items()}
+            indices = subset_indices(sizes, subset, group=name)
+            hashes = taskrun.hashes(task, indices)
+            inputs = {**common, "task": taskrun.static_description(task, hashes)}
+            stored = _stored(folder, name, inputs)
+            if stored is None:
+                measured = taskrun.measure(lm, task, indices, hashes, settings)
+                stored = _save(folder, name, inputs, measured, loaded.identity, task_started)
+            else:
+                reused.append(name)
         done[name] = stored
         if progress is not None:
             progress(name, number, len(tasks), time.perf_counter() - task_started)
@@ -278,18 +278,18 @@ def _stored(folder: Path, task: str, inputs: Mapping[str, Any]) -> dict[str, Any
     return stored
 
 
-def _save(folder: Path, task: str, inputs, measure, identity, started: float) -> dict[str, Any]:
+def _save(folder: Path, task: str, inputs, measured, identity, started: float) -> dict[str, Any]:
     """Save one task's result, the file that declares it complete last."""
     parquet, plain = _file(folder, task, "parquet"), _file(folder, task, "lm-eval.json")
-    records.write_parquet(parquet, measure.table)
+    records.write_parquet(parquet, measured.table)
     model_name = {"model_source": "hf", "model_name": identity["id"]}
-    records.write_json(plain, {**measure.lm_eval, **model_name})
+    records.write_json(plain, {**measured.lm_eval, **model_name})
     full = _full(inputs)
     stored = {
         "fingerprint": records.fingerprint(full),
         "inputs": full,
-        "rows": measure.rows,
-        "task": {**inputs["task"], **measure.notes},
+        "rows": measured.rows,
+        "task": {**inputs["task"], **measured.notes},
         "files": {file.name: records.sha256_file(file) for file in (parquet, plain)},
         "seconds": time.perf_counter() - started,
     }

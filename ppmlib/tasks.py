@@ -140,8 +140,11 @@ def load(
         EvaluationError: for an unknown task, a tag, or a number of examples the task refuses.
     """
     manager = task_manager(name, folders)
-    with quiet():
-        found = manager.load([name])
+    try:
+        with quiet():
+            found = manager.load([name])
+    except (IndexError, StopIteration) as error:  # lm-eval and datasets read the first document
+        raise EvaluationError(f"{name}: no documents") from error
     loaded = LoadedTask(name, found["tasks"], found.get("groups", {}))
     if loaded.group is None and list(loaded.tasks) != [name]:
         raise EvaluationError(
