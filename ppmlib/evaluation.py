@@ -1,6 +1,7 @@
 """Run lm-eval's tasks on one model: tidy rows, and what happened to every document.
 
     evaluation  one call per task, saved at once, reused when its fingerprint fits (this module)
+    protocol    settings checked, what of them is fingerprinted, which documents
     taskrun     one task or group from its definition to its rows, table and notes
     tasks       lm-eval's tasks found by name and loaded
     harness     lm-eval's Hugging Face backend with notes taken
@@ -12,37 +13,24 @@ The dense model and every width take the same path with the same settings.
 
 import re
 import time
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from ppmlib import records
-from ppmlib.floors import FLOORS, PERMUTATIONS
+from ppmlib import bench, protocol, records
+from ppmlib.floors import FLOORS
 from ppmlib.samples import EvaluationError
 
 STAGE = "3_evaluation"
-TASK_KEYS = {"name", "num_fewshot", "metric", "filter", "axis"}
-# What of a model's identity can change its numbers; its name cannot.
-MODEL_KEYS = (
-    "dtype",
-    "weights_sha256",
-    "config_sha256",
-    "tokenizer_sha256",
-    "attn_implementation",
-    "device",
-)
-
 COLUMNS = (
     *("task", "metric", "filter", "value", "stderr", "n", "chance", "source", "axis", "headline"),
     *("higher_is_better", "num_fewshot", "version", "group"),
 )
 
-__all__ = ["Evaluation", "EvaluationError", "evaluate", "subset_indices"]
+__all__ = ["Evaluation", "EvaluationError", "evaluate"]
 
 
 @dataclass
@@ -102,11 +90,10 @@ def evaluate(
     Raises:
         EvaluationError: naming the task and what does not fit.
     """
-    from ppmlib import harness, taskrun
-    from ppmlib import tasks as lm_eval_tasks
+    from ppmlib import harness
 
     started = time.perf_counter()
-    _check_settings(tasks, batch_size, lm_eval_seeds, subset, generation, floors)
+    protocol.check_settings(tasks, batch_size, lm_eval_seeds, subset, generation, floors)
     lm = harness.backend(
         loaded.model,
         loaded.tokenizer,
@@ -115,49 +102,31 @@ def evaluate(
         max_length=max_length,
         softmax_dtype=softmax_dtype,
     )
-    settings = {
-        "add_bos_token": add_bos_token,
-        "apply_chat_template": apply_chat_template,
-        "chat_template_sha256": _template_hash(loaded.tokenizer) if apply_chat_template else None,
-        "batch_size": batch_size,
-        "max_length": lm.max_length,
-        "softmax_dtype": softmax_dtype,
-        "lm_eval_seeds": list(lm_eval_seeds),
-        "subset": dict(subset) if subset else None,
-        "generation": dict(generation) if generation else None,
-        "floors": {name: {"seed": floor_seed, "permutations": PERMUTATIONS} for name in floors},
-    }
-    common = {
-        **kept_inputs,
-        "model": _model_inputs(loaded.identity),
-        "settings": settings,
-    }
+    settings = protocol.settings_inputs(
+        loaded.tokenizer,
+        batch_size=batch_size,
+        add_bos_token=add_bos_token,
+        apply_chat_template=apply_chat_template,
+        max_length=lm.max_length,
+        softmax_dtype=softmax_dtype,
+        lm_eval_seeds=lm_eval_seeds,
+        subset=subset,
+        generation=generation,
+        floors=floors,
+        floor_seed=floor_seed,
+    )
+    model = protocol.model_inputs(loaded.identity)
+    common = {**kept_inputs, "model": model, "settings": settings}
     folder = Path(root) / "samples" / run
+    folders = [bench.tasks_dir()] if task_folders is None else task_folders
     done: dict[str, dict[str, Any]] = {}
     reused = []
     for number, spec in enumerate(tasks, start=1):
         task_started = time.perf_counter()
         name = spec["name"]
         with harness.seeded(lm_eval_seeds):
-            task = lm_eval_tasks.load(
-                name,
-                num_fewshot=spec["num_fewshot"],
-                fewshot_seed=lm_eval_seeds[3],
-                generation=generation,
-                folders=_bench_folders() if task_folders is None else task_folders,
-            )
-            taskrun.check_task(task, lm, spec)
-            sizes = {n: len(sub.eval_docs) for n, sub in task.tasks.items()}
-            indices = subset_indices(sizes, subset, group=name)
-            hashes = taskrun.hashes(task, indices)
-            inputs = {**common, "task": taskrun.static_description(task, hashes)}
-            stored = _stored(folder, name, inputs)
-            if stored is None:
-                measured = taskrun.measure(lm, task, indices, hashes, settings)
-                stored = _save(folder, name, inputs, measured, loaded.identity, task_started)
-            else:
-                reused.append(name)
-        done[name] = stored
+            done[name], fresh = _evaluate_task(lm, spec, common, folder, folders, loaded.identity)
+        reused += [] if fresh else [name]
         if progress is not None:
             progress(name, number, len(tasks), time.perf_counter() - task_started)
     rows = [row for spec in tasks for row in _labelled(done[spec["name"]], spec)]
@@ -178,81 +147,31 @@ def evaluate(
     )
 
 
-def _bench_folders() -> list[Path]:
-    from ppmlib import bench
+def _evaluate_task(
+    lm, spec, common, folder: Path, folders, identity
+) -> tuple[dict[str, Any], bool]:
+    """One task's stored result, and whether it was evaluated now."""
+    from ppmlib import taskrun
+    from ppmlib import tasks as lm_eval_tasks
 
-    return [bench.tasks_dir()]
-
-
-def _template_hash(tokenizer) -> str:
-    return records.fingerprint({"chat_template": tokenizer.chat_template})
-
-
-def _model_inputs(identity: Mapping[str, Any]) -> dict[str, Any]:
-    inputs = {key: identity[key] for key in MODEL_KEYS}
-    if str(identity["device"]).startswith("cpu"):
-        inputs["threads"] = identity["threads"]
-    return inputs
-
-
-def _check_settings(tasks, batch_size, seeds, subset, generation, floors) -> None:
-    if not tasks:
-        raise EvaluationError("no tasks")
-    for spec in tasks:
-        if set(spec) != TASK_KEYS:
-            raise EvaluationError(
-                f"task {spec.get('name', spec)}: keys are {', '.join(sorted(TASK_KEYS))}, "
-                f"not {', '.join(sorted(spec))}"
-            )
-    names = [spec["name"] for spec in tasks]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise EvaluationError(f"named twice: {', '.join(twice)}")
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise EvaluationError(f"batch_size {batch_size!r} is not a positive whole number")
-    if len(seeds) != 4:
-        raise EvaluationError("lm_eval_seeds: four numbers, for random, numpy, torch and few-shot")
-    if subset is not None and (set(subset) != {"n", "seed"} or subset["n"] < 1):
-        raise EvaluationError(f"subset {dict(subset)}: give n (at least 1) and seed")
-    if generation is not None and (
-        set(generation) != {"max_gen_toks"} or generation["max_gen_toks"] < 1
-    ):
-        raise EvaluationError(f"generation {dict(generation)}: give max_gen_toks, at least 1")
-    unknown = sorted(set(floors) - set(FLOORS))
-    if unknown:
-        raise EvaluationError(f"no floor {', '.join(unknown)}; there is: {', '.join(FLOORS)}")
-
-
-def subset_indices(
-    sizes: Mapping[str, int], subset: Mapping[str, int] | None, *, group: str
-) -> dict[str, list[int]] | None:
-    """Which documents of each task a subset takes: sorted positions; None means all.
-
-    A group's tasks share n in proportion to their sizes, at least one document each.
-
-    Args:
-        sizes: documents per task.
-        subset: `{n, seed}`.
-    Raises:
-        EvaluationError: if n is less than the number of the group's tasks.
-    """
-    if subset is None or subset["n"] >= sum(sizes.values()):
-        return None
-    if subset["n"] < len(sizes):
-        raise EvaluationError(
-            f"{group}: subset n {subset['n']} is less than its {len(sizes)} tasks"
-        )
-    quota = {name: subset["n"] * size / sum(sizes.values()) for name, size in sizes.items()}
-    taken = dict.fromkeys(sizes, 1)
-    for _ in range(subset["n"] - len(sizes)):
-        free = [name for name in sizes if taken[name] < sizes[name]]
-        taken[max(free, key=lambda name: quota[name] - taken[name])] += 1
-    chosen = {}
-    for name, count in taken.items():
-        generator = np.random.default_rng([subset["seed"], zlib.crc32(name.encode())])
-        positions = generator.choice(sizes[name], count, replace=False)
-        chosen[name] = sorted(positions.tolist())
-    return chosen
+    started, settings = time.perf_counter(), common["settings"]
+    task = lm_eval_tasks.load(
+        spec["name"],
+        num_fewshot=spec["num_fewshot"],
+        fewshot_seed=settings["lm_eval_seeds"][3],
+        generation=settings["generation"],
+        folders=folders,
+    )
+    taskrun.check_task(task, lm, spec)
+    sizes = {name: len(sub.eval_docs) for name, sub in task.tasks.items()}
+    indices = protocol.subset_indices(sizes, settings["subset"], group=task.name)
+    hashes = taskrun.hashes(task, indices)
+    inputs = {**common, "task": taskrun.static_description(task, hashes)}
+    stored = _stored(folder, task.name, inputs)
+    if stored is not None:
+        return stored, False
+    measured = taskrun.measure(lm, task, indices, hashes, settings)
+    return _save(folder, task.name, inputs, measured, identity, started), True
 
 
 def _file(folder: Path, task: str, kind: str) -> Path:

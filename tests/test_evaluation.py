@@ -15,7 +15,8 @@ import torch
 from toy_tasks import spec, write_tasks
 
 from ppmlib import bench, harness, models, samples, scorecard, tasks
-from ppmlib.evaluation import EvaluationError, evaluate, subset_indices
+from ppmlib.evaluation import EvaluationError, evaluate
+from ppmlib.protocol import subset_indices
 
 CHOICE = spec("toy_choice", "acc")
 GENERATE = spec("toy_generate", "exact_match", "first-word")
