@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ppmlib import glu, pruning
 from ppmlib.params import width_slug
+from ppmlib.scores import RANDOM
 
 CHANCE = "chance"
 
@@ -18,11 +19,17 @@ def widths(
     expansion_ratios: Iterable[float] = (),
     keep_multiple_of: int = 1,
 ) -> pd.DataFrame:
-    """Requested and achieved widths: one row per ratio, with the parameters it would leave."""
+    """Requested and achieved widths: one row per ratio, with the parameters it would leave.
+
+    Raises:
+        ValueError: if no ratio is given, or as `pruning.keep_count`.
+    """
     width, hidden = glu.intermediate_size(model), glu.hidden_size(model)
     dense = glu.parameter_count(model)
     requests = [(width_slug(p, None), {"pruning_ratio": p}) for p in pruning_ratios]
     requests += [(width_slug(None, e), {"expansion_ratio": e}) for e in expansion_ratios]
+    if not requests:
+        raise ValueError("no width: give pruning_ratios or expansion_ratios")
     rows = {}
     for name, request in requests:
         k = pruning.keep_count(
@@ -172,17 +179,23 @@ def pruning_conclusions(table: pd.DataFrame, results: Mapping) -> list[str]:
             f"{results['parameters']:,} parameters, expansion ratio "
             f"{results['expansion_ratio']:.4g}. It is what every width is compared with."
         ]
-    share = table["share of score kept (%)"]
     tied = [count for count in results["ties_at_cut"] if count]
-    return [
+    sentences = [
         f"{dense - width} of {dense} neurons go in each of {results['num_layers']} layers "
         f"(achieved pruning ratio {results['pruning_ratio']:.4f}, expansion ratio "
         f"{results['expansion_ratio']:.4g}).",
         f"The model has {results['parameters']:,} parameters instead of "
         f"{results['parameters_dense']:,}: {results['parameter_reduction']:.1%} fewer.",
-        f"The {100 * width / dense:.1f}% of neurons that stay hold {share.min():.1f}% to "
-        f"{share.max():.1f}% of a layer's score.",
+    ]
+    if not results["criterion"].startswith(f"{RANDOM}-"):
+        share = table["share of score kept (%)"]
+        sentences.append(
+            f"The {100 * width / dense:.1f}% of neurons that stay hold {share.min():.1f}% to "
+            f"{share.max():.1f}% of a layer's score."
+        )
+    sentences.append(
         f"Scores are tied at the cut in {len(tied)} of {results['num_layers']} layers"
         + (f" ({', '.join(map(str, tied))} neurons)" if tied else "")
-        + "; of tied neurons the one of lower index stays.",
-    ]
+        + "; of tied neurons the one of lower index stays."
+    )
+    return sentences
