@@ -227,8 +227,10 @@ def efficiency(record: Mapping[str, Any]) -> dict[str, Any]:
             "run": row["run"],
             "expansion_ratio": number(width["expansion_ratio"], 2),
             "batch_size": row["batch_size"],
-            "ttft": _spread(row, "ttft_s"),
-            "tpot": _spread(row, "tpot_s"),
+            "ttft": f"{1000 * row['ttft_s']:.2f}",
+            "ttft_range": _quartiles(row, "ttft_s"),
+            "tpot": f"{1000 * row['tpot_s']:.2f}",
+            "tpot_range": _quartiles(row, "tpot_s"),
             "relative": f"{row['tpot_s'] / base['tpot_s']:.2f}" if base else "no dense row",
             "tokens_per_s": number(row["tokens_per_s"], 0),
             "weights": number(width["weights_bytes"] / 1e6, 2),
@@ -238,9 +240,8 @@ def efficiency(record: Mapping[str, Any]) -> dict[str, Any]:
     return {"key": record["key"], "rows": rows, **{name: results[name] for name in names}}
 
 
-def _spread(row: Mapping[str, Any], name: str) -> str:
-    median, low, high = (1000 * row[n] for n in (name, f"{name}_q25", f"{name}_q75"))
-    return f"{median:.2f} [{low:.2f}\u2013{high:.2f}]"
+def _quartiles(row: Mapping[str, Any], name: str) -> str:
+    return "\u2013".join(f"{1000 * row[end]:.2f}" for end in (f"{name}_q25", f"{name}_q75"))
 
 
 def _width(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -248,7 +249,7 @@ def _width(results: Mapping[str, Any]) -> dict[str, Any]:
     ties = results["ties_at_cut"]
     return {
         "run": results["run"],
-        "requested": f"{kind.replace('_', ' ')} {asked:g}",
+        "requested": f"{asked:g} removed" if kind == "pruning_ratio" else f"{asked:g}x",
         "kept": f"{results['intermediate_size']:,} of {results['intermediate_size_dense']:,}",
         "expansion_ratio": number(results["expansion_ratio"], 3),
         "removed": f"{number(100 * results['pruning_ratio'], 2)}%",
@@ -292,7 +293,7 @@ def evaluation_settings(evaluations: Mapping[str, Any]) -> list[dict[str, str]]:
     values: dict[str, dict[str, None]] = {}
     for record in evaluations.values():
         inputs = record["inputs"]
-        shown = {**inputs["model"], **inputs["settings"], **inputs["versions"]}
+        shown = {**inputs["model"], **inputs["settings"]}
         for name, value in shown.items():
             values.setdefault(name, {})[_plain(value)] = None
     return [{"name": name.replace("_", " "), "value": " / ".join(seen), "differs": len(seen) > 1}

@@ -27,7 +27,10 @@ PARAMETERS_CELL = """from typing import Optional
 model: str = "bench"  # packaged model, folder or hub id
 pruning_ratio: Optional[float] = 0.4  # fraction of neurons removed per layer
 record_dir: str = ""  # the study's folder"""
-PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
+    "gg=="
+)
 HOSTILE = (
     "<script>alert(1)</script><img src=x onerror=alert(2)> \u202egnp.exe \x1b[31mred\x07 10%\r99%"
 )
@@ -244,10 +247,13 @@ def test_scrubbing_leaves_ordinary_text(text):
 # --- the study's page, from a fake study ---
 
 TASKS = [
-    {"name": "facts", "num_fewshot": 0, "metric": "acc", "filter": "none", "axis": "knowledge"},
-    {"name": "orders", "num_fewshot": 0, "metric": "strict", "filter": "none", "axis": "instruction"},
-    {"name": "text", "num_fewshot": 0, "metric": "word_perplexity", "filter": "none", "axis": "language"},
-]  # fmt: skip
+    {"name": name, "num_fewshot": 0, "metric": metric, "filter": "none", "axis": axis}
+    for name, metric, axis in [
+        ("facts", "acc", "knowledge"),
+        ("orders", "prompt_level_strict_acc", "instruction"),
+        ("text", "word_perplexity", "language"),
+    ]
+]
 RATIOS = {
     "dense/r0.00": (0.0, 4.0, 512),
     "ppm/r0.20": (0.2, 3.2, 410),
@@ -281,7 +287,8 @@ def fake_study(root, leave_out=(), planted_held=True):
             "keep_sha256": "ab" * 32, "ties_at_cut": [0, 2]})  # fmt: skip
         described = {task["name"]: {
             "version": "1.0", "num_fewshot": 0, "n": 300, "kind": "accuracy", "truncated": 0,
-            "first_prompt": "Where is " + HOSTILE, "first_token_ids": [1]} for task in TASKS}  # fmt: skip
+            "first_prompt": "Where is " + HOSTILE, "first_token_ids": [1]}
+            for task in TASKS}  # fmt: skip
         records.write(root, f"{key}/3_evaluation",
                       inputs={"model": {"id": "bench", "dtype": "float32"}, "kept": {"k": key},
                               "settings": {"add_bos_token": True, "subset": None}},
