@@ -86,14 +86,20 @@ def _check_folder(folder: Path, model: str) -> None:
     config = records.read_json(folder / "config.json")
     if "quantization_config" in config:
         raise ModelError(f"{model!r} is quantised; use the original floating-point model")
-    missing = [file.name for file in weight_files(folder) if not file.is_file()]
-    if missing and any(any(folder.glob(pattern)) for pattern in PICKLED):
+    files = weight_files(folder)
+    missing = [file.name for file in files if not file.is_file()]
+    if not missing:
+        return
+    if len(missing) < len(files):
+        raise ModelError(f"{model!r} is incomplete: {', '.join(missing)} missing")
+    if any(any(folder.glob(pattern)) for pattern in PICKLED):
         raise ModelError(
             f"{model!r} has pickled weights only, which can run code when they are read; "
             "convert them to safetensors"
         )
-    if missing:
-        raise ModelError(f"{model!r} is incomplete: {', '.join(missing)} missing")
+    raise ModelError(
+        f"{model!r} has no safetensors weights ({missing[0]} missing); pickled ones are not read"
+    )
 
 
 def _download(model: str, revision: str | None) -> Path:
@@ -118,7 +124,7 @@ def _download(model: str, revision: str | None) -> Path:
             OSError) as error:  # fmt: skip
         raise ModelError(
             f"{at} is not in the local cache and the hub cannot be reached "
-            f"({type(error).__name__}); fetch it once where there is a network (`ppm prefetch`)"
+            f"({type(error).__name__}); fetch it where there is a network: `hf download {model}`"
         ) from error
     return Path(folder)
 
