@@ -216,6 +216,29 @@ def _widened(change: np.ndarray, weight: np.ndarray, result, confidence: float) 
     return float(min(interval.low, centre - reach)), float(max(interval.high, centre + reach))
 
 
+def sign_flip_p(change: np.ndarray, seed: int) -> float:
+    """Two-sided p-value of 'each unit's change is as likely to have the other sign'.
+
+    All sign patterns where they are at most `PERMUTATIONS`, else that many seeded ones, the
+    observed one added (Phipson and Smyth 2010). The same test as scipy.stats.permutation_test
+    with one sample, a tenth of its time.
+    """
+    units = change.size
+    exact = units < 64 and 2**units <= PERMUTATIONS
+    rounds = 2**units if exact else PERMUTATIONS
+    step, observed, extreme = max(1, BATCH_CELLS // units), abs(change.sum()), 0
+    generator = np.random.default_rng(seed)
+    for start in range(0, rounds, step):
+        size = min(step, rounds - start)
+        if exact:
+            flips = np.arange(start, start + size)[:, None] >> np.arange(units) & 1
+        else:
+            flips = np.unpackbits(generator.integers(0, 256, (size, -(-units // 8)), np.uint8), 1)
+        sums = change.sum() - 2 * (flips[:, :units].astype(float) @ change)
+        extreme += int(np.sum(np.abs(sums) >= observed * (1 - 1e-12)))
+    return extreme / rounds if exact else (extreme + 1) / (rounds + 1)
+
+
 def _per_unit(clusters: Sequence | None, *columns: np.ndarray) -> list[np.ndarray]:
     if clusters is None:
         return list(columns)
@@ -233,6 +256,7 @@ def paired_mean(
     *,
     weights: Sequence[float] | None = None,
     clusters: Sequence | None = None,
+    bounded: bool = True,
     seed: int,
 ) -> Change:
     """Change of a weighted mean: sum(pruned - dense) / sum(weights), paired by document.
@@ -242,12 +266,13 @@ def paired_mean(
     over units, widened where few units changed (see `_widened`); sign-flip permutation test over
     units (exact when few, else p with one added): under the null a unit's change is as likely to
     have the other sign.
-    When no document changed, the interval is Tango's for no discordant pair if every weight is 1
-    (a score in [0, 1] is assumed), otherwise [0, 0].
+    When no document changed, the interval of a bounded score is Tango's for no discordant pair;
+    of an unbounded one (log-likelihoods, which then come from the same model) it is [0, 0].
 
     Args:
         dense, pruned: one total per document. weights: its weight, above 0.
         clusters: a name per document; documents of one cluster are kept together.
+        bounded: whether totals lie in [0, weight].
     Raises:
         ValueError: for fewer than 2 documents or clusters, unequal lengths, values not finite.
     Source: Efron 1987 (BCa); Phipson and Smyth 2010 (added one); Miller 2024, arXiv:2411.00640.
@@ -262,7 +287,7 @@ def paired_mean(
     common = {"n": n, "units": units, "difference": estimate, "gained": gained, "lost": lost}
     rates = change / unit_weight
     if np.ptp(rates) <= 1e-15 + 1e-12 * abs(estimate):
-        none = not np.any(change) and weights is None
+        none = not np.any(change) and bounded
         wide, narrow = (tango_interval(0, 0, units, c) if none else (estimate, estimate)
                         for c in (0.95, 0.90))  # fmt: skip
         p = 1.0 if estimate == 0 else max(2.0 ** (1 - units), 1 / (1 + PERMUTATIONS))
@@ -274,31 +299,33 @@ def paired_mean(
         )  # fmt: skip
     wide = _bootstrap(change, unit_weight, seed, 0.95)
     narrow = _bootstrap(change, unit_weight, seed, 0.90, wide)
-    flips = stats.permutation_test(
-        (change,), lambda values, axis: values.sum(axis=axis), permutation_type="samples",
-        vectorized=True, n_resamples=PERMUTATIONS, batch=max(1, BATCH_CELLS // units),
-        rng=np.random.default_rng(seed),
-    )  # fmt: skip
     outer, inner = (_widened(change, unit_weight, result, confidence)
                     for result, confidence in ((wide, 0.95), (narrow, 0.90)))  # fmt: skip
     z = stats.norm.isf(LEVEL / 2) + stats.norm.isf(1 - POWER)
     return Change(
         **common, low=outer[0], high=outer[1], low90=inner[0], high90=inner[1],
-        p_value=float(flips.pvalue), detectable=float(z * wide.standard_error),
+        p_value=sign_flip_p(change, seed), detectable=float(z * wide.standard_error),
         method="BCa bootstrap interval, sign-flip permutation test",
         replicates=wide.bootstrap_distribution,
     )  # fmt: skip
 
 
-def paired(dense, pruned, *, seed: int, weights=None, clusters=None) -> Change:
+def paired(
+    dense, pruned, *, seed: int, weights=None, clusters=None, bounded: bool = True
+) -> Change:
     """`paired_binary` for independent right/wrong documents, `paired_mean` for all else."""
     if weights is None and clusters is None and is_binary(dense, pruned):
         return paired_binary(dense, pruned)
-    return paired_mean(dense, pruned, weights=weights, clusters=clusters, seed=seed)
+    return paired_mean(
+        dense, pruned, weights=weights, clusters=clusters, bounded=bounded, seed=seed
+    )
 
 
-def mean_interval(totals, *, weights=None, seed: int) -> tuple[float, float, float]:
-    """A weighted mean and its 95% interval: Wilson's for right/wrong, BCa bootstrap otherwise.
+def mean_interval(totals, *, weights=None, clusters=None, seed: int) -> tuple[float, float, float]:
+    """A weighted mean and its 95% interval.
+
+    Wilson's for independent right/wrong documents, else
+    BCa bootstrap over documents or clusters.
 
     Returns:
         (mean, low, high). A constant score that is not right/wrong has an interval of no width.
@@ -310,16 +337,17 @@ def mean_interval(totals, *, weights=None, seed: int) -> tuple[float, float, flo
     values, _ = _pair(totals, totals)
     weight = np.ones(values.size) if weights is None else _column("weights", weights)
     mean = float(_ratio(values, weight))
-    if weights is None and is_binary(values):
+    if weights is None and clusters is None and is_binary(values):
         low, high = proportion_confint(int(values.sum()), values.size, method="wilson")
         return mean, float(low), float(high)
+    values, weight = _per_unit(clusters, values, weight)
     if np.ptp(values / weight) <= 1e-15 + 1e-12 * abs(mean):
         return mean, mean, mean
     interval = _bootstrap(values, weight, seed, 0.95).confidence_interval
     return mean, float(interval.low), float(interval.high)
 
 
-def mean_replicates(totals, *, weights=None, seed: int) -> np.ndarray:
+def mean_replicates(totals, *, weights=None, clusters=None, seed) -> np.ndarray:
     """Bootstrap replicates of a weighted mean, (RESAMPLES,).
 
     Columns of the same length and seed get the same resampled documents, so differences of their
@@ -327,6 +355,7 @@ def mean_replicates(totals, *, weights=None, seed: int) -> np.ndarray:
     """
     values, _ = _pair(totals, totals)
     weight = np.ones(values.size) if weights is None else _column("weights", weights)
+    values, weight = _per_unit(clusters, values, weight)
     result = stats.bootstrap(
         (values, weight), _ratio, paired=True, vectorized=True, n_resamples=RESAMPLES,
         method="percentile", batch=max(1, BATCH_CELLS // values.size),

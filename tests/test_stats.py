@@ -93,12 +93,25 @@ def test_clusters_are_resampled_whole():
         stats.paired_mean([0, 1], [1, 1], clusters=["a", "a"], seed=0)
 
 
+@pytest.mark.parametrize("units", [8, 60])
+def test_sign_flips_agree_with_scipy(units):
+    from scipy.stats import permutation_test
+
+    change = np.random.default_rng(units).normal(0.3, 1, units)
+    reference = permutation_test(
+        (change,), lambda values, axis: values.sum(axis=axis), permutation_type="samples",
+        vectorized=True, n_resamples=9999, rng=np.random.default_rng(0),
+    )  # fmt: skip
+    tolerance = 1e-12 if units == 8 else 0.015
+    assert stats.sign_flip_p(change, 0) == pytest.approx(reference.pvalue, abs=tolerance)
+
+
 def test_unchanged_scores_are_not_called_certain():
     change = stats.paired_mean([0.5] * 300, [0.5] * 300, seed=0)
     assert change.p_value == 1 and change.high == pytest.approx(0.0126, abs=1e-3)
     shifted = stats.paired_mean([0.5] * 5, [0.6] * 5, seed=0)
     assert shifted.p_value == pytest.approx(2 / 32)
-    logs = stats.paired_mean([-5.0, -6.0], [-5.0, -6.0], weights=[2, 3], seed=0)
+    logs = stats.paired_mean([-5.0, -6.0], [-5.0, -6.0], weights=[2, 3], bounded=False, seed=0)
     assert (logs.low, logs.high, logs.p_value) == (0, 0, 1)
 
 

@@ -1,0 +1,297 @@
+"""A study's conclusions in sentences, each computed from the tables; nothing is typed by hand.
+
+`holds` is said only of what was tested: 'equivalent' needs its margin, and where a change was not
+distinguishable the sentence says how large one could have been missed.
+"""
+
+import pandas as pd
+
+from ppmlib import stats
+from ppmlib.analysis import DENSE, Study
+from ppmlib.contrasts import SEEDS_FOR_A_TEST
+from ppmlib.verdicts import MARGIN_POINTS, headlines
+from ppmlib.wording import (
+    difference_text,
+    interval_text,
+    joined,
+    p_text,
+    percent,
+    score_text,
+    signed,
+    widths_text,
+)
+
+SYNTHETIC = (
+    "SYNTHETIC: the model is a packaged bench model of an invented world. The numbers check the "
+    "instrument; they are no evidence about Llama or any other language model."
+)
+
+
+def summary(verdicts: pd.DataFrame, criterion: str) -> list[str]:
+    """What goes, stays and improves at the narrowest width, and where anything improved."""
+    rows = headlines(verdicts, criterion)
+    ratios = sorted(set(rows["pruning_ratio"]))
+    last = rows[rows["pruning_ratio"] == ratios[-1]]
+    counts = rows["change"].value_counts()
+    parts = []
+    for change, words in (("worse", "worse are"), ("better", "better are"),
+                          ("equivalent", "equivalent within the margin are"),
+                          ("inconclusive", "not distinguishable are")):  # fmt: skip
+        found = last[last["change"] == change].sort_values("diff_points")
+        named = [f"{r['task']} ({difference_text(r)})" for r in found.to_dict("records")]
+        if named:
+            parts.append(f"{words} {joined(named)}")
+    sentences = [
+        f"At the narrowest width, {percent(ratios[-1])} of the neurons removed "
+        f"({last['expansion_ratio'].iloc[0]:.2f}x), against the dense model: {'; '.join(parts)}.",
+        f"Over {rows['task'].nunique()} tasks and {len(ratios)} widths, "
+        + joined(f"{counts.get(change, 0)} comparisons are {change}"
+                 for change in ("worse", "better", "equivalent", "inconclusive"))
+        + f" (Benjamini-Hochberg over all {len(rows)}).",
+    ]  # fmt: skip
+    better = rows[rows["change"] == "better"]
+    for task, found in better.groupby("task", sort=False):
+        best = found.loc[found["diff_points"].abs().idxmax()].to_dict()
+        unmasked = found[found["level"].isin(["not above floor", "below floor"])]
+        warning = ""
+        if len(unmasked):
+            at = "there" if len(unmasked) == len(found) else (
+                f"at {widths_text(unmasked['pruning_ratio'], ratios)}")  # fmt: skip
+            warning = (
+                f"; {at} its level is not above its floor, so the gain cannot be read as an ability"
+            )
+        sentences.append(
+            f"{task} is better than dense at {widths_text(found['pruning_ratio'], ratios)}, at "
+            f"most by {difference_text(best)} at {percent(best['pruning_ratio'])}{warning}."
+        )
+    if better.empty:
+        sentences.append("No task is better than the dense model at any width.")
+    return sentences
+
+
+def task_sentence(verdicts: pd.DataFrame, task: str, criterion: str) -> str:
+    """One task over all widths: where it changed, what could not be told, and its floor."""
+    rows = headlines(verdicts, criterion)
+    rows = rows[rows["task"] == task].sort_values("pruning_ratio")
+    ratios, first = list(rows["pruning_ratio"]), rows.iloc[0]
+    parts = []
+    for change in ("worse", "better"):
+        found = rows[rows["change"] == change]
+        if len(found):
+            top = found.loc[found["diff_points"].abs().idxmax()].to_dict()
+            parts.append(f"{change} at {widths_text(found['pruning_ratio'], ratios)}, most at "
+                         f"{percent(top['pruning_ratio'])}: {difference_text(top)}")  # fmt: skip
+    same = rows[rows["change"] == "equivalent"]
+    if len(same):
+        parts.append(f"equivalent within {first['margin_points']:g} points at "
+                     f"{widths_text(same['pruning_ratio'], ratios)}")  # fmt: skip
+    unclear = rows[rows["change"] == "inconclusive"]
+    if len(unclear):
+        parts.append(f"not distinguishable at {widths_text(unclear['pruning_ratio'], ratios)} "
+                     f"({missed(unclear)})")  # fmt: skip
+    text = (f"{task} ({first['metric']}, n = {first['n']}, dense "
+            f"{score_text(first['dense_value'], first['unit'])}): {'; '.join(parts)}.")  # fmt: skip
+    return f"{text} {level_text(rows)}".strip()
+
+
+def missed(rows: pd.DataFrame) -> str:
+    """How large an effect could have been missed in inconclusive rows."""
+    sizes = rows["mde_points"].dropna()
+    unit = "%" if rows["unit"].iloc[0] == "percent" else " points"
+    if sizes.empty:
+        return "too few documents to show any effect"
+    return f"an effect smaller than {sizes.max():.1f}{unit} could not have been seen"
+
+
+def level_text(rows: pd.DataFrame) -> str:
+    """Where a task's scores lie against their floor, over its widths; empty without a floor."""
+    known = rows[rows["floor_kind"] != "none"]
+    if known.empty:
+        return ""
+    ratios, kind = list(rows["pruning_ratio"]), known["floor_kind"].iloc[0]
+    parts = [f"{level.replace('floor', 'it')} at {widths_text(found['pruning_ratio'], ratios)}"
+             for level, found in known.groupby("level", sort=False)]  # fmt: skip
+    if len(parts) == 1:
+        parts = [f"{known['level'].iloc[0].replace('floor', 'it')} at every width"]
+    name = {"chance": "by chance", "permuted responses": "with its answers permuted"}[kind]
+    last = known.iloc[-1]
+    return (
+        f"Its floor is {score_text(last['floor'], 'points')} {name} (at "
+        f"{percent(last['pruning_ratio'])} removed); the score is {'; '.join(parts)}."
+    )
+
+
+def claim_sentence(claim: dict) -> str:
+    """One declared claim and what was found."""
+    unit = "%" if claim["unit"] == "percent" else " points"
+    margin = f" by more than {claim['margin_points']:g}{unit}" if claim["margin_points"] else ""
+    if claim["direction"] == "equivalent":
+        margin = f" within {claim['margin_points']:g}{unit}"
+    declared = f"{claim['task']} at {percent(claim['pruning_ratio'])} removed {claim['direction']}"
+    if claim["holds"] is None:
+        return f"Declared: {declared}{margin}. Not tested: {claim['reason']}."
+    level = "90%" if claim["direction"] == "equivalent" else "95%"
+    verdict = "The claim holds" if claim["holds"] else "The claim is not shown"
+    opposite = {"better": claim["ci_high_points"] < 0, "worse": claim["ci_low_points"] > 0}
+    if not claim["holds"] and claim["unit"] == "points" and opposite.get(claim["direction"]):
+        verdict = "The claim is contradicted: the change has the other sign"
+    return (
+        f"Declared: {declared}{margin}. Found: {difference_text(claim)} ({level} interval), "
+        f"Holm {p_text(claim['p_holm'])}. {verdict}."
+    )
+
+
+def control_sentences(controls: pd.DataFrame, criterion: str) -> list[str]:
+    """The criterion against each other selection, over all tasks and widths but planted ones."""
+    if controls.empty:
+        return ["There is no control selection: whether these changes are particular to "
+                f"{criterion} or follow any pruning of this size cannot be told."]  # fmt: skip
+    sentences = []
+    for control, rows in controls[controls["axis"] != "planted"].groupby("control"):
+        ahead, behind = int(rows["beats_all"].sum()), int(rows["beaten_by_all"].sum())
+        seeds = int(rows["seeds"].max())
+        many = (
+            f"every one of {seeds} random selections" if seeds > 1 else "the one random selection"
+        )
+        against = many if control == "random" else control
+        text = (f"{criterion} scores better than {against} in {ahead} of {len(rows)} comparisons "
+                f"(tasks and widths) and worse than {against} in {behind}.")  # fmt: skip
+        if control == "random" and seeds < SEEDS_FOR_A_TEST:
+            text += (f" With {seeds} seed{'s' * (seeds > 1)} this is a range, not a test: random "
+                     f"selections differ among themselves by an unknown amount "
+                     f"({SEEDS_FOR_A_TEST} seeds are needed).")  # fmt: skip
+        elif "p_value" in rows:
+            sure = rows[stats.benjamini_hochberg(rows["p_value"]) <= stats.LEVEL]
+            text += (f" Of these, {int((sure['lead'] > 0).sum())} leads and "
+                     f"{int((sure['lead'] < 0).sum())} lags are significant "
+                     "(Benjamini-Hochberg).")  # fmt: skip
+        biggest = rows[rows["unit"] == "points"].nlargest(1, "lead")
+        for row in biggest[biggest["lead"] > 0].to_dict("records"):
+            text += (f" The largest lead is {row['lead']:.1f} points, {row['task']} at "
+                     f"{percent(row['pruning_ratio'])} removed.")  # fmt: skip
+        sentences.append(text)
+    return sentences
+
+
+def dichotomy_sentence(table: pd.DataFrame, verdicts: pd.DataFrame, criterion: str) -> str:
+    """Whether instructions and knowledge change differently, with the numbers."""
+    if table.empty:
+        return ("The dichotomy cannot be tested: the study needs a task in points on both the "
+                "knowledge and the instruction axis.")  # fmt: skip
+    ratios = list(table["pruning_ratio"])
+    names = f"{table['instruction'].iloc[0]} minus {table['knowledge'].iloc[0]}"
+    sure = table[table["p_holm"] <= stats.LEVEL]
+    for_it, against = sure[sure["difference_points"] > 0], sure[sure["difference_points"] < 0]
+    top = table.loc[table["difference_points"].abs().idxmax()]
+    numbers = (
+        f"the largest difference of the changes ({names}) is "
+        f"{signed(top['difference_points'])} points {interval_text(top['low'], top['high'])} "
+        f"at {percent(top['pruning_ratio'])} removed, Holm {p_text(top['p_holm'])}"
+    )
+    if len(for_it) and len(against):
+        head = (f"The sign depends on the width: instructions hold better than knowledge at "
+                f"{widths_text(for_it['pruning_ratio'], ratios)} and worse at "
+                f"{widths_text(against['pruning_ratio'], ratios)}")  # fmt: skip
+    elif len(for_it):
+        head = ("Dichotomy: yes, instructions hold better than knowledge at "
+                f"{widths_text(for_it['pruning_ratio'], ratios)}")  # fmt: skip
+    elif len(against):
+        head = ("Dichotomy: no, the other way round; instructions lose more than knowledge at "
+                f"{widths_text(against['pruning_ratio'], ratios)}")  # fmt: skip
+    else:
+        head = "Dichotomy: not shown at any width"
+    disagree = table[(table["log_odds"] * table["difference_points"] < 0)
+                     | (((table["log_odds_low"] > 0) | (table["log_odds_high"] < 0))
+                        != (table["p_holm"] <= stats.LEVEL))]  # fmt: skip
+    check = (f"in log-odds the answer differs at {widths_text(disagree['pruning_ratio'], ratios)}"
+             if len(disagree) else "in log-odds the answer is the same at every width")  # fmt: skip
+    rows = headlines(verdicts, criterion)
+    rows = rows[
+        (rows["axis"] == "instruction") & rows["level"].isin(["not above floor", "below floor"])
+    ]
+    floor = ""
+    if len(rows):
+        floor = (" The instruction score is not above its floor at "
+                 f"{widths_text(set(rows['pruning_ratio']), ratios)}: what is held there cannot be "
+                 "read as an ability.")  # fmt: skip
+    return f"{head}; {numbers}; {check}.{floor}"
+
+
+def trade_off_sentence(found: dict) -> str:
+    """The largest ratio without a knowledge loss beyond the margin, or none."""
+    if not found["tasks"]:
+        return "A trade-off cannot be named: the study has no knowledge task in points."
+    margin = joined(f"{value:g}" for value in found["margins"])
+    subject = f"loss of {joined(found['tasks'])} beyond {margin} points is excluded"
+    if found["ratio"] is None:
+        return f"Best trade-off: none. At no pruning ratio a {subject} (one-sided 95%)."
+    return (f"Best trade-off: {percent(found['ratio'])} removed is the largest ratio up to which a "
+            f"{subject} (one-sided 95%).")  # fmt: skip
+
+
+def planted_sentences(planted: pd.DataFrame) -> list[str]:
+    """Each planted truth: declared, found, and whether the instrument saw it."""
+    return [
+        f"Planted {row.expected} ({row.task}): {'' if row.held else 'NOT '}found as declared: "
+        f"{row.found}."
+        for row in planted.itertuples()
+    ]
+
+
+def strict_loose_sentences(verdicts: pd.DataFrame, criterion: str) -> list[str]:
+    """Where the other metrics of a task (loose, instruction level, raw) judge otherwise."""
+    mine, sentences = verdicts[verdicts["selection"] == criterion], []
+    for task, rows in mine.groupby("task", sort=False):
+        if rows["metric"].nunique() < 2:
+            continue
+        head = rows[rows["headline"]].set_index("run")
+        sign = {"better": 1, "worse": -1}
+        for metric, others in rows[~rows["headline"]].groupby("metric", sort=False):
+            other = others.set_index("run").reindex(head.index)
+            unlike = [
+                head.loc[run, "pruning_ratio"] for run in head.index
+                if sign.get(head.loc[run, "change"], 0) != sign.get(other.loc[run, "change"], 0)
+            ]  # fmt: skip
+            if unlike:
+                at = widths_text(unlike, list(head["pruning_ratio"]))
+                sentences.append(f"{task}: {metric} (unadjusted) and the headline "
+                                 f"{head['metric'].iloc[0]} do not agree at {at}.")  # fmt: skip
+    return sentences or ["Where a task has several metrics, they agree with its headline."]
+
+
+def limits(study: Study, verdicts: pd.DataFrame, *, criterion: str, draft: bool) -> list[str]:
+    """What this study cannot say."""
+    rows, sentences = headlines(verdicts, criterion), []
+    if study.synthetic:
+        sentences.append(SYNTHETIC)
+    if draft:
+        sentences.append("DRAFT: a subset of the documents was evaluated.")
+    sentences.append("One model, one training run, greedy decoding: the intervals speak of other "
+                     "documents of these tasks, not of other models or prompts.")  # fmt: skip
+    sentences.append(f"{criterion} is deterministic: one pruned model per width. Widths are nested "
+                     "and share documents, so their errors are correlated.")  # fmt: skip
+    n = rows.groupby("task")["n"].first()
+    sizes = rows.loc[rows["unit"] == "points", "mde_points"].dropna()
+    if len(sizes):
+        sentences.append(
+            f"Documents per task: {n.min()} to {n.max()}. The smallest change that 80% power could "
+            f"show ranges from {sizes.min():.1f} to {sizes.max():.1f} points over tasks and widths."
+        )
+    sentences.append(f"'Equivalent' means within {MARGIN_POINTS:g} points unless a claim declares "
+                     "another margin; perplexities have none.")  # fmt: skip
+    seeds = {run.seed for run in study.runs.values() if run.criterion == "random"}
+    if not seeds:
+        sentences.append("No random selection was evaluated as a control.")
+    elif len(seeds) < SEEDS_FOR_A_TEST:
+        sentences.append(f"Random selections: {len(seeds)} seed{'s' * (len(seeds) > 1)}.")
+    bare = sorted(
+        set(rows.loc[(rows["floor_kind"] == "none") & (rows["unit"] == "points"), "task"])
+    )
+    if bare:
+        sentences.append(f"Without a floor: {joined(bare)}.")
+    cut = [f"{task} ({about['truncated']})"
+           for task, about in study.evaluations[DENSE]["results"]["tasks"].items()
+           if about.get("truncated")]  # fmt: skip
+    if cut:
+        sentences.append(f"Prompts that lost their beginning: {joined(cut)}.")
+    return sentences

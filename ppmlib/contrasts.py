@@ -1,0 +1,241 @@
+"""Comparisons across tasks and selections.
+
+axis_changes     mean change of each axis in points, with its interval
+dichotomy_table  do instructions change differently from knowledge? tested at each width
+controls_table   the criterion against other selections of the same widths
+trade_off        the largest pruning ratio with no knowledge loss beyond the margin
+efficiency_table time and memory of each width against the dense model
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ppmlib import stats
+from ppmlib.analysis import DENSE, Run, Study, describe_run
+from ppmlib.verdicts import MARGIN_POINTS, headlines
+
+# The paper's question, fixed before any study: instructions against knowledge.
+DICHOTOMY = ("knowledge", "instruction")
+PLANTED_AXIS = "planted"
+SEEDS_FOR_A_TEST = 5
+BATCH_REPLICATES = 200
+
+
+def axis_tasks(verdicts: pd.DataFrame, selection: str) -> dict[str, list[str]]:
+    """Tasks of each axis whose headline is in points, planted tasks left out."""
+    rows = headlines(verdicts, selection)
+    rows = rows[(rows["unit"] == "points") & (rows["axis"] != PLANTED_AXIS)]
+    return {
+        axis: list(group.drop_duplicates())
+        for axis, group in rows.groupby("axis", sort=False)["task"]
+    }
+
+
+def axis_label(axis: str, tasks: Sequence[str]) -> str:
+    """An axis with a single task carries the task's name."""
+    return tasks[0] if len(tasks) == 1 else f"{axis} ({len(tasks)} tasks)"
+
+
+class _Replicates:
+    """Paired bootstrap replicates of dense and pruned means, one stream of documents per task."""
+
+    def __init__(self, study: Study, seed: int):
+        self.study, self.seed, self.made = study, seed, {}
+
+    def means(self, run: str, task: str) -> tuple[float, np.ndarray]:
+        if (run, task) not in self.made:
+            (row,) = [r for r in self.study.rows(run) if r["task"] == task and r["headline"]]
+            own = self.study.outcome(run, row)
+            seed = [
+                self.seed,
+                *task.encode(),
+            ]  # tasks are strata: independent, the same for all runs
+            replicates = stats.mean_replicates(
+                own.totals, weights=own.weights, clusters=own.clusters, seed=seed
+            )
+            self.made[run, task] = float(row["value"]), replicates
+        return self.made[run, task]
+
+    def change(self, run: str, task: str, transform=lambda share: 100 * share):
+        """(difference, replicates of it) of the transformed mean, pruned minus dense."""
+        pruned, dense = self.means(run, task), self.means(DENSE, task)
+        return tuple(transform(a) - transform(b) for a, b in zip(pruned, dense, strict=True))
+
+    def axis(self, run: str, tasks: Sequence[str], **options):
+        """The mean over an axis's tasks of `change`."""
+        changes = [self.change(run, task, **options) for task in tasks]
+        return tuple(np.mean(part, axis=0) for part in zip(*changes, strict=True))
+
+
+def _complete(study: Study, run: Run, tasks: Sequence[str]) -> bool:
+    done = {row["task"] for row in study.rows(run.key) if row["headline"]}
+    return set(tasks) <= done
+
+
+def axis_changes(
+    study: Study, verdicts: pd.DataFrame, *, criterion: str, seed: int
+) -> pd.DataFrame:
+    """Mean change of each axis in points at each width.
+
+    95% percentile intervals of a bootstrap over documents, stratified by task. They speak of these
+    tasks, not of other tasks of the axis. Tasks that share documents are resampled apart.
+    """
+    replicates, rows = _Replicates(study, seed), []
+    for axis, tasks in axis_tasks(verdicts, criterion).items():
+        for run in study.widths(criterion):
+            if not _complete(study, run, tasks):
+                continue
+            change, spread = replicates.axis(run.key, tasks)
+            low, high, p = stats.replicate_interval(spread)
+            rows.append({**describe_run(run), "axis": axis, "label": axis_label(axis, tasks),
+                         "tasks": len(tasks), "change_points": float(change),
+                         "low": low, "high": high, "p_value": p})  # fmt: skip
+    return pd.DataFrame(rows).assign(dense_expansion_ratio=study.runs[DENSE].expansion_ratio)
+
+
+def dichotomy_table(
+    study: Study, verdicts: pd.DataFrame, *, criterion: str, seed: int
+) -> pd.DataFrame:
+    """The change of the instruction axis minus that of the knowledge axis, at each width.
+
+    A bootstrap over documents, stratified by task; two-sided p-value, Holm over the widths. The
+    same difference in log-odds is a check against floor and ceiling effects: `log_odds` with its
+    interval, each share moved half a document away from 0 and 1.
+
+    Returns:
+        one row per width; empty if one of the two axes has no task in points.
+    """
+    axes = axis_tasks(verdicts, criterion)
+    if not set(DICHOTOMY) <= set(axes):
+        return pd.DataFrame()
+    first, second = (axes[name] for name in DICHOTOMY)
+    n = min(verdicts["n"])
+
+    def log_odds(share):
+        moved = (np.asarray(share) * n + 0.5) / (n + 1)
+        return np.log(moved / (1 - moved))
+
+    replicates, rows = _Replicates(study, seed), []
+    for run in study.widths(criterion):
+        if not _complete(study, run, [*first, *second]):
+            continue
+        knowledge, spread_k = replicates.axis(run.key, first)
+        instruction, spread_i = replicates.axis(run.key, second)
+        low, high, p = stats.replicate_interval(spread_i - spread_k)
+        odds_k, odds_spread_k = replicates.axis(run.key, first, transform=log_odds)
+        odds_i, odds_spread_i = replicates.axis(run.key, second, transform=log_odds)
+        odds_low, odds_high, _ = stats.replicate_interval(odds_spread_i - odds_spread_k)
+        rows.append({
+            **describe_run(run), "knowledge": axis_label(DICHOTOMY[0], first),
+            "instruction": axis_label(DICHOTOMY[1], second),
+            "knowledge_points": float(knowledge), "instruction_points": float(instruction),
+            "difference_points": float(instruction - knowledge), "low": low, "high": high,
+            "p_value": p, "log_odds": float(odds_i - odds_k),
+            "log_odds_low": odds_low, "log_odds_high": odds_high,
+        })  # fmt: skip
+    table = pd.DataFrame(rows)
+    if not table.empty:
+        table["p_holm"] = stats.holm(table["p_value"])
+    return table
+
+
+def controls_table(
+    study: Study, verdicts: pd.DataFrame, *, criterion: str, seed: int
+) -> pd.DataFrame:
+    """The criterion against every other selection of the same width, task by task.
+
+    `lead` is the criterion's score minus the control's, in points with the sign turned so that
+    positive is better (in percent lower perplexity). Fixed selections: paired by document, with
+    interval and p-value. Random selections: the range over their seeds; with 5 seeds or more also
+    an interval from a bootstrap over documents and seeds.
+
+    Returns:
+        task, metric, width, value, control, seeds, control_low, control_high, lead and, where
+        there is one, lead_low, lead_high, p_value.
+    """
+    rows = []
+    others = sorted({run.criterion for run in study.runs.values()} - {criterion, "dense"})
+    for mine in headlines(verdicts, criterion).to_dict("records"):
+        for control in others:
+            runs = [run for run in study.runs.values() if run.criterion == control
+                    and run.key.split("/")[1] == mine["run"].split("/")[1]]  # fmt: skip
+            scored = {run: row["value"] for run in runs for row in study.rows(run.key)
+                      if row["headline"] and row["task"] == mine["task"]}  # fmt: skip
+            if scored:
+                rows.append(_against(study, mine, control, scored, seed))
+    return pd.DataFrame(rows)
+
+
+def _against(study: Study, mine: dict, control: str, scored: dict[Run, float], seed: int) -> dict:
+    (row,) = [r for r in study.rows(mine["run"]) if r["task"] == mine["task"] and r["headline"]]
+    sign = 1 if mine["better_if_positive"] else -1
+    values = np.array(list(scored.values()))
+    own, others = study.outcome(mine["run"], row), [study.outcome(r.key, row) for r in scored]
+    weight = np.ones(own.totals.size) if own.weights is None else own.weights
+    gaps = np.array([own.totals - other.totals for other in others])  # (seeds, documents)
+    lead = sign * own.effect(gaps.sum() / weight.sum() / len(gaps))
+    found = {
+        "run": mine["run"], "pruning_ratio": mine["pruning_ratio"],
+        "expansion_ratio": mine["expansion_ratio"], "task": mine["task"], "axis": mine["axis"],
+        "metric": mine["metric"], "unit": mine["unit"], "value": mine["value"],
+        "dense_value": mine["dense_value"], "control": control, "seeds": len(scored),
+        "control_low": float(values.min()), "control_high": float(values.max()), "lead": lead,
+        "beats_all": bool(np.all(sign * (mine["value"] - values) > 0)),
+        "beaten_by_all": bool(np.all(sign * (mine["value"] - values) < 0)),
+    }  # fmt: skip
+    if control != "random":
+        (run,) = scored
+        change = study.change(mine["run"], row, seed=seed, reference=run.key)
+        ends, p = (own.effect(change.low), own.effect(change.high)), change.p_value
+    elif len(scored) >= SEEDS_FOR_A_TEST:
+        low, high, p = stats.replicate_interval(_over_documents_and_seeds(gaps, weight, seed))
+        ends = own.effect(low), own.effect(high)
+    else:
+        return found
+    low, high = sorted(sign * end for end in ends)
+    return {**found, "lead_low": low, "lead_high": high, "p_value": p}
+
+
+def _over_documents_and_seeds(gaps: np.ndarray, weight: np.ndarray, seed: int) -> np.ndarray:
+    """Replicates of the mean gap, (RESAMPLES,): documents and random selections both redrawn."""
+    generator, (seeds, documents), made = np.random.default_rng(seed), gaps.shape, []
+    while len(made) * BATCH_REPLICATES < stats.RESAMPLES:
+        drawn = generator.multinomial(documents, [1 / documents] * documents, BATCH_REPLICATES)
+        picked = generator.multinomial(seeds, [1 / seeds] * seeds, BATCH_REPLICATES) / seeds
+        made.append(((picked @ gaps) * drawn).sum(axis=1) / (drawn @ weight))
+    return np.concatenate(made)[: stats.RESAMPLES]
+
+
+def trade_off(verdicts: pd.DataFrame, *, criterion: str) -> dict:
+    """The largest pruning ratio up to which no knowledge task loses more than its margin.
+
+    A task passes where its 90% interval's lower end (one-sided 95%) is above minus the margin.
+    A ratio counts only if all smaller ones pass too.
+
+    Returns:
+        ratio (None: none, or no knowledge task), tasks, margin_points, and per ratio whether it
+        passed.
+    """
+    rows = headlines(verdicts, criterion)
+    rows = rows[(rows["axis"] == DICHOTOMY[0]) & (rows["unit"] == "points")]
+    passed = {
+        float(ratio): bool((group["low90_points"] > -group["margin_points"]).all())
+        for ratio, group in rows.groupby("pruning_ratio")
+    }
+    best = None
+    for ratio, holds in sorted(passed.items()):
+        if not holds:
+            break
+        best = ratio
+    margins = sorted(set(rows["margin_points"])) or [MARGIN_POINTS]
+    return {"ratio": best, "tasks": sorted(set(rows["task"])), "margins": margins, "passed": passed}
+
+
+def speed_ups(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Speed of each profiled width against the dense model, from a profiling record."""
+    from ppmlib import efficiency
+
+    return efficiency.speed_ups(record["measured"]["rows"], DENSE)

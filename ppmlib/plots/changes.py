@@ -1,0 +1,159 @@
+"""Changes against the dense model (notebook 5): one width, all widths, and what they save."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from ppmlib.plots import BASELINE, CHANCE, MARKERS, PALETTE, Figure, figure
+from ppmlib.plots.abilities import (
+    CAPS,
+    CONTROL,
+    WIDTH,
+    X_LABEL,
+    edge,
+    legend,
+    task_names,
+)
+from ppmlib.wording import signed
+
+CHANGES = {
+    "better": ("^", PALETTE[0]),
+    "worse": ("v", PALETTE[1]),
+    "equivalent": ("o", PALETTE[2]),
+    "inconclusive": ("D", CONTROL),
+}
+
+
+def differences(
+    verdicts: pd.DataFrame, *, run: str, tasks: Sequence[str], root: Path | None = None
+) -> Figure:
+    """Forest plot of one width: each task's difference to the dense model with its 95% interval.
+
+    Open markers: the level is not above its floor. Perplexity is left out (another unit).
+    """
+    rows = verdicts[
+        (verdicts["run"] == run) & verdicts["headline"] & (verdicts["unit"] == "points")
+    ]
+    rows = rows.set_index("task").loc[task_names(rows, tasks)].reset_index()
+    fig, axis = plt.subplots(figsize=(WIDTH, 0.42 * len(rows) + 1.6))
+    axis.axvline(0, **BASELINE)
+    for at, row in enumerate(rows.to_dict("records")):
+        marker, color = CHANGES[row["change"]]
+        high = row["level"] in ("above floor", "no floor")
+        axis.plot([row["ci_low_points"], row["ci_high_points"]], [at, at], color=color, linewidth=2)
+        axis.plot(row["diff_points"], at, marker, color=color, markersize=8, **edge(color),
+                  markerfacecolor=color if high else "white", label=row["change"])  # fmt: skip
+        axis.annotate(signed(row["diff_points"]), (row["ci_high_points"], at), fontsize=8,
+                      xytext=(5, 0), textcoords="offset points", va="center")  # fmt: skip
+    axis.plot([], [], "o", markerfacecolor="white", **edge("#444444"),
+              label="open: not above floor")  # fmt: skip
+    axis.set_yticks(range(len(rows)), rows["task"], fontsize=9)
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.margins(x=0.14)
+    axis.set_xlabel("difference to the dense model, points (95% interval)", fontsize=9)
+    legend(fig, np.array([axis]))
+    counts = ", ".join(f"{n} {change}" for change, n in rows["change"].value_counts().items())
+    ratio = rows["expansion_ratio"].iloc[0]
+    columns = ["task", "metric", "diff_points", "ci_low_points", "ci_high_points", "p_value",
+               "p_adjusted", "change", "level", "mde_points"]  # fmt: skip
+    return figure(
+        fig,
+        name="differences",
+        title=f"Differences to the dense model at {ratio:.2f}x ({run}), paired by document.",
+        alt=f"Forest plot of {len(rows)} tasks at expansion ratio {ratio:.2f}: {counts}; largest "
+        f"fall {rows['diff_points'].min():+.1f} points, largest rise "
+        f"{rows['diff_points'].max():+.1f} points.",
+        table=rows[columns].set_index("task"),
+        root=root,
+    )
+
+
+def matrix(
+    verdicts: pd.DataFrame, *, tasks: Sequence[str], criterion: str, root: Path | None = None
+) -> Figure:
+    """All verdicts of a selection at once: tasks by widths, coloured by the change in points."""
+    rows = verdicts[(verdicts["selection"] == criterion) & verdicts["headline"]]
+    names = task_names(rows, tasks)
+    widths = rows.drop_duplicates("run").sort_values("expansion_ratio", ascending=False)
+    table = rows.pivot(index="task", columns="run", values="diff_points").loc[names, widths["run"]]
+    good = rows.drop_duplicates("task").set_index("task").loc[names, "better_if_positive"]
+    gains = table.mul(np.where(good, 1, -1), axis=0)
+    fig, axis = plt.subplots(figsize=(WIDTH, 0.44 * len(names) + 1.5))
+    limit = 30
+    axis.imshow(gains, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto", alpha=0.75)
+    symbols = {"better": "▲", "worse": "▼", "equivalent": "=", "inconclusive": "?"}
+    for row in rows[rows["task"].isin(names)].to_dict("records"):
+        place = list(widths["run"]).index(row["run"]), names.index(row["task"])
+        unit = "%" if row["unit"] == "percent" else ""
+        mark = "°" if row["level"] in ("not above floor", "below floor") else ""
+        deep = abs(gains.loc[row["task"], row["run"]]) > 0.8 * limit
+        axis.text(*place, f"{signed(row['diff_points'], 0)}{unit} {symbols[row['change']]}{mark}",
+                  ha="center", va="center", fontsize=9,
+                  color="white" if deep else "black")  # fmt: skip
+    axis.set_yticks(range(len(names)), names, fontsize=9)
+    labels = [
+        f"{w.expansion_ratio:.2f}x\n{100 * w.pruning_ratio:.3g}%" for w in widths.itertuples()
+    ]
+    axis.set_xticks(range(len(labels)), labels, fontsize=9)
+    axis.set_xlabel(X_LABEL, fontsize=9)
+    axis.grid(False)
+    return figure(
+        fig,
+        name="changes",
+        title="Change against the dense model in points (perplexity: percent). ▲ better, ▼ worse, "
+        "= equivalent within the margin, ? inconclusive; ° the level is not above its floor.",
+        alt=f"Table of {len(names)} tasks by {len(labels)} widths, coloured by change: "
+        + ", ".join(f"{n} {change}" for change, n in rows["change"].value_counts().items())
+        + ".",
+        table=table,
+        root=root,
+    )
+
+
+def speed(
+    gains: Sequence[Mapping[str, Any]],
+    widths: Sequence[Mapping[str, Any]],
+    *,
+    dense: str,
+    root: Path | None = None,
+) -> Figure:
+    """Speed against the share of parameters removed, medians with interquartile ranges.
+
+    Args:
+        gains: `efficiency.speed_ups`. widths: the profiling record's, the dense run among them.
+    """
+    counts = {width["run"]: width["parameters"] for width in widths}
+    table = pd.DataFrame(gains)
+    table["removed"] = [100 * (1 - counts[run] / counts[dense]) for run in table["run"]]
+    fig, axis = plt.subplots(figsize=(WIDTH, 3.8))
+    axis.axhline(1, **BASELINE, label="dense")
+    ends = [0, *sorted(set(table["removed"]))]
+    axis.plot(ends, [1 / (1 - end / 100) for end in ends], **CHANCE, label="time as parameters")
+    groups = table.groupby(["phase", "batch_size"], sort=False)
+    for ((phase, batch), part), color, marker in zip(groups, PALETTE, MARKERS, strict=False):
+        part = part.sort_values("removed")
+        spread = [part["speed_up"] - part["speed_up_q25"], part["speed_up_q75"] - part["speed_up"]]
+        axis.errorbar(part["removed"], part["speed_up"], yerr=spread, color=color, marker=marker,
+                      markersize=5, **CAPS, label=f"{phase}, batch {batch}")  # fmt: skip
+    axis.set_xlabel("parameters removed, %", fontsize=9)
+    axis.set_ylabel("speed, dense = 1", fontsize=9)
+    axis.tick_params(labelsize=9)
+    legend(fig, np.array([axis]))
+    last = table[table["removed"] == table["removed"].max()]
+    words = "; ".join(
+        f"{r.phase} at batch {r.batch_size} {r.speed_up:.2f} times" for r in last.itertuples()
+    )
+    return figure(
+        fig,
+        name="speed",
+        title="Speed against parameters removed: median and interquartile range over the rounds; "
+        "dotted: where time would shrink with the number of parameters.",
+        alt=f"Line chart of speed against the share of parameters removed; at the most: {words} "
+        "the dense speed.",
+        table=table.set_index(["run", "batch_size", "phase"]),
+        root=root,
+    )

@@ -1,0 +1,127 @@
+"""Numbers as readers see them: in sentences and in the tables of the analysis notebook."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+
+def percent(share: float) -> str:
+    """0.4 -> `40%`."""
+    return f"{100 * share:.3g}%"
+
+
+def p_text(p: float) -> str:
+    """`p = 0.012`, `p < 0.0001`."""
+    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+
+
+def joined(parts: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    parts = list(parts)
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
+
+
+def widths_text(ratios: Sequence[float], all_ratios: Sequence[float]) -> str:
+    """Ratios as ranges of neighbours in the study: `10-30% and 50% removed`."""
+    order, runs = sorted(all_ratios), []
+    for at in sorted(order.index(ratio) for ratio in ratios):
+        if runs and at == runs[-1][-1] + 1:
+            runs[-1].append(at)
+        else:
+            runs.append([at])
+    texts = [
+        percent(order[run[0]]) if len(run) == 1
+        else f"{100 * order[run[0]]:.3g}-{percent(order[run[-1]])}"
+        for run in runs
+    ]  # fmt: skip
+    return f"{joined(texts)} removed"
+
+
+def score_text(value: float, unit: str) -> str:
+    """A share as `73.2%`, a perplexity as `12.31`."""
+    return f"{value:.2f}" if unit == "percent" else f"{100 * value:.1f}%"
+
+
+def signed(value: float, decimals: int = 1) -> str:
+    """`+5.0`, `−16.2`, and `0.0` without a sign; a true minus."""
+    rounded = round(value, decimals)
+    return f"{rounded:+.{decimals}f}".replace("-", "−") if rounded else f"{0:.{decimals}f}"
+
+
+def interval_text(low: float, high: float, unit: str = "") -> str:
+    """`[−20.6, −12.3]`."""
+    return f"[{signed(low)}{unit}, {signed(high)}{unit}]"
+
+
+def difference_text(row: Mapping[str, Any]) -> str:
+    """`−16.0 points [−20.6, −12.3]`, or `+63.7% perplexity [+59.2%, +67.5%]`."""
+    ends = row["ci_low_points"], row["ci_high_points"]
+    if row["unit"] == "percent":
+        return f"{signed(row['diff_points'])}% perplexity {interval_text(*ends, '%')}"
+    return f"{signed(row['diff_points'])} points {interval_text(*ends)}"
+
+
+def verdicts_for_reading(rows: pd.DataFrame) -> pd.DataFrame:
+    """Verdict rows as a table with units, indexed by task and metric."""
+    table = rows.to_dict("records")
+    return pd.DataFrame(
+        {
+            "task": row["task"],
+            "metric": row["metric"],
+            "dense": score_text(row["dense_value"], row["unit"]),
+            "pruned": score_text(row["value"], row["unit"]),
+            "difference [95% interval]": difference_text(row),
+            "p adjusted": "not adjusted" if pd.isna(row["p_adjusted"])
+            else p_text(row["p_adjusted"]).removeprefix("p ").removeprefix("= "),
+            "gained / lost": f"{row['gained']} / {row['lost']}",
+            "detectable (80% power)": "none" if pd.isna(row["mde_points"])
+            else f"{row['mde_points']:.1f}{'%' if row['unit'] == 'percent' else ' points'}",
+            "change": row["change"],
+            "level": row["level"],
+        }
+        for row in table
+    ).set_index(["task", "metric"])  # fmt: skip
+
+
+def floors_for_reading(rows: pd.DataFrame) -> pd.DataFrame:
+    """Headline rows with a floor: the score, its floor, and the score above it, per width."""
+    table = rows[rows["floor_kind"] != "none"].to_dict("records")
+    return pd.DataFrame(
+        {
+            "task": row["task"],
+            "neurons removed": percent(row["pruning_ratio"]),
+            "score": score_text(row["value"], "points"),
+            "floor": score_text(row["floor"], "points"),
+            "floor is": row["floor_kind"],
+            "score minus floor, points [95% interval]": f"{signed(row['own_minus_floor_points'])} "
+            + interval_text(row["own_minus_floor_low"], row["own_minus_floor_high"]),
+            "level": row["level"],
+        }
+        for row in table
+    ).set_index(["task", "neurons removed"])
+
+
+def dichotomy_for_reading(table: pd.DataFrame) -> pd.DataFrame:
+    """The dichotomy test per width."""
+    return pd.DataFrame(
+        {
+            "neurons removed": percent(row["pruning_ratio"]),
+            f"{row['knowledge']}, points": signed(row["knowledge_points"]),
+            f"{row['instruction']}, points": signed(row["instruction_points"]),
+            "difference [95% interval]": f"{signed(row['difference_points'])} "
+            + interval_text(row["low"], row["high"]),
+            "p Holm": p_text(row["p_holm"]).removeprefix("p ").removeprefix("= "),
+            "in log-odds": f"{row['log_odds']:+.2f} "
+            f"[{row['log_odds_low']:+.2f}, {row['log_odds_high']:+.2f}]".replace("-", "−"),
+        }
+        for row in table.to_dict("records")
+    ).set_index("neurons removed")
+
+
+def latex(table: pd.DataFrame, caption: str) -> str:
+    """A reading table as LaTeX (booktabs), text escaped."""
+    plain = table.reset_index().replace("−", "$-$", regex=True)
+    shown = plain.map(lambda cell: str(cell).replace("_", r"\_").replace("%", r"\%"))
+    shown.columns = [str(name).replace("_", r"\_").replace("%", r"\%") for name in shown.columns]
+    return shown.to_latex(index=False, escape=False, caption=caption.replace("%", r"\%"))
