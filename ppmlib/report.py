@@ -137,7 +137,23 @@ def framed(html: str) -> Markup:
     html = html.replace("</table>", "</table></div>")
     block = r'<math[^>]*display="block".*?</math>'
     html = re.sub(block, box % ("span", "Formula") + r"\g<0></span>", html, flags=re.S)
+    html = re.sub(r"<thead>.*?</thead>", _merge_head, html, flags=re.S)
     return Markup(re.sub(r"<table.*?</table>", _align, html, flags=re.S))
+
+
+CELLS = re.compile(r"<(td|th)([^>]*)>(.*?)</\1>", re.S)
+
+
+def _merge_head(head: re.Match[str]) -> str:
+    """One header row where pandas writes two: column names, and below them the index's name."""
+    rows = re.findall(r"<tr[^>]*>.*?</tr>", head[0], flags=re.S)
+    if len(rows) != 2 or "colspan" in head[0]:
+        return head[0]
+    first, second = ([cell[2] for cell in CELLS.findall(row)] for row in rows)
+    if len(first) != len(second) or any(a and b for a, b in zip(first, second, strict=True)):
+        return head[0]
+    cells = "".join(f"<th>{a or b}</th>" for a, b in zip(first, second, strict=True))
+    return f"<thead><tr>{cells}</tr></thead>"
 
 
 NUMBER = re.compile(r"[\s\d.,+\-\u2212eE%x()\[\]/:]*(?:inf|nan|None|m?s)?\)?")
@@ -152,7 +168,7 @@ def _is_number(cell: str) -> bool:
 def _align(table: re.Match[str]) -> str:
     """Mark the cells of text columns (class t), counted from the right: index columns may merge."""
     rows = [
-        (row, re.findall(r"<(td|th)([^>]*)>(.*?)</\1>", row[0], flags=re.S))
+        (row, CELLS.findall(row[0]))
         for row in re.finditer(r"<tr[^>]*>.*?</tr>", table[0], flags=re.S)
     ]
     text_columns = {

@@ -29,8 +29,8 @@ def content(root: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         KeyError: if a record lacks what its stage must hold.
     """
-    found, jobs = _read_all(root, plan)
     study, runs = plan["study"], _runs(plan)
+    found, jobs = _read_all(root, plan, runs)
     analysis = found.get("5_analysis")
     profiling = {k: r for k, r in found.items() if r["stage"] == "4_profiling"}
     evaluations = {k: r for k, r in found.items() if r["stage"] == "3_evaluation"}
@@ -58,10 +58,16 @@ def content(root: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _read_all(root: Path, plan: Mapping[str, Any]):
+def _read_all(root: Path, plan: Mapping[str, Any], runs: Sequence[str]):
     """Verified records by key, and for every job of the plan its state with a link to its page."""
+
+    def order(key: str) -> tuple[str, int]:
+        run, _, stage = key.rpartition("/")
+        return stage, runs.index(run) if run in runs else 0
+
     found, jobs = {}, []
-    for key, job in plan["jobs"].items():
+    for key in sorted(plan["jobs"], key=order):
+        job = plan["jobs"][key]
         failure = root / "logs" / f"{key}.failed.json"
         state, detail = "done", ""
         try:
@@ -81,9 +87,12 @@ def _read_all(root: Path, plan: Mapping[str, Any]):
 
 
 def _runs(plan: Mapping[str, Any]) -> list[str]:
-    keys = [key.rpartition("/")[0] for key, job in plan["jobs"].items()
-            if job["stage"] in ("2_pruning", "3_evaluation")]  # fmt: skip
-    return list(dict.fromkeys(keys))
+    """The study's runs: the dense model, its criterion, then the controls."""
+    main = selection_slug(plan["study"]["criterion"])
+    keys = {key.rpartition("/")[0] for key, job in plan["jobs"].items()
+            if job["stage"] in ("2_pruning", "3_evaluation")}  # fmt: skip
+    rank = {"dense": 0, main: 1}
+    return sorted(keys, key=lambda run: (rank.get(run.split("/")[0], 2), run))
 
 
 def number(value: float, decimals: int = 1, *, sign: bool = False) -> str:
@@ -255,7 +264,8 @@ def _width(results: Mapping[str, Any]) -> dict[str, Any]:
         "removed": f"{number(100 * results['pruning_ratio'], 2)}%",
         "parameters": f"{results['parameters']:,}",
         "reduction": f"{number(100 * results['parameter_reduction'], 2)}%",
-        "ties": f"{sum(ties)} in {sum(bool(t) for t in ties)} of {len(ties)} layers",
+        "ties": sum(ties),
+        "ties_in": f"in {sum(bool(t) for t in ties)} of {len(ties)} layers",
         "keep_sha256": results["keep_sha256"][:SHOWN_HASH],
     }
 

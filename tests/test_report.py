@@ -153,6 +153,15 @@ def test_hostile_text_is_inert_wherever_it_appears(tmp_path):
     assert "more characters are in the notebook" in page
 
 
+def test_tables_scroll_in_their_box_and_have_one_header_row(tmp_path):
+    table = pd.DataFrame({"name": ["a b"], "n": [1]}, index=pd.Index([0], name="layer"))
+    output = v4.new_output("display_data", {"text/html": table.to_html()})
+    page = render(tmp_path, notebook(v4.new_markdown_cell("# T"), code("t", output)))
+    assert '<th class="t">layer</th><th class="t">name</th><th>n</th>' in page
+    assert '<td class="t">a b</td><td>1</td>' in page
+    assert page.count("<table") == page.count('class="scroll"') == 1
+
+
 def test_images_are_inside_and_keep_their_alt_text(tmp_path):
     figure = f'<figure><img alt="A line falls." src="data:image/png;base64,{PIXEL}"></figure>'
     nb = notebook(
@@ -351,7 +360,7 @@ def test_index_answers_from_the_records(index):
     assert_inert(page)
     for text in ("Which abilities go?", "Facts fell by 12.0 points", "One model only.", "SYNTHETIC",
                  "\u221212.0", "[\u221215.0, \u22129.0]", "not above floor", "308 of 512",
-                 "nothing may be found", "1.90\u20132.10", "2 in 1 of 2 layers",
+                 "nothing may be found", "1.90\u20132.10", "in 1 of 2 layers",
                  "score[i] =", "ppm verify reports/fake", "Scores against expansion ratio.",
                  'href="tables/verdicts.tex"', "not measurable here", "&lt; 0.001"):  # fmt: skip
         assert text in page, text
