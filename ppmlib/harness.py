@@ -18,6 +18,7 @@ from ppmlib.samples import EvaluationError
 from ppmlib.tasks import quiet
 
 FIRST_TOKENS = 16  # how many ids of the first prompt the record shows
+REMEMBERED = 8  # encoded texts kept for the next options of the same question
 # lm-eval resamples the metrics that have no closed form this often; means have one.
 BOOTSTRAP_ITERS = 1000
 
@@ -41,11 +42,13 @@ class RecordingLM(HFLM):
         self._encoded: dict[tuple[str, bool | None], list[int]] = {}
 
     def tok_encode(self, string, add_special_tokens=None, left_truncate_len=None, **kwargs):
-        """lm-eval's own, once per text: the options of a question share their prompt."""
+        """lm-eval's own; the options of a question share their prompt, which is encoded once."""
         if left_truncate_len or kwargs:
             return super().tok_encode(string, add_special_tokens, left_truncate_len, **kwargs)
         key = (string, self.add_bos_token if add_special_tokens is None else add_special_tokens)
         if key not in self._encoded:
+            if len(self._encoded) == REMEMBERED:
+                self._encoded.pop(next(iter(self._encoded)))
             self._encoded[key] = super().tok_encode(string, add_special_tokens)
         return self._encoded[key]
 

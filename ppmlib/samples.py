@@ -13,6 +13,7 @@ HASH_LENGTH = 16  # hexadecimal digits of a document's hash in the per-document 
 PROMPT_END = 240  # characters of a generation task's prompt and target kept beside its response
 CLUSTER_FIELDS = ("narrative", "passage")  # documents that share one of these are not independent
 CHOICE_METRICS = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")
+WEIGHTS = {"word_perplexity": "words", "byte_perplexity": "bytes", "bits_per_byte": "bytes"}
 TOLERANCE = 1e-9  # relative, between lm-eval's score and the one recomputed from documents
 CERTAIN, IMPOSSIBLE = 0.0, -1e3  # log-likelihoods of the chosen option and of the others
 
@@ -67,10 +68,10 @@ def document_table(task, entries: Sequence[Mapping], hashes: pd.DataFrame) -> pd
     rows: dict[int, dict[str, Any]] = {}
     for entry in entries:
         row = rows.setdefault(entry["doc_id"], {"doc_id": entry["doc_id"]})
-        if task.OUTPUT_TYPE == "loglikelihood_rolling":
-            row |= _rolling(task, entry)
-            continue
         for metric in entry["metrics"]:
+            if task.OUTPUT_TYPE == "loglikelihood_rolling" and metric in WEIGHTS:
+                row |= _rolling(metric, entry[metric])
+                continue
             value = column_value(entry[metric])
             if value is not None:
                 row[f"{metric},{entry['filter']}"] = value
@@ -91,13 +92,10 @@ def _response(entry: Mapping) -> dict[str, str]:
     }
 
 
-def _rolling(task, entry: Mapping) -> dict[str, Any]:
-    text = task.doc_to_target(entry["doc"])
-    return {
-        "loglikelihood": float(entry["resps"][0][0]),
-        "words": task.count_words(text),
-        "bytes": task.count_bytes(text),
-    }
+def _rolling(metric: str, value: Any) -> dict[str, Any]:
+    """Columns of one rolling metric, whose value is (log-likelihood, words or bytes)."""
+    log_likelihood, weight = value
+    return {"loglikelihood": float(log_likelihood), WEIGHTS[metric]: int(weight)}
 
 
 def _describe(row: dict[str, Any], doc: Mapping) -> None:
@@ -135,7 +133,7 @@ def rolling_score(metric: str, table: pd.DataFrame) -> tuple[float, float | None
     bits_per_byte: minus the log-likelihood per byte over ln 2. Errors by the delta method; lm-eval
     gives none for these.
     """
-    weights = table["words"] if metric == "word_perplexity" else table["bytes"]
+    weights = table[WEIGHTS[metric]]
     per_unit = -table["loglikelihood"].sum() / weights.sum()
     stderr = ratio_stderr(-table["loglikelihood"], weights)
     if metric == "bits_per_byte":
@@ -165,11 +163,7 @@ def metric_rows(task, results: Mapping, table: pd.DataFrame) -> list[dict[str, A
         stderr = results.get(f"{metric}_stderr,{filter_key}")
         stderr = stderr if isinstance(stderr, (int, float)) else None
         recomputed = None
-        if "loglikelihood" in table and metric in (
-            "word_perplexity",
-            "byte_perplexity",
-            "bits_per_byte",
-        ):
+        if task.OUTPUT_TYPE == "loglikelihood_rolling" and metric in WEIGHTS:
             recomputed, stderr = rolling_score(metric, table)
         elif key in table:
             if task.aggregation().get(metric, mean) is mean:

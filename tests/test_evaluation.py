@@ -102,6 +102,15 @@ def test_perplexities_follow_from_the_documents(loaded, folder, tmp_path):
     assert not rows.loc["word_perplexity", "higher_is_better"]
 
 
+def test_a_task_that_counts_its_own_words_is_followed(loaded, folder, tmp_path):
+    entry = spec("toy_pages", "word_perplexity")
+    found = run(loaded, [entry, TEXT], folder, tmp_path)
+    table = found.samples["toy_pages"]
+    assert (table["words"] == 2 * found.samples["toy_text"]["words"] - 2).all()
+    value = math.exp(-table["loglikelihood"].sum() / table["words"].sum())
+    assert found.rows["value"].iloc[0] == pytest.approx(value, rel=1e-12)
+
+
 def test_standard_error_of_a_perplexity_is_that_of_resampled_documents():
     generator = np.random.default_rng(0)
     words = generator.integers(5, 60, 400)
@@ -426,19 +435,26 @@ def test_lm_evals_own_tasks_are_found_without_reading_them_all():
         assert len(set(tasks._members(manager, name))) >= 1 + bool(members)
 
 
-def test_ifeval_scores_the_same_text_the_same_way_offline(loaded, tmp_path, monkeypatch):
+@pytest.fixture
+def offline(tmp_path, monkeypatch) -> Path:
+    """The folder of the real data; datasets found as clones in the working directory only."""
     data = os.environ.get("PPMLIB_TEST_DATA")
     if not data:
-        pytest.skip("PPMLIB_TEST_DATA is not set: no copy of IFEval")
-    clone = tmp_path / "google" / "IFEval"
-    clone.mkdir(parents=True)
-    (clone / "input_data.jsonl").symlink_to(f"{data}/data/ifeval/input_data.jsonl")
-    monkeypatch.setenv("NLTK_DATA", f"{data}/data/nltk_data")
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
+        pytest.skip("PPMLIB_TEST_DATA is not set: no copies of the real tasks' documents")
+    import datasets
     import nltk
 
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr(nltk.data, "path", [f"{data}/data/nltk_data"])
+    monkeypatch.chdir(tmp_path)
+    return Path(data) / "data"
+
+
+def test_ifeval_scores_the_same_text_the_same_way(loaded, tmp_path, offline):
+    clone = tmp_path / "google" / "IFEval"
+    clone.mkdir(parents=True)
+    (clone / "input_data.jsonl").symlink_to(offline / "ifeval" / "input_data.jsonl")
     entry = spec("ifeval", "prompt_level_strict_acc")
     settings = {
         "subset": {"n": 24, "seed": 0},
@@ -456,6 +472,41 @@ def test_ifeval_scores_the_same_text_the_same_way_offline(loaded, tmp_path, monk
     assert (strict.map(len) == table["instruction_ids"].map(len)).all()
     rows = first.rows[first.rows["source"] == "model"].set_index("metric")
     assert len(rows) == 4 and rows["stderr"].notna().all()
+
+
+def test_musr_is_a_group_with_its_stories_as_clusters(loaded, tmp_path, offline):
+    splits = {
+        "murder_mysteries": "murder_mystery",
+        "object_placements": "object_placements",
+        "team_allocation": "team_allocation",
+    }
+    clone = tmp_path / "TAUR-Lab" / "MuSR"
+    clone.mkdir(parents=True)
+    for split, source in splits.items():
+        stories = json.loads((offline / "musr_small" / f"small_{source}.json").read_text())
+        pd.DataFrame(
+            {
+                "narrative": story["context"],
+                "question": question["question"],
+                "choices": repr(question["choices"]),
+                "answer_choice": question["choices"][question["answer"]],
+            }
+            for story in stories[:2]
+            for question in story["questions"][:2]
+        ).to_csv(clone / f"{split}.csv", index=False)
+    files = "".join(f"  - split: {split}\n    path: {split}.csv\n" for split in splits)
+    (clone / "README.md").write_text(
+        f"---\nconfigs:\n- config_name: default\n  data_files:\n{files}---\n"
+    )
+    entry = spec("leaderboard_musr", "acc_norm")
+    found = run(loaded, [entry], tmp_path, tmp_path, max_length=256)
+    table = found.samples["leaderboard_musr"]
+    rows = found.rows.set_index("task")
+    assert list(rows.index[1:]) == [f"leaderboard_musr_{split}" for split in splits]
+    assert rows.loc["leaderboard_musr", "value"] == table["acc_norm,none"].mean()
+    assert table["cluster"].nunique() < len(table)
+    assert 1 / 5 < rows.loc["leaderboard_musr", "chance"] < 1 / 2
+    assert found.tasks["leaderboard_musr"]["truncated"] > 0
 
 
 def test_headlines_tell_above_from_not_above():

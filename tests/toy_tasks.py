@@ -75,6 +75,11 @@ aggregate_metric_list:
   - {{metric: acc, weight_by_size: {weighted}}}
 metadata: {{version: 3.0}}
 """
+# As lm-eval's wikitext: words counted in another text than the one that is scored.
+PAGES = """
+def score(doc, results):
+    return {"word_perplexity": (results[0], 2 * len(doc["text"].split()))}
+"""
 
 
 def _write(folder: Path, name: str, template: str, documents: list[dict], **values) -> None:
@@ -109,6 +114,9 @@ def write_tasks(folder: Path) -> Path:
     _write(folder, "toy_last", LAST_WORD, stories)
     texts = [{"text": f"The {a} ran. " * (i + 1)} for i, a in enumerate(ANIMALS)]
     _write(folder, "toy_text", TEXT, texts)
+    pages = (folder / "toy_text.yaml").read_text().replace("toy_text\n", "toy_pages\n", 1)
+    (folder / "toy_pages.yaml").write_text(pages + "process_results: !function toy_pages.score\n")
+    (folder / "toy_pages.py").write_text(PAGES)
     (folder / "toy_empty.yaml").write_text(
         CHOICE.format(name="toy_empty", data=folder / "toy_empty.jsonl")
     )
