@@ -18,6 +18,7 @@ MINUS = "\u2212"
 IN_PERCENT = ("perplexity",)  # their differences are in percent; scores of other tasks in points
 SYMBOLS = {"better": "\u25b2", "worse": "\u25bc", "equivalent": "=", "inconclusive": "?"}
 SHOWN_HASH = 12
+LONGEST_PROMPT = 4000  # characters of a prompt shown on the page
 
 
 def content(root: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
@@ -293,9 +294,15 @@ def task_rows(tasks: Sequence[Mapping[str, Any]], evaluations: Mapping[str, Any]
             "n": f"{about['n']:,}" if about else "not evaluated",
             "kind": about["kind"] if about else "not evaluated",
             "truncated": about["truncated"] if about else "not evaluated",
-            "first_prompt": inert.clean_text(about["first_prompt"]) if about else None,
+            "first_prompt": _prompt(about["first_prompt"]) if about else None,
         })  # fmt: skip
     return rows
+
+
+def _prompt(text: str) -> str:
+    shown = inert.UNSAFE.sub("", text[:LONGEST_PROMPT])
+    cut = len(text) - LONGEST_PROMPT
+    return f"{shown}\n[{cut:,} more characters are in the record]" if cut > 0 else shown
 
 
 def evaluation_settings(evaluations: Mapping[str, Any]) -> list[dict[str, str]]:
