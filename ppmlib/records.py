@@ -32,6 +32,7 @@ STAGE_VERSIONS = {
     "3_evaluation": 1,
     "4_profiling": 1,
     "5_analysis": 1,
+    "6_published": 1,
 }
 BARE_FOLDER = "ppm-out"
 MANIFEST = "manifest.json"
