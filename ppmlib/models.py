@@ -263,7 +263,7 @@ def device_name(place) -> str:
 
     if place.type == "cuda":
         return f"cuda {torch.cuda.get_device_name(place)}"
-    return f"{place.type} {records._processor()}" if place.type == "cpu" else place.type
+    return f"{place.type} {records.processor()}" if place.type == "cpu" else place.type
 
 
 @contextmanager

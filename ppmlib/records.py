@@ -143,7 +143,8 @@ def _git_state() -> dict[str, Any]:
     return {"commit": commit, "modified": bool(git("status", "--porcelain", "-uno"))}
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name of this machine's processor, as the system gives it."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():
@@ -156,7 +157,7 @@ def provenance() -> dict[str, Any]:
     """Where and with what this process runs: versions, commit, device. No host or user name."""
     import torch
 
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
     return {
         "ppmlib": metadata.version("ppmlib"),
         **_git_state(),
