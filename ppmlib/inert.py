@@ -208,7 +208,9 @@ def _scrub_plain(text: str, folder: Path | None) -> str:
         here = str((folder or Path.cwd()).resolve())
         for place, stands in [(here, "."), *_places()]:
             if len(place) > 2:
-                text = re.sub(rf"(?<!\w){re.escape(place)}(?=[/\\\s\"':),;]|$)", stands, text)
+                text = re.sub(
+                    rf"(?:(?<=\dm)|(?<!\w)){re.escape(place)}(?=[/\\\s\"':),;]|$)", stands, text
+                )
         text = _absolute().sub(_shorten, text)
     host = _host()
     return host.sub("host", text) if host else text

@@ -138,7 +138,8 @@ def framed(html: str) -> Markup:
     block = r'<math[^>]*display="block".*?</math>'
     html = re.sub(block, box % ("span", "Formula") + r"\g<0></span>", html, flags=re.S)
     html = re.sub(r"<thead>.*?</thead>", _merge_head, html, flags=re.S)
-    return Markup(re.sub(r"<table.*?</table>", _align, html, flags=re.S))
+    html = re.sub(r"<table.*?</table>", _align, html, flags=re.S)
+    return Markup(re.sub(r"<th[^>]*>\s*</th>", "<td></td>", html))  # a header must name something
 
 
 CELLS = re.compile(r"<(td|th)([^>]*)>(.*?)</\1>", re.S)
