@@ -15,7 +15,6 @@ from ppmlib import inert, records
 from ppmlib.params import selection_slug
 
 MINUS = "\u2212"
-IN_PERCENT = ("perplexity",)  # their differences are in percent; scores of other tasks in points
 SYMBOLS = {"better": "\u25b2", "worse": "\u25bc", "equivalent": "=", "inconclusive": "?"}
 SHOWN_HASH = 12
 LONGEST_PROMPT = 4000  # characters of a prompt shown on the page
@@ -44,6 +43,7 @@ def content(root: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
         "unfinished": [job for job in jobs if job["state"] != "done"],
         "facts": facts(study, found),
         "analysis": analysis["results"] if analysis else None,
+        "conclusions": conclusions(analysis["results"]) if analysis else [],
         "figure": main_figure(root, analysis["results"]) if analysis else None,
         "claims": [_claim(row) for row in analysis["results"]["claims"]] if analysis else [],
         "verdicts": verdicts(analysis["results"]["verdicts"], study) if analysis else None,
@@ -142,6 +142,12 @@ def facts(study: Mapping[str, Any], found: Mapping[str, Any]) -> list[tuple[str,
     return rows
 
 
+def conclusions(results: Mapping[str, Any]) -> list[str]:
+    """The computed sentences, less those of declared claims, which have a table of their own."""
+    claims = {claim["sentence"] for claim in results["claims"]}
+    return [sentence for sentence in results["conclusions"] if sentence not in claims]
+
+
 def main_figure(root: Path, results: Mapping[str, Any]) -> dict[str, Any] | None:
     """The main figure with its alt text, embedded, and its numbers as rows of text."""
     for entry in results["figures"]:
@@ -183,7 +189,8 @@ def verdicts(rows: Sequence[Mapping[str, Any]], study: Mapping[str, Any]) -> dic
     drawn = [abs(row[end]) for row in rows if not _percent(row)
              for end in ("ci_low_points", "ci_high_points") if row[end] is not None]  # fmt: skip
     scale = max(drawn, default=1.0) or 1.0
-    return {"first": _by_run(chosen, scale), "all": _by_run(rows, scale), "scale": number(scale)}
+    return {"first": _by_run(chosen, scale), "all": _by_run(rows, scale), "scale": number(scale),
+            "methods": sorted({row["method"] for row in rows})}  # fmt: skip
 
 
 def _by_run(rows: Iterable[Mapping[str, Any]], scale: float) -> list[dict[str, Any]]:
@@ -196,7 +203,8 @@ def _by_run(rows: Iterable[Mapping[str, Any]], scale: float) -> list[dict[str, A
 
 
 def _percent(row: Mapping[str, Any]) -> bool:
-    return any(name in row["metric"] for name in IN_PERCENT)
+    """Whether the row's differences are in percent (perplexities) rather than in points."""
+    return row["unit"] == "percent"
 
 
 def _verdict(row: Mapping[str, Any], scale: float) -> dict[str, Any]:
@@ -213,7 +221,8 @@ def _verdict(row: Mapping[str, Any], scale: float) -> dict[str, Any]:
         "pruned": score(row["metric"], row["value"]),
         "difference": f"{number(middle, sign=True)}{unit}" if middle is not None else "\u2013",
         "interval": interval,
-        "p": p_text(row["p_adjusted"]),
+        "p": p_text(row["p_value"] if row["p_adjusted"] is None else row["p_adjusted"]),
+        "adjusted": row["p_adjusted"] is not None,
         "floor": f"{score(row['metric'], row['floor'])} ({row['floor_kind']})"
         if row["floor"] is not None
         else "",

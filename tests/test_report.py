@@ -276,7 +276,9 @@ RUN = {key: {"run": key, "criterion": key.split("/")[0], "seed": 0, "pruning_rat
 def verdict(run, task, diff, change, level):
     return {
         **RUN[run], "task": task["name"], "metric": task["metric"], "filter": "none",
-        "axis": task["axis"], "n": 300, "value": 0.5, "dense_value": 0.5 - diff / 100,
+        "axis": task["axis"], "n": 300, "method": "McNemar, exact",
+        "unit": "percent" if task["name"] == "text" else "points",
+        "value": 0.5, "dense_value": 0.5 - diff / 100,
         "diff_points": diff, "ci_low_points": diff - 3, "ci_high_points": diff + 3,
         "p_value": 0.01, "p_adjusted": 0.02, "change": change, "level": level,
         "floor": 0.25, "floor_kind": "chance", "mde_points": 5.2,
