@@ -239,7 +239,7 @@ def test_the_level_of_tests_changes_the_verdicts():
 
 
 def test_withdrawn_claims_are_said_to_be(judged):
-    shown = verdicts.claims_table(judged)["in V3"]
+    shown = verdicts.given_table(judged)["in V3"]
     assert shown["Robust inverse correlation of MMLU and MC2 in 3B"].startswith("withdrawn")
     assert shown["IFEval rises by 46.5% in 1B at 2.4x"] == "kept in V3's abstract"
 
@@ -265,8 +265,8 @@ def test_no_table_holds_a_missing_value(scores, judged):
         tables.ifeval_metrics(scores), tables.gsm8k_metrics(scores, judged),
         tables.correlations(published.correlations(scores)), tables.costs(),
         tables.steps(published.monotonicity(scores)),
-        verdicts.claims_table(judged[judged["p_holm"].notna()]),
-        verdicts.claims_table(judged[judged["p_holm"].isna()]),
+        verdicts.tested_table(judged), verdicts.floors_table(judged),
+        verdicts.others_table(judged), verdicts.given_table(judged),
     ]  # fmt: skip
     for table in shown:
         assert not table.isna().any().any(), table

@@ -11,6 +11,7 @@ import pandas as pd
 from ppmlib import paper, published, stats
 from ppmlib.paper.verdicts import NOT_ABOVE, p_text, points, reproduced
 
+SIZES = ("1B", "3B")
 LIMITS = (
     "One greedy run per point: the errors are those of drawing documents, not of training, "
     "prompts or software.",
@@ -52,7 +53,7 @@ def _overall(claims: pd.DataFrame, alpha: float) -> str:
 
 def _rises(scores: pd.DataFrame, alpha: float) -> str:
     parts, above, total = [], 0, 0
-    for model in ("1B", "3B"):
+    for model in SIZES:
         found = published.average_change(scores, model, "ifeval", alpha)
         parts.append(f"{points(found.difference)} points in {model} (z {found.z:+.2f}, "
                      f"{p_text(found.p_value)})")  # fmt: skip
@@ -168,19 +169,21 @@ def _at_chance(levels: pd.DataFrame) -> str:
 
 def _correlation(correlations: pd.DataFrame) -> str:
     claim = correlations[correlations["of"] == "MMLU and MC2"].set_index(["scope", "dense_point"])
-    dose = correlations[correlations["of"] == "fraction removed and MC2"]
-    dose = dose.set_index(["scope", "dense_point"])
+    dose = correlations[correlations["dense_point"]].set_index(["of", "scope"])["r"]
     parts = []
     for scope in ("1B", "3B", "pooled"):
         full, without = claim.loc[(scope, True)], claim.loc[(scope, False)]
         parts.append(f"{scope} r = {full['r']:.3f} ({p_text(full['p_t'])}), without the dense "
                      f"point {without['r']:.3f} ({p_text(without['p_t'])}), Spearman "
                      f"{full['rho']:.2f} ({p_text(full['rho_p_permutation'])})")  # fmt: skip
-    trend = _join(f"{dose.loc[(s, True), 'r']:+.2f} in {s}" for s in ("1B", "3B"))
+    mc2, mmlu = (
+        _join(f"{dose[(f'fraction removed and {task}', scope)]:+.2f} in {scope}" for scope in SIZES)
+        for task in ("MC2", "MMLU")
+    )
     return (
-        f"MMLU against MC2, the claim gone from V3's abstract: {'; '.join(parts)}. Both scores "
-        f"are ordered by the fraction removed (MC2: r = {trend}): a few ordered widths cannot tell "
-        "a trade of one ability for the other from a trend that both share."
+        f"MMLU against MC2, the claim gone from V3's abstract: {'; '.join(parts)}. Against the "
+        f"fraction removed, r of MC2 is {mc2}, of MMLU {mmlu}: a few ordered widths cannot tell a "
+        "trade of one ability for the other from trends that both follow."
     )
 
 

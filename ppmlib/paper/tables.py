@@ -11,13 +11,17 @@ import json
 import pandas as pd
 
 from ppmlib import paper, published, stats
-from ppmlib.paper.verdicts import p_text, points
+from ppmlib.paper.verdicts import p_short, points
 
-SHORT_LEVEL = {"above floor": "above", "not above floor": "not above", "below floor": "below"}
+MARKS = {
+    "above floor": "\N{NO-BREAK SPACE}▲",
+    "not above floor": "",
+    "below floor": "\N{NO-BREAK SPACE}▼",
+}
 CORRELATION_NAMES = {
     "scope": "model", "of": "pair", "points": "points", "r": "Pearson r", "interval": "interval",
-    "p_t": "p (t test)", "p_permutation": "p (permutation)", "rho": "Spearman",
-    "rho_p_permutation": "its p (permutation)", "r_within": "r, models centred",
+    "p_t": "p (t)", "p_permutation": "p (perm.)", "rho": "Spearman",
+    "rho_p_permutation": "its p (perm.)", "r_within": "r, centred",
 }  # fmt: skip
 COST_NAMES = {
     "joules_per_token_published": "J/token as published", "joules_per_token": "J/token, right unit",
@@ -35,7 +39,7 @@ def sources(scores: pd.DataFrame, floors: pd.DataFrame) -> pd.DataFrame:
         known = row.task in first.index
         floor = first.loc[row.task] if known else None
         rows.append({
-            "task": row.task, "metric": row.metric,
+            "task": row.task, "metric": row.metric.removesuffix(",none"),
             "documents": f"{row.n}{'' if row.n_verified else ' (UNVERIFIED)'}",
             "standard error": row.se_source,
             "main floor": f"{floor['floor']} {floor['value']:.4f}" if known else "none measured",
@@ -69,8 +73,8 @@ def changes_grid(scores: pd.DataFrame, alpha: float = stats.LEVEL) -> pd.DataFra
 
 
 def levels_grid(levels: pd.DataFrame) -> pd.DataFrame:
-    """Points above the floor and where the interval lies: above, not above or below."""
-    cells = [f"{points(row.above)} {SHORT_LEVEL[row.level]}" for row in levels.itertuples()]
+    """Points above the floor; ▲ or ▼ where the whole interval lies above or below it."""
+    cells = [points(row.above) + MARKS[row.level] for row in levels.itertuples()]
     return _grid(levels, ["task", "floor", "model"], pd.Series(cells, index=levels.index))
 
 
@@ -126,9 +130,9 @@ def correlations(table: pd.DataFrame) -> pd.DataFrame:
     for column in ("r", "rho", "r_within"):
         shown[column] = table[column].map("{:+.3f}".format)
     for column in ("p_t", "p_permutation", "rho_p_permutation"):
-        shown[column] = table[column].map(p_text)
+        shown[column] = table[column].map(p_short)
     shown = shown[list(CORRELATION_NAMES)].rename(columns=CORRELATION_NAMES)
-    return shown.set_index(["pair", "model", "points"])
+    return shown.sort_values("pair", kind="stable").set_index(["pair", "model", "points"])
 
 
 def steps(table: pd.DataFrame) -> pd.DataFrame:

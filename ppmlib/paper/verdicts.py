@@ -1,7 +1,7 @@
 """The claims of the paper, each with its verdict and the numbers behind it.
 
     judge        every claim of claims.csv, judged
-    claims_table the same for a page
+    tested_table, floors_table, others_table, given_table  the same for a page
 
 A verdict is read off numbers: is the change shown after Holm's correction over all claims with a
 p-value, and does the score lie above what answers without knowledge get? 'Not shown' says what
@@ -32,6 +32,11 @@ def points(value: float) -> str:
 def p_text(value: float) -> str:
     """A p-value to two digits, tiny ones as a bound."""
     return "p < 0.0001" if value < 1e-4 else f"p = {value:.2g}"
+
+
+def p_short(value: float) -> str:
+    """The same for a column of p-values."""
+    return p_text(value).removeprefix("p ").removeprefix("= ")
 
 
 def _recomputed(unit: str, dense: float, value: float) -> float:
@@ -252,24 +257,73 @@ def reproduced(claims: pd.DataFrame, tolerance: float = 0.06) -> pd.Series:
     return (claims["published"] - claims["recomputed"]).abs() <= tolerance
 
 
-def claims_table(claims: pd.DataFrame) -> pd.DataFrame:
-    """Judged claims for a page: what was claimed, in which version, verdict and numbers.
+def tested_table(claims: pd.DataFrame) -> pd.DataFrame:
+    """The claims with a p-value: verdict, size with interval, p-values, what could be seen."""
+    rows = []
+    for row in claims[claims["p_holm"].notna()].itertuples():
+        difference = row.kind == "difference"
+        size = _difference_size(row) if difference else row.text.split(" over ")[0]
+        rows.append({
+            "claim": row.what, "in": _where(row), "verdict": row.verdict,
+            "difference, points": size, "z": f"{row.z:+.2f}" if difference else "–",
+            "p": p_short(row.p_value),
+            "p (Holm)": p_short(row.p_holm),
+            "80% power for": f"{100 * row.detectable:.1f} points" if difference else "–",
+            "standard errors": _errors(row) if difference else "–",
+        })  # fmt: skip
+    return pd.DataFrame(rows).set_index("claim")
 
-    Columns that do not apply to any of the claims given (p-values, levels, figures) are left out.
-    """
-    shown = {
-        "claim": claims["what"], "version": claims["version"],
-        "in V3": claims["v3"].map(IN_V3), "verdict": claims["verdict"],
-        "numbers": claims["text"],
-    }  # fmt: skip
-    if claims["published"].notna().any():
-        shown["published"] = _figure(claims, "published")
-        shown["recomputed"] = _figure(claims, "recomputed")
-    if claims["p_holm"].notna().any():
-        shown["p"] = [p_text(p) for p in claims["p_value"]]
-        shown["p (Holm)"] = [p_text(p) for p in claims["p_holm"]]
-        shown["score minus floor"] = claims["level"].fillna("–")
-    return pd.DataFrame(shown).set_index("claim")
+
+def _difference_size(row) -> str:
+    best = f", highest of {row.peak_of:.0f} widths" if row.peak_of > 0 else ""
+    return f"{points(row.difference)} [{points(row.low)}, {points(row.high)}]{best}"
+
+
+def _errors(row) -> str:
+    return f"{row.se_source}, n {row.n:.0f}{'' if row.n_verified else ' (UNVERIFIED)'}"
+
+
+def _where(row) -> str:
+    return {"restated": "V1 and V3", "withdrawn": "V1; withdrawn", "unknown": "V1"}[row.v3]
+
+
+def floors_table(claims: pd.DataFrame) -> pd.DataFrame:
+    """Each claimed score beside every floor of its task, and the verdict on its level."""
+    rows = []
+    for row in claims[claims["kind"] == "difference"].itertuples():
+        for level in row.levels or [None]:
+            known = level is not None
+            rows.append({
+                "claim": row.what, "score": f"{row.value:.4f}",
+                "floor": f"{level['floor']} {level['floor_value']:.4f}" if known else "none",
+                "above it, points": f"{points(level['above'])} [{points(level['low'])}, "
+                f"{points(level['high'])}]" if known else "–",
+                "level": level["level"] if known else "–",
+                "if the floor is its lower bound": level["level_low"] if known else "–",
+            })  # fmt: skip
+    return pd.DataFrame(rows).set_index("claim")
+
+
+def others_table(claims: pd.DataFrame) -> pd.DataFrame:
+    """The claims without a p-value: verdict and numbers."""
+    claims = claims[claims["p_holm"].isna()]
+    shown = pd.DataFrame({
+        "claim": claims["what"], "in": [_where(row) for row in claims.itertuples()],
+        "verdict": claims["verdict"], "numbers": claims["text"],
+        "published": _figure(claims, "published"), "recomputed": _figure(claims, "recomputed"),
+    })  # fmt: skip
+    return shown.set_index("claim")
+
+
+def given_table(claims: pd.DataFrame) -> pd.DataFrame:
+    """Figures the paper gives, beside the same figures from its own tables."""
+    claims = claims[claims["published"].notna()]
+    shown = pd.DataFrame({
+        "claim": claims["what"], "in V3": claims["v3"].map(IN_V3),
+        "published": _figure(claims, "published"), "recomputed": _figure(claims, "recomputed"),
+        "follows": reproduced(claims).map({True: "yes", False: "no"}),
+    })  # fmt: skip
+    return shown.set_index("claim")
 
 
 def _figure(claims: pd.DataFrame, column: str) -> list[str]:
