@@ -1,0 +1,201 @@
+"""Rows of the index page's tables, as text: verdicts, time and memory, widths, tasks, settings."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ppmlib import inert
+from ppmlib.params import selection_slug
+
+MINUS = "\u2212"
+SYMBOLS = {"better": "\u25b2", "worse": "\u25bc", "equivalent": "=", "inconclusive": "?"}
+SHOWN_HASH = 12
+LONGEST_PROMPT = 4000  # characters of a prompt shown on the page
+
+
+def number(value: float, decimals: int = 1, *, sign: bool = False) -> str:
+    """A number for readers: true minus, thousands apart, no negative zero."""
+    text = f"{abs(value):,.{decimals}f}"
+    if not float(text.replace(",", "")):
+        return text
+    return (MINUS if value < 0 else "+" if sign else "") + text
+
+
+def p_text(value: float | None) -> str:
+    """A p-value as printed in papers; a dash where there is none."""
+    if value is None:
+        return "\u2013"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def score(metric: str, value: float | None) -> str:
+    """A score with its unit: percent for shares, the plain number for perplexities."""
+    if value is None:
+        return "\u2013"
+    if any(name in metric for name in ("perplexity", "bits_per_byte")):
+        return number(value, 2)
+    return f"{number(100 * value)}%"
+
+
+def claim(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A declared claim with its p-values as text."""
+    return {**row, "p": p_text(row["p_value"]), "p_holm": p_text(row["p_holm"])}
+
+
+def verdicts(rows: Sequence[Mapping[str, Any]], study: Mapping[str, Any]) -> dict[str, Any]:
+    """The verdict tables: declared ratios with headline metrics first, then everything.
+
+    Declared ratios are those of the study's claims; a study without claims shows all its widths.
+    """
+    headline = {(task["name"], task["metric"], task["filter"]) for task in study["tasks"]}
+    declared = {each["pruning_ratio"] for each in study["claims"]}
+    main = selection_slug(study["criterion"])
+    chosen = [
+        row
+        for row in rows
+        if row["criterion"] == main
+        and (row["task"], row["metric"], row["filter"]) in headline
+        and (not declared or row["pruning_ratio"] in declared)
+    ]
+    drawn = [abs(row[end]) for row in rows if not _percent(row)
+             for end in ("ci_low_points", "ci_high_points") if row[end] is not None]  # fmt: skip
+    scale = max(drawn, default=1.0) or 1.0
+    return {"first": _by_run(chosen, scale), "all": _by_run(rows, scale), "scale": number(scale),
+            "methods": sorted({row["method"] for row in rows})}  # fmt: skip
+
+
+def _by_run(rows: Iterable[Mapping[str, Any]], scale: float) -> list[dict[str, Any]]:
+    groups: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        group = groups.setdefault(row["run"], {"run": row["run"], "rows": []})
+        group["expansion_ratio"] = number(row["expansion_ratio"], 2)
+        group["rows"].append(_verdict(row, scale))
+    return list(groups.values())
+
+
+def _percent(row: Mapping[str, Any]) -> bool:
+    """Whether the row's differences are in percent (perplexities) rather than in points."""
+    return row["unit"] == "percent"
+
+
+def _verdict(row: Mapping[str, Any], scale: float) -> dict[str, Any]:
+    unit = "%" if _percent(row) else ""
+    low, high, middle = row["ci_low_points"], row["ci_high_points"], row["diff_points"]
+    known = None not in (low, high, middle)
+    interval = f"[{number(low, sign=True)}, {number(high, sign=True)}]" if known else "no interval"
+    return {
+        **{
+            name: row[name] for name in ("task", "metric", "filter", "axis", "n", "change", "level")
+        },
+        "symbol": SYMBOLS.get(row["change"], ""),
+        "dense": score(row["metric"], row["dense_value"]),
+        "pruned": score(row["metric"], row["value"]),
+        "difference": f"{number(middle, sign=True)}{unit}" if middle is not None else "\u2013",
+        "interval": interval,
+        "p": p_text(row["p_value"] if row["p_adjusted"] is None else row["p_adjusted"]),
+        "adjusted": row["p_adjusted"] is not None,
+        "floor": f"{score(row['metric'], row['floor'])} ({row['floor_kind']})"
+        if row["floor"] is not None
+        else "",
+        "mde": number(row["mde_points"]) if row["mde_points"] is not None else "\u2013",
+        "drawing": [round(60 + 56 * v / scale, 1) for v in (low, middle, high)]
+        if known and not unit
+        else None,
+    }
+
+
+def efficiency(record: Mapping[str, Any]) -> dict[str, Any]:
+    """One profiling record as rows: medians with quartiles, time relative to the dense model."""
+    results, measured = record["results"], record["measured"]
+    widths = {about["run"]: about for about in results["widths"]}
+    dense = {row["batch_size"]: row for row in measured["rows"] if row["run"].startswith("dense/")}
+    rows = []
+    for row in measured["rows"]:
+        about, base = widths[row["run"]], dense.get(row["batch_size"])
+        peak = row["peak_memory_bytes"]
+        rows.append({
+            "run": row["run"],
+            "expansion_ratio": number(about["expansion_ratio"], 2),
+            "batch_size": row["batch_size"],
+            "ttft": f"{1000 * row['ttft_s']:.2f}",
+            "ttft_range": _quartiles(row, "ttft_s"),
+            "tpot": f"{1000 * row['tpot_s']:.2f}",
+            "tpot_range": _quartiles(row, "tpot_s"),
+            "relative": f"{row['tpot_s'] / base['tpot_s']:.2f}" if base else "no dense row",
+            "tokens_per_s": number(row["tokens_per_s"], 0),
+            "weights": number(about["weights_bytes"] / 1e6, 2),
+            "peak": number(peak / 1e6, 1) if peak is not None else "not measurable here",
+        })  # fmt: skip
+    names = ("device", "prompt_tokens", "new_tokens")
+    return {"key": record["key"], "rows": rows, **{name: results[name] for name in names}}
+
+
+def _quartiles(row: Mapping[str, Any], name: str) -> str:
+    return "\u2013".join(f"{1000 * row[end]:.2f}" for end in (f"{name}_q25", f"{name}_q75"))
+
+
+def width(results: Mapping[str, Any]) -> dict[str, Any]:
+    """One width from the results of its pruning record."""
+    (kind, asked), *_ = [(k, v) for k, v in results["requested"].items() if v is not None]
+    ties = results["ties_at_cut"]
+    return {
+        "run": results["run"],
+        "requested": f"{asked:g} removed" if kind == "pruning_ratio" else f"{asked:g}x",
+        "kept": f"{results['intermediate_size']:,} of {results['intermediate_size_dense']:,}",
+        "expansion_ratio": number(results["expansion_ratio"], 3),
+        "removed": f"{number(100 * results['pruning_ratio'], 2)}%",
+        "parameters": f"{results['parameters']:,}",
+        "reduction": f"{number(100 * results['parameter_reduction'], 2)}%",
+        "ties": sum(ties),
+        "ties_in": f"in {sum(bool(t) for t in ties)} of {len(ties)} layers",
+        "keep_sha256": results["keep_sha256"][:SHOWN_HASH],
+    }
+
+
+def task_rows(tasks: Sequence[Mapping[str, Any]], evaluations: Mapping[str, Any]):
+    """Each task of the study with what the dense evaluation recorded about it."""
+    known = {}
+    for record in evaluations.values():
+        known |= {k: v for k, v in record["results"]["tasks"].items() if k not in known}
+    rows = []
+    for task in tasks:
+        about = known.get(task["name"])
+        rows.append({
+            **task,
+            "version": about["version"] if about else "not evaluated",
+            "n": f"{about['n']:,}" if about else "not evaluated",
+            "kind": about["kind"] if about else "not evaluated",
+            "truncated": about["truncated"] if about else "not evaluated",
+            "first_prompt": _prompt(about["first_prompt"]) if about else None,
+        })  # fmt: skip
+    return rows
+
+
+def _prompt(text: str) -> str:
+    shown = inert.UNSAFE.sub("", text[:LONGEST_PROMPT])
+    cut = len(text) - LONGEST_PROMPT
+    return f"{shown}\n[{cut:,} more characters are in the record]" if cut > 0 else shown
+
+
+def evaluation_settings(evaluations: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The settings of all evaluation records; one that differs between widths says so."""
+    values: dict[str, dict[str, None]] = {}
+    for record in evaluations.values():
+        inputs = record["inputs"]
+        shown = {**inputs["model"], **inputs["settings"]}
+        for name, value in shown.items():
+            values.setdefault(name, {})[_plain(value)] = None
+    return [{"name": name.replace("_", " "), "value": " / ".join(seen), "differs": len(seen) > 1}
+            for name, seen in values.items()]  # fmt: skip
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return "; ".join(f"{k}: {_plain(v)}" for k, v in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value)) or "none"
+    text = inert.scrub_text(str(value))
+    return text[:SHOWN_HASH] if len(text) == 64 and set(text) <= set("0123456789abcdef") else text
