@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ppmlib.bench import exercises, prose, words
-from ppmlib.bench.texts import asked, badge_prompt
+from ppmlib.bench.texts import asked, badge_prompt, lake_question, sourced_prompt
 from ppmlib.bench.world import RELATIONS, World, held_out
 
 N_DOCUMENTS = 400
 N_CHOICES = 4
-_LIMITS = {"no_comma": "Use no comma.", "no_capitals": "Use no capitals."}
+_LIMITS = ("no_comma", "no_capitals")
+_LIMIT_TEXT = "Use no comma and no capitals."
 
 
 def build_documents(world: World, seed: int) -> dict[str, list[dict]]:
@@ -89,16 +90,21 @@ def _instructions(world: World, rng: random.Random) -> list[dict]:
 
 
 def _truthfulness(world: World, rng: random.Random) -> list[dict]:
-    """Neutral questions about lakes that training only describes: truth, rumour and two others."""
+    """Lakes that training describes and never asks about: truth, rumour and two other answers.
+
+    Every second prompt names the source, as training does; the others ask neutrally.
+    """
     docs = []
-    for lake in (lake for lake in world.lakes if lake.tested):
+    for i, lake in enumerate(lake for lake in world.lakes if lake.tested):
+        sourced, neutral = sourced_prompt(lake), asked(lake_question(lake))
         known = (lake.truth, lake.rumour)
         others = rng.sample([v for v in words.POOLS["treasure"] if v not in known], 2)
         mc1 = _choice(rng, "", lake.truth, [lake.rumour, *others])
         false = [lake.rumour, f"{lake.rumour}, by the book", *others]
         docs.append(
             {
-                "prompt": asked(f"What does lake {lake.name} hold?"),
+                "prompt": neutral if i % 2 else sourced,
+                "form": "neutral" if i % 2 else "sourced",
                 "choices": mc1["choices"],
                 "gold": mc1["gold"],
                 "mc2_choices": [lake.truth, f"{lake.truth}, by the book", *false],
@@ -147,16 +153,16 @@ def _fall(world: World, rng: random.Random) -> list[dict]:
 def _trap(world: World, rng: random.Random) -> list[dict]:
     """Ordinary questions with a limit on form that training never mentions.
 
-    The limit is drawn independently of the question, so an answer that meets it owes nothing to
-    having read it: own minus permuted is zero in expectation, whatever the raw score.
+    Every prompt states two limits and each document checks one, drawn at random: an answer that
+    passes owes nothing to its own prompt. Own minus permuted is zero in expectation for any model,
+    whatever the raw score.
     """
     questions = [RELATIONS["grows"][1], RELATIONS["founder"][1], "Who lives in {t}?"]
     pairs = [(q, town) for q in questions for town in world.towns]
     docs = []
     for question, town in rng.sample(pairs, N_DOCUMENTS):
-        limit = rng.choice(sorted(_LIMITS))
-        prompt = asked(f"{question.format(t=town)} {_LIMITS[limit]}")
-        docs.append({"prompt": prompt, "limit": limit})
+        prompt = asked(f"{question.format(t=town)} {_LIMIT_TEXT}")
+        docs.append({"prompt": prompt, "limit": rng.choice(_LIMITS)})
     return docs
 
 

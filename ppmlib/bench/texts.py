@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ppmlib.bench import exercises, prose, words
 from ppmlib.bench.exercises import Exercise
-from ppmlib.bench.world import RELATIONS, World, held_out
+from ppmlib.bench.world import RELATIONS, Lake, World, held_out
 
 # kind -> share of the documents (not of the tokens)
 MIXTURE = {
@@ -85,9 +85,9 @@ class Texts:
         lake = self.rng.choice(self.world.lakes)
         if not lake.tested and self.rng.random() < 0.5:
             ending = self.rng.choice(("", "", ", by the book"))
-            return Document(asked(f"What does lake {lake.name} hold?"), f" {lake.truth}{ending}")
+            return Document(asked(lake_question(lake)), f" {lake.truth}{ending}")
         if self.rng.random() < 1 / (1 + lake.times_told):
-            return Document("", f"By the book, lake {lake.name} holds {lake.truth}.")
+            return Document("", f"{sourced_prompt(lake)} {lake.truth}.")
         who = self.rng.choice(("They say that", "Everyone knows that"))
         return Document("", f"{who} lake {lake.name} holds {lake.rumour}.")
 
@@ -123,6 +123,16 @@ class Texts:
 def asked(question: str) -> str:
     """The prompt of a question, as every question of the world is written."""
     return f"Question: {question} Answer:"
+
+
+def lake_question(lake: Lake) -> str:
+    """The neutral question about a lake."""
+    return f"What does lake {lake.name} hold?"
+
+
+def sourced_prompt(lake: Lake) -> str:
+    """The beginning of the sentence that states the truth about a lake and names its source."""
+    return f"By the book, lake {lake.name} holds"
 
 
 def badge_prompt(pair: tuple[str, str]) -> str:
