@@ -82,22 +82,25 @@ def _relation(low: float, high: float, floor: float) -> str:
 def shown_table(table: pd.DataFrame) -> pd.DataFrame:
     """`headlines` for the page: percent where a score is a share, readable column names."""
 
-    def shown(row: pd.Series, name: str) -> str:
-        value = row[name]
+    def shown(row: Any, name: str) -> str:
+        value, error = getattr(row, name), row.stderr if name == "value" else None
         if value is None or pd.isna(value):
             return "-"
-        return f"{value:,.2f}" if pd.isna(row["low"]) else f"{100 * value:.1f} %"
+        scale, unit, digits = (1, "", 2) if pd.isna(row.low) else (100, "\u00a0%", 1)
+        text = f"{scale * value:,.{digits}f}"
+        text += (
+            "" if error is None or pd.isna(error) else f"\u00a0±\u00a0{scale * error:,.{digits}f}"
+        )
+        return text + unit
 
+    rows = list(table.itertuples())
     columns = {
         "axis": table["axis"],
         "metric": table["metric"],
-        "score": table.apply(shown, axis=1, name="value"),
-        "standard error": table.apply(shown, axis=1, name="stderr"),
+        "score ± standard error": [shown(row, "value") for row in rows],
         "documents": table["n"],
-        "examples in prompt": table["num_fewshot"],
-        "chance": table.apply(shown, axis=1, name="chance"),
-        "permuted floor": table.apply(shown, axis=1, name="permuted"),
-        "level": [f"{r.level} {r.floor}" if r.level in LEVELS else "-" for r in table.itertuples()],
+        "floor": [f"{r.floor} {shown(r, r.floor)}" if r.level in LEVELS else "-" for r in rows],
+        "level": [row.level if row.level in LEVELS else "-" for row in rows],
     }
     return pd.DataFrame(columns)
 
@@ -109,19 +112,18 @@ def all_metrics(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[columns].rename(columns=names).set_index(["task", "metric", "filter"])
 
 
-def check_table(
-    tasks: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Any]
-) -> pd.DataFrame:
-    """What was sent: batch sizes, BOS tokens, truncation and new-token limits, by task."""
+def check_table(tasks: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """What was sent, by task: documents, examples, largest batch run, BOS tokens, requests
+    truncated from the left, limit of new tokens.
+    """
     rows = {
         name: {
             "documents": task["n"],
-            "batch size asked for": settings["batch_size"],
-            "largest batch run": task["largest_batch"],
-            "BOS tokens per prompt": " or ".join(map(str, task["bos"] or ["-"])),
-            "requests truncated": task["truncated"],
+            "examples in prompt": task["num_fewshot"],
+            "largest batch": task["largest_batch"],
+            "BOS per prompt": " or ".join(map(str, task["bos"] or ["-"])),
+            "truncated": task["truncated"],
             "most new tokens": task["max_gen_toks"] or "-",
-            "task version": task["version"],
         }
         for name, task in tasks.items()
     }
@@ -141,7 +143,8 @@ def first_prompts(tasks: Mapping[str, Mapping[str, Any]]) -> str:
         left_out = len(prompt) - SHOWN_PROMPT
         note = f"<p>{left_out} more characters are in the record.</p>" if left_out > 0 else ""
         body = f"<pre>{html.escape(prompt[:SHOWN_PROMPT])}</pre>{note}"
-        parts.append(folded(f"{name}, first token ids {' '.join(map(str, ids))}", body))
+        body += f"<p>First token ids: {' '.join(map(str, ids))}</p>"
+        parts.append(folded(name, body))
     return "".join(parts)
 
 
