@@ -9,6 +9,7 @@ Scores with their floors are in `levels`, verdicts in `verdicts`, comparisons ac
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -38,9 +39,9 @@ def example_dir() -> Path:
     """
     package = Path(str(resources.files("ppmlib")))
     for folder in (package / "example", package.parent / "reports" / "example-bench"):
-        if (folder / "records").is_dir():
+        if records.record_path(folder, f"{DENSE}/3_evaluation").is_file():
             return folder
-    raise RecordError("no example records: this is neither an installed wheel nor the repository")
+    raise RecordError("no example records: neither in the package nor in reports/example-bench")
 
 
 class Run(NamedTuple):
@@ -124,15 +125,21 @@ class Study:
     def samples(self, run: str, task: str) -> pd.DataFrame:
         """Per-document outcomes of a task, ordered by document."""
         if (run, task) not in self._samples:
-            path = self.root / "samples" / run / f"{task}.parquet"
-            if path.relative_to(self.root).as_posix() not in self.evaluations[run]["files"]:
-                raise RecordError(f"{path}: not named by the evaluation record of {run}")
-            table = pd.read_parquet(path).sort_values("doc_id", ignore_index=True)
-            self._samples[run, task] = table
+            name = self._samples_file(run, task)
+            if name not in self.evaluations[run]["files"]:
+                raise RecordError(f"{name}: not named by the evaluation record of {run}")
+            table = pd.read_parquet(self.root / name)
+            self._samples[run, task] = table.sort_values("doc_id", ignore_index=True)
         return self._samples[run, task]
+
+    @staticmethod
+    def _samples_file(run: str, task: str) -> str:
+        return f"samples/{run}/{task}.parquet"
 
     def has_outcomes(self, run: str, row: dict[str, Any], floor: bool = False) -> bool:
         """Whether a metric row has per-document values."""
+        if self._samples_file(run, row["task"]) not in self.evaluations[run]["files"]:
+            return False  # a subtask: its documents are in its group's table
         table = self.samples(run, row["task"])
         if row["metric"] in PERPLEXITY_UNITS and "loglikelihood" in table:
             return not floor
@@ -144,6 +151,10 @@ class Study:
         Raises:
             RecordError: if the record has no such column.
         """
+        key = ("outcome", run, floor, *_metric_key(row))
+        return self.once(key, lambda: self._outcome(run, row, floor))
+
+    def _outcome(self, run: str, row: dict[str, Any], floor: bool) -> Outcome:
         table, name = self.samples(run, row["task"]), _column_name(row, floor)
         clusters = table["cluster"].to_numpy() if "cluster" in table else None
         if not floor and row["metric"] in PERPLEXITY_UNITS and "loglikelihood" in table:
@@ -157,13 +168,17 @@ class Study:
             return Outcome(totals.to_numpy(float), weights.to_numpy(float), clusters, "points")
         return Outcome(values.to_numpy(float), None, clusters, "points")
 
-    def _compare(self, key: tuple, first: Outcome, second: Outcome, seed: int) -> stats.Change:
+    def once(self, key: tuple, compute: Callable[[], Any]) -> Any:
+        """`compute()`, kept under the key for the next time."""
         if key not in self._computed:
-            self._computed[key] = stats.paired(
-                first.totals, second.totals, weights=first.weights, clusters=first.clusters,
-                bounded=first.unit == "points", seed=seed,
-            )  # fmt: skip
+            self._computed[key] = compute()
         return self._computed[key]
+
+    def _compare(self, key: tuple, first: Outcome, second: Outcome, seed: int) -> stats.Change:
+        return self.once(key, lambda: stats.paired(
+            first.totals, second.totals, weights=first.weights, clusters=first.clusters,
+            bounded=first.unit == "points", seed=seed,
+        ))  # fmt: skip
 
     def change(
         self, run: str, row: dict[str, Any], *, seed: int, reference: str = DENSE
@@ -250,7 +265,7 @@ def _refuse_unlike_inputs(study: Study, key: str) -> None:
     first, second = _flat(dense), _flat(other)
     for name in sorted(set(first) | set(second)):
         about_task = name.startswith("tasks.") and not any(
-            name.startswith((f"tasks.{task}.", f"tasks.{task}")) for task in common
+            f"{name}.".startswith(f"tasks.{task}.") for task in common
         )
         if about_task or first.get(name) == second.get(name):
             continue

@@ -109,16 +109,21 @@ def level_text(rows: pd.DataFrame) -> str:
     if known.empty:
         return ""
     ratios, kind = list(rows["pruning_ratio"]), known["floor_kind"].iloc[0]
-    parts = [f"{level.replace('floor', 'it')} at {widths_text(found['pruning_ratio'], ratios)}"
-             for level, found in known.groupby("level", sort=False)]  # fmt: skip
-    if len(parts) == 1:
-        parts = [f"{known['level'].iloc[0].replace('floor', 'it')} at every width"]
-    name = {"chance": "by chance", "permuted responses": "with its answers permuted"}[kind]
+    name = {"chance": "by chance", "permuted responses": "with its own answers permuted"}[kind]
     last = known.iloc[-1]
-    return (
-        f"Its floor is {score_text(last['floor'], 'points')} {name} (at "
-        f"{percent(last['pruning_ratio'])} removed); the score is {'; '.join(parts)}."
-    )
+    if kind != "chance":
+        name += f" at {percent(last['pruning_ratio'])} removed"
+    parts = [
+        f"{level.replace('floor', 'it')} at {widths_text(found['pruning_ratio'], ratios)}"
+        for level, found in known.groupby("level", sort=False)
+    ]
+    everywhere = {
+        "above floor": "above it at every width",
+        "not above floor": "above it at no width",
+        "below floor": "below it at every width",
+    }
+    where = everywhere[known["level"].iloc[0]] if len(parts) == 1 else "; ".join(parts)
+    return f"Its floor is {score_text(last['floor'], 'points')} {name}; the score is {where}."
 
 
 def claim_sentence(claim: dict) -> str:
@@ -188,23 +193,11 @@ def dichotomy_sentence(table: pd.DataFrame, verdicts: pd.DataFrame, criterion: s
         f"{signed(top['difference_points'])} points {interval_text(top['low'], top['high'])} "
         f"at {percent(top['pruning_ratio'])} removed, Holm {p_text(top['p_holm'])}"
     )
-    if len(for_it) and len(against):
-        head = (f"The sign depends on the width: instructions hold better than knowledge at "
-                f"{widths_text(for_it['pruning_ratio'], ratios)} and worse at "
-                f"{widths_text(against['pruning_ratio'], ratios)}")  # fmt: skip
-    elif len(for_it):
-        head = ("Dichotomy: yes, instructions hold better than knowledge at "
-                f"{widths_text(for_it['pruning_ratio'], ratios)}")  # fmt: skip
-    elif len(against):
-        head = ("Dichotomy: no, the other way round; instructions lose more than knowledge at "
-                f"{widths_text(against['pruning_ratio'], ratios)}")  # fmt: skip
-    else:
-        head = "Dichotomy: not shown at any width"
-    disagree = table[(table["log_odds"] * table["difference_points"] < 0)
-                     | (((table["log_odds_low"] > 0) | (table["log_odds_high"] < 0))
-                        != (table["p_holm"] <= stats.LEVEL))]  # fmt: skip
-    check = (f"in log-odds the answer differs at {widths_text(disagree['pruning_ratio'], ratios)}"
-             if len(disagree) else "in log-odds the answer is the same at every width")  # fmt: skip
+    odds = (
+        f"in log-odds that is {signed(top['log_odds'], 2)} "
+        f"[{signed(top['log_odds_low'], 2)}, {signed(top['log_odds_high'], 2)}]"
+    )
+    head = _dichotomy_head(for_it, against, ratios)
     rows = headlines(verdicts, criterion)
     rows = rows[
         (rows["axis"] == "instruction") & rows["level"].isin(["not above floor", "below floor"])
@@ -214,7 +207,35 @@ def dichotomy_sentence(table: pd.DataFrame, verdicts: pd.DataFrame, criterion: s
         floor = (" The instruction score is not above its floor at "
                  f"{widths_text(set(rows['pruning_ratio']), ratios)}: what is held there cannot be "
                  "read as an ability.")  # fmt: skip
-    return f"{head}; {numbers}; {check}.{floor}"
+    return f"{head}; {numbers}; {odds}.{floor}"
+
+
+def _dichotomy_head(for_it: pd.DataFrame, against: pd.DataFrame, ratios: list[float]) -> str:
+    """The answer: it counts only at widths where points and log-odds agree."""
+    if len(for_it) and len(against):
+        return (
+            "Dichotomy: its sign depends on the width. In points instructions hold better than "
+            f"knowledge at {widths_text(for_it['pruning_ratio'], ratios)} and worse at "
+            f"{widths_text(against['pruning_ratio'], ratios)}"
+        )
+    sure, kept, lost = for_it, "instructions", "knowledge"
+    agreed = for_it[for_it["log_odds_low"] > 0]
+    if len(against):
+        sure, kept, lost = against, "knowledge", "instructions"
+        agreed = against[against["log_odds_high"] < 0]
+    if len(agreed):
+        answer = "yes" if kept == "instructions" else "the other way round"
+        at = widths_text(agreed["pruning_ratio"], ratios)
+        return (
+            f"Dichotomy: {answer}. In points and in log-odds {kept} hold better than {lost} at {at}"
+        )
+    if len(sure):
+        return (
+            f"Dichotomy: not established. In points {kept} hold better than {lost} at "
+            f"{widths_text(sure['pruning_ratio'], ratios)}, but not in log-odds, which allow for "
+            "scores that are near 0 or 1 to begin with"
+        )
+    return "Dichotomy: not shown at any width"
 
 
 def trade_off_sentence(found: dict) -> str:
@@ -249,13 +270,20 @@ def strict_loose_sentences(verdicts: pd.DataFrame, criterion: str) -> list[str]:
         for metric, others in rows[~rows["headline"]].groupby("metric", sort=False):
             other = others.set_index("run").reindex(head.index)
             unlike = [
-                head.loc[run, "pruning_ratio"] for run in head.index
+                run
+                for run in head.index
                 if sign.get(head.loc[run, "change"], 0) != sign.get(other.loc[run, "change"], 0)
-            ]  # fmt: skip
+            ]
             if unlike:
-                at = widths_text(unlike, list(head["pruning_ratio"]))
-                sentences.append(f"{task}: {metric} (unadjusted) and the headline "
-                                 f"{head['metric'].iloc[0]} do not agree at {at}.")  # fmt: skip
+                at = widths_text(head.loc[unlike, "pruning_ratio"], list(head["pruning_ratio"]))
+                pairs = dict.fromkeys(
+                    f"{other.loc[run, 'change']} against {head.loc[run, 'change']}"
+                    for run in unlike
+                )
+                sentences.append(
+                    f"{task}: {metric} (unadjusted) and the headline {head['metric'].iloc[0]} "
+                    f"judge differently at {at}: {joined(pairs)}."
+                )
     return sentences or ["Where a task has several metrics, they agree with its headline."]
 
 

@@ -15,8 +15,14 @@ def floor_of(study: Study, run: str, row: dict[str, Any], seed: int) -> dict[str
     minus the expected score of guessing. Others have none.
 
     Returns:
-        floor, floor_kind, own_minus_floor_points with its 95% interval, floor_p_value, level.
+        floor, floor_kind, own_minus_floor_points with its 95% interval, floor_p_value and level,
+        by name.
     """
+    key = ("level", run, row["task"], row["metric"], row["filter"], seed)
+    return study.once(key, lambda: _floor_of(study, run, row, seed))
+
+
+def _floor_of(study: Study, run: str, row: dict[str, Any], seed: int) -> dict[str, Any]:
     none = {
         "floor": None, "floor_kind": "none", "own_minus_floor_points": None,
         "own_minus_floor_low": None, "own_minus_floor_high": None, "floor_p_value": None,

@@ -13,13 +13,14 @@ are taken as independent draws from the task's population; where they are not, g
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 LEVEL = 0.05
 POWER = 0.80
-RESAMPLES = 4999
+RESAMPLES = 1999
 PERMUTATIONS = 9999
 BATCH_CELLS = 2_000_000  # resampled values held at once
 
@@ -138,6 +139,13 @@ def tango_interval(gained: int, lost: int, n: int, confidence: float = 0.95) -> 
     return limit(z, -edge), limit(-z, edge)
 
 
+@cache
+def _needed_wins(n: int) -> np.ndarray:
+    """How many of 0..n discordant pairs must go one way for a two-sided exact p of at most 5%."""
+    pairs = np.arange(n + 1)
+    return (stats.binom.isf(LEVEL / 2, pairs, 0.5) + 1).astype(int)
+
+
 def detectable_binary(n: int, discordant_share: float) -> float | None:
     """The smallest true difference that the exact McNemar test shows with 80% power.
 
@@ -145,13 +153,18 @@ def detectable_binary(n: int, discordant_share: float) -> float | None:
     larger. None if no difference at all could be shown (fewer than 6 documents).
     """
 
+    needed = _needed_wins(n)
+
     def power(difference: float) -> float:
         share = min(max(discordant_share, difference), 1.0)
-        first, last = stats.binom.ppf((1e-7, 1 - 1e-7), n, share)
-        pairs = np.arange(first, last + 1)
-        needed = stats.binom.isf(LEVEL / 2, pairs, 0.5)
-        shown = stats.binom.sf(needed, pairs, (1 + difference / share) / 2)
-        return float(np.sum(stats.binom.pmf(pairs, n, share) * shown))
+        reach = 6 * np.sqrt(n * share * (1 - share)) + 1
+        pairs = np.arange(max(0, int(n * share - reach)), min(n, int(n * share + reach)) + 1)
+        chance = special.bdtr(pairs, n, share) - np.where(
+            pairs > 0, special.bdtr(np.maximum(pairs - 1, 0), n, share), 0.0
+        )
+        wins = needed[pairs]
+        shown = special.bdtrc(wins - 1, pairs, (1 + difference / share) / 2)
+        return float(np.sum(chance * np.where(wins <= pairs, shown, 0.0)))
 
     if power(1.0) < POWER:
         return None

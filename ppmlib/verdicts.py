@@ -5,6 +5,7 @@ claims_table    the declared claims, Holm over them
 planted_table   the planted truths of a bench study, judged as they were declared
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -123,6 +124,11 @@ def _untestable(study: Study, run: Run, row: Mapping[str, Any]) -> str | None:
         return "was not evaluated for the dense model"
     if not study.has_outcomes(run.key, row):
         return "has no per-document values: not tested"
+    outcome = study.outcome(run.key, row)
+    weight = outcome.totals.size if outcome.weights is None else outcome.weights.sum()
+    if not math.isclose(outcome.value(outcome.totals.sum() / weight), row["value"], rel_tol=1e-6,
+                        abs_tol=1e-9):  # fmt: skip
+        return "is not the mean of its per-document values: not tested"
     if row["n"] < 2:
         return f"has {row['n']} document: not tested"
     return None

@@ -119,9 +119,14 @@ def dichotomy_for_reading(table: pd.DataFrame) -> pd.DataFrame:
     ).set_index("neurons removed")
 
 
+def _escaped(text: str) -> str:
+    for raw, safe in (("_", r"\_"), ("%", r"\%"), ("&", r"\&"), ("#", r"\#"), ("−", "$-$")):
+        text = text.replace(raw, safe)
+    return text
+
+
 def latex(table: pd.DataFrame, caption: str) -> str:
-    """A reading table as LaTeX (booktabs), text escaped."""
-    plain = table.reset_index().replace("−", "$-$", regex=True)
-    shown = plain.map(lambda cell: str(cell).replace("_", r"\_").replace("%", r"\%"))
-    shown.columns = [str(name).replace("_", r"\_").replace("%", r"\%") for name in shown.columns]
-    return shown.to_latex(index=False, escape=False, caption=caption.replace("%", r"\%"))
+    """A reading table as LaTeX (booktabs), its text escaped."""
+    shown = table.reset_index().map(lambda cell: _escaped(str(cell)))
+    shown.columns = [_escaped(str(name)) for name in shown.columns]
+    return shown.to_latex(index=False, escape=False, caption=_escaped(caption))

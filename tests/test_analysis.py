@@ -1,0 +1,346 @@
+"""From records to tables, verdicts and sentences, on made-up records (see made_records.py)."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import made_records as made
+import numpy as np
+import pandas as pd
+import pytest
+
+from ppmlib import analysis, conclusions, contrasts, levels, records, stats, verdicts, wording
+from ppmlib.plots import abilities, changes
+from ppmlib.records import RecordError
+
+NAMES = [task["name"] for task in made.TASKS]
+RATIOS = (0.2, 0.4, 0.6)
+CLAIMS = [
+    {"task": "made_knowledge", "pruning_ratio": 0.4, "direction": "worse", "margin_points": 0},
+    {"task": "made_knowledge", "pruning_ratio": 0.6, "direction": "better", "margin_points": 0},
+    {
+        "task": "made_tracking",
+        "pruning_ratio": 0.4,
+        "direction": "equivalent",
+        "margin_points": 8.0,
+    },
+    {"task": "made_text", "pruning_ratio": 0.4, "direction": "worse", "margin_points": 20},
+    {"task": "made_text", "pruning_ratio": 0.5, "direction": "worse", "margin_points": 0},
+]
+TRUTHS = {
+    task: SimpleNamespace(metric="acc", expected=expected, declared="said before")
+    for task, expected in made.PLANTED.items()
+}
+
+
+def judge(study, claims=CLAIMS, tasks=NAMES):
+    return verdicts.verdict_table(study, tasks, claims, criterion="ppm", bootstrap_seed=0)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    return made.write_study(tmp_path_factory.mktemp("study"), ratios=RATIOS, n=200)
+
+
+@pytest.fixture(scope="module")
+def study(root):
+    return analysis.load(root)
+
+
+@pytest.fixture(scope="module")
+def judged(study):
+    return judge(study)
+
+
+def cell(table, run, task, metric=None):
+    rows = table[(table["run"] == run) & (table["task"] == task)]
+    rows = rows[rows["headline"]] if metric is None else rows[rows["metric"] == metric]
+    assert len(rows) == 1
+    return rows.iloc[0]
+
+
+def two_widths(tmp_path, **options):
+    made.write_evaluation(tmp_path, "ppm", 0.0, 40)
+    made.write_evaluation(tmp_path, "ppm", 0.4, 40, **options)
+    return tmp_path
+
+
+def test_verdict_of_a_choice_task_is_the_paired_test_of_its_documents(study, judged):
+    dense, pruned = (study.samples(r, "made_knowledge") for r in (analysis.DENSE, "ppm/r0.60"))
+    expected = stats.paired_binary(dense["acc_norm,none"], pruned["acc_norm,none"])
+    row = cell(judged, "ppm/r0.60", "made_knowledge")
+    assert row["diff_points"] == pytest.approx(100 * expected.difference)
+    assert row["ci_high_points"] == pytest.approx(100 * expected.high)
+    assert row["p_value"] == expected.p_value
+    assert (row["change"], row["level"]) == ("worse", "above floor")
+    assert row["pruning_ratio"] == 0.6 and row["expansion_ratio"] == 205 / 128
+
+
+def test_perplexity_is_a_percent_change_of_the_ratio_over_words(study, judged):
+    row = cell(judged, "ppm/r0.40", "made_text")
+    assert row["unit"] == "percent" and row["change"] == "worse"
+    assert row["diff_points"] == pytest.approx(100 * (row["value"] / row["dense_value"] - 1))
+    assert row["ci_low_points"] < row["diff_points"] < row["ci_high_points"]
+    assert row["level"] == "no floor"
+
+
+def test_lists_of_outcomes_are_a_ratio_clustered_by_document(judged):
+    row = cell(judged, "ppm/r0.60", "made_instructions", "inst_level_strict_acc")
+    assert row["diff_points"] == pytest.approx(100 * (row["value"] - row["dense_value"]))
+    assert np.isnan(row["p_adjusted"]) and row["units"] == 200
+
+
+def test_headlines_of_a_selection_are_one_family(judged):
+    mine = verdicts.headlines(judged, "ppm")
+    assert len(mine) == len(NAMES) * len(RATIOS)
+    assert mine["p_adjusted"].to_numpy() == pytest.approx(stats.benjamini_hochberg(mine["p_value"]))
+    assert judged[judged["selection"] == "random-s0"]["headline"].all()
+
+
+def test_levels_stand_against_chance_or_permuted_answers(judged):
+    sums = cell(judged, "ppm/r0.20", "made_sums")
+    assert sums["floor_kind"] == "permuted responses"
+    assert sums["own_minus_floor_points"] == pytest.approx(100 * (sums["value"] - sums["floor"]))
+    null = cell(judged, "ppm/r0.20", "made_null")
+    assert (null["floor_kind"], null["floor"], null["level"]) == ("chance", 0.5, "not above floor")
+
+
+def test_claims_are_tested_as_declared_with_holm_over_all(study):
+    table = verdicts.claims_table(study, CLAIMS, criterion="ppm", seed=0)
+    assert list(table["holds"]) == [True, False, True, True, None]
+    tested = table[table["holds"].notna()]
+    assert list(tested["p_holm"]) == pytest.approx(
+        list(stats.holm(tested["p_value"].astype(float)))
+    )
+    sentences = [conclusions.claim_sentence(row) for row in table.to_dict("records")]
+    assert "The claim holds" in sentences[0] and "the other sign" in sentences[1]
+    assert "90% interval" in sentences[2] and "perplexity" in sentences[3]
+    assert "Not tested: was not evaluated" in sentences[4]
+    assert verdicts.claims_table(study, [], criterion="ppm", seed=0).empty
+
+
+def test_planted_truths_are_judged_by_numbers(study, judged):
+    table = verdicts.planted_table(study, judged, TRUTHS, "ppm")
+    assert list(table["held"]) == [True, True, True]
+    wrong = {"made_fall": "null", "made_null": "fall", "made_nowhere": "trap"}
+    swapped = {
+        task: SimpleNamespace(metric="acc", expected=expected, declared="wrong")
+        for task, expected in wrong.items()
+    }
+    table = verdicts.planted_table(study, judged, swapped, "ppm")
+    assert list(table["held"]) == [False, False, False]
+    assert "NOT found as declared" in conclusions.planted_sentences(table)[0]
+
+
+def test_a_trap_that_reads_its_prompt_is_not_called_unmasked(study, judged):
+    honest = judged.assign(task=judged["task"].replace({"made_sums": "made_trap2"}),
+                           metric=judged["metric"].replace("exact_match", "acc"))  # fmt: skip
+    truth = {"made_trap2": SimpleNamespace(metric="acc", expected="trap", declared="")}
+    assert not verdicts.planted_table(study, honest, truth, "ppm")["held"].any()
+
+
+def test_the_bench_tasks_declare_truths_that_can_be_judged():
+    for truth in verdicts.bench_truths().values():
+        assert truth.expected in verdicts.JUDGES and truth.metric and truth.declared
+
+
+def test_few_random_seeds_give_a_range_and_no_p_value(study, judged):
+    table = contrasts.controls_table(study, judged, criterion="ppm", seed=0)
+    assert set(table["control"]) == {"random"} and "p_value" not in table
+    sentence = conclusions.control_sentences(table, "ppm")[0]
+    assert "not a test" in sentence and "1 seed" in sentence
+
+
+def test_five_random_seeds_and_fixed_selections_are_tested(tmp_path):
+    tasks = made.TASKS[:1]
+    for selection, ratio in [("ppm", 0.0), ("ppm", 0.4), ("l2", 0.4)]:
+        made.write_evaluation(tmp_path, selection, ratio, 100, tasks=tasks)
+    for seed in range(5):
+        made.write_evaluation(tmp_path, f"random-s{seed}", 0.4, 100, tasks=tasks)
+    study = analysis.load(tmp_path)
+    table = contrasts.controls_table(study, judge(study), criterion="ppm", seed=0)
+    table = table.set_index("control")
+    assert table.loc["random", "seeds"] == 5
+    row = table.loc["random"]
+    assert row["lead_low"] <= row["lead"] <= row["lead_high"] and row["p_value"] < 0.05
+    assert table.loc["l2", "lead"] == pytest.approx(0, abs=5) and table.loc["l2", "p_value"] <= 1
+
+
+def test_the_dichotomy_is_a_difference_of_axis_changes(study, judged):
+    axes = contrasts.axis_changes(study, judged, criterion="ppm", seed=0)
+    assert "planted" not in set(axes["axis"]) and "language" not in set(axes["axis"])
+    assert "made_knowledge" in set(axes["label"])
+    table = contrasts.dichotomy_table(study, judged, criterion="ppm", seed=0)
+    last = table.iloc[-1]
+    gap = cell(judged, last["run"], "made_instructions")["diff_points"]
+    gap -= cell(judged, last["run"], "made_knowledge")["diff_points"]
+    assert last["difference_points"] == pytest.approx(gap)
+    assert last["low"] < gap < last["high"]
+    assert (table["p_holm"] >= table["p_value"]).all()
+    assert conclusions.dichotomy_sentence(table, judged, "ppm").startswith("Dichotomy: yes")
+
+
+def test_a_dichotomy_only_in_points_is_not_established(study, judged):
+    table = contrasts.dichotomy_table(study, judged, criterion="ppm", seed=0)
+    table = table.assign(log_odds=-0.5, log_odds_low=-1.0, log_odds_high=-0.1)
+    assert "not established" in conclusions.dichotomy_sentence(table, judged, "ppm")
+    mirrored = table.assign(difference_points=-table["difference_points"])
+    assert "the other way round" in conclusions.dichotomy_sentence(mirrored, judged, "ppm")
+
+
+def test_without_an_instruction_task_the_dichotomy_cannot_be_tested(study, judged):
+    rest = judged[judged["axis"] != "instruction"]
+    table = contrasts.dichotomy_table(study, rest, criterion="ppm", seed=0)
+    assert table.empty
+    assert "cannot be tested" in conclusions.dichotomy_sentence(table, rest, "ppm")
+
+
+def test_an_axis_of_two_tasks_is_their_mean(study, judged):
+    both = judged.assign(axis=judged["axis"].replace({"mathematics": "knowledge"}))
+    axes = contrasts.axis_changes(study, both, criterion="ppm", seed=0)
+    row = axes[(axes["axis"] == "knowledge") & (axes["run"] == "ppm/r0.40")].iloc[0]
+    parts = [cell(judged, "ppm/r0.40", t)["diff_points"] for t in ("made_knowledge", "made_sums")]
+    assert row["label"] == "knowledge (2 tasks)"
+    assert row["change_points"] == pytest.approx(np.mean(parts))
+
+
+def test_the_trade_off_may_be_none(judged):
+    assert contrasts.trade_off(judged, criterion="ppm")["ratio"] in (None, 0.2)
+    harsh = judged.assign(low90_points=-50.0)
+    found = contrasts.trade_off(harsh, criterion="ppm")
+    assert found["ratio"] is None
+    assert "none" in conclusions.trade_off_sentence(found)
+    mild = contrasts.trade_off(judged.assign(low90_points=-1.0), criterion="ppm")
+    assert mild["ratio"] == 0.6
+
+
+@pytest.mark.parametrize(
+    "change,named",
+    [
+        ({"batch_size": 32}, "batch_size is 64 and 32"),
+        ({"add_bos_token": False}, "add_bos_token is True and False"),
+        ({"model": {"id": "made", "dtype": "bfloat16"}}, "model.dtype is 'float32' and 'bfloat16'"),
+        ({"new_setting": 1}, "new_setting is None and 1"),
+    ],
+)
+def test_unlike_inputs_are_refused_naming_the_field(tmp_path, change, named):
+    two_widths(tmp_path, change_inputs=change)
+    with pytest.raises(RecordError, match=named):
+        analysis.load(tmp_path)
+
+
+@pytest.mark.parametrize("column", ["doc_hash", "target_hash"])
+def test_unlike_documents_are_refused_naming_task_and_document(tmp_path, column):
+    def other(task, table):
+        return table.assign(**{column: ["x", *table[column][1:]]}) if task == "made_sums" else table
+
+    two_widths(tmp_path, change_table=other)
+    with pytest.raises(RecordError, match=f"made_sums, document 0: {column}"):
+        analysis.load(tmp_path)
+
+
+def test_missing_widths_tasks_and_values_are_listed(tmp_path):
+    def without(task, table):
+        return table.drop(columns="acc,none") if task == "made_fall" else table
+
+    two_widths(tmp_path, change_table=without, tasks=made.TASKS[1:])
+    records.write(tmp_path, "ppm/r0.60/2_pruning", inputs={}, results={})
+    study = analysis.load(tmp_path)
+    judge(study, tasks=[*NAMES, "made_nowhere"])
+    text = "; ".join(study.missing)
+    assert "ppm/r0.60: pruned but not evaluated" in text
+    assert "ppm/r0.40: task made_knowledge was not evaluated" in text
+    assert "made_fall acc has no per-document values" in text
+    assert "task made_nowhere was not evaluated" in text
+
+
+def test_a_study_without_dense_or_with_a_changed_file_is_an_error(root, tmp_path):
+    with pytest.raises(RecordError, match="dense/r0.00/3_evaluation.json: no such record"):
+        analysis.load(tmp_path)
+    copy = shutil.copytree(root, tmp_path / "copy")
+    file = copy / "samples" / "ppm" / "r0.40" / "made_sums.parquet"
+    file.write_bytes(file.read_bytes() + b"x")
+    with pytest.raises(RecordError, match="made_sums.parquet: changed"):
+        analysis.load(copy)
+
+
+def test_one_document_and_no_floor_give_no_verdict_and_no_nan(tmp_path):
+    made.write_evaluation(tmp_path, "ppm", 0.0, 1, floor=False)
+    made.write_evaluation(tmp_path, "ppm", 0.4, 1, floor=False)
+    study = analysis.load(tmp_path)
+    assert judge(study).empty
+    assert any("has 1 document: not tested" in sentence for sentence in study.missing)
+    assert levels.scores_table(study, seed=0)["low"].isna().all()
+
+
+def test_identical_widths_change_nothing(tmp_path):
+    for ratio in (0.0, 0.4):
+        made.write_evaluation(tmp_path, "ppm", ratio, 60, change_table=lambda task, table: table)
+    for name in NAMES:
+        first, second = (tmp_path / f"samples/{run}/{name}.parquet" for run in
+                         (analysis.DENSE, "ppm/r0.40"))  # fmt: skip
+        shutil.copy(first, second)
+    path = records.record_path(tmp_path, "ppm/r0.40/3_evaluation")
+    results = records.read(tmp_path, f"{analysis.DENSE}/3_evaluation")["results"]
+    inputs = json.loads(path.read_text())["inputs"]
+    kept = {k: v for k, v in inputs.items() if k not in ("stage", "stage_version", "versions")}
+    files = [tmp_path / f"samples/ppm/r0.40/{name}.parquet" for name in NAMES]
+    records.write(tmp_path, "ppm/r0.40/3_evaluation", inputs=kept, results=results, files=files)
+    table = verdicts.headlines(judge(analysis.load(tmp_path)), "ppm")
+    assert (table["p_value"] == 1).all() and (table["diff_points"].abs() == 0).all()
+    assert not set(table["change"]) & {"better", "worse"}
+
+
+def test_rows_for_the_record_are_plain_json(judged, study):
+    scores = levels.scores_table(study, seed=0, all_metrics=True)
+    for table in (judged, scores):
+        rows = analysis.plain_rows(table)
+        assert json.loads(json.dumps(rows, allow_nan=False)) == rows
+    assert any(row["p_adjusted"] is None for row in analysis.plain_rows(judged))
+
+
+def test_conclusions_say_what_could_have_been_missed(judged, study):
+    text = conclusions.task_sentence(judged, "made_null", "ppm")
+    assert "not distinguishable" in text and "could not have been seen" in text
+    assert "above it at no width" in text
+    assert "cannot be read as an ability" in " ".join(conclusions.summary(judged, "ppm"))
+    limits = conclusions.limits(study, judged, criterion="ppm", draft=True)
+    assert limits[0].startswith("SYNTHETIC") and limits[1].startswith("DRAFT")
+
+
+def test_widths_are_named_as_ranges():
+    ratios = [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert wording.widths_text([0.3, 0.1, 0.2, 0.5], ratios) == "10-30% and 50% removed"
+    assert wording.widths_text([0.125], [0.125]) == "12.5% removed"
+
+
+def test_figures_have_alt_text_and_files(study, judged, tmp_path):
+    scores = levels.scores_table(study, seed=0)
+    compared = contrasts.controls_table(study, judged, criterion="ppm", seed=0)
+    axes = contrasts.axis_changes(study, judged, criterion="ppm", seed=0)
+    shown = verdicts.shown_run(judged, CLAIMS, "ppm")
+    profile = study.profiling["ppm"]
+    figures = [
+        abilities.scores(scores, tasks=NAMES[:2], criterion="ppm", root=tmp_path),
+        abilities.perplexity(scores, criterion="ppm"),
+        abilities.axes_changes(axes, pd.DataFrame()),
+        abilities.controls(scores, compared, tasks=NAMES[:1], criterion="ppm"),
+        changes.differences(judged, run=shown, tasks=NAMES),
+        changes.matrix(judged, tasks=NAMES, criterion="ppm"),
+        changes.speed(
+            contrasts.speed_ups(profile), profile["results"]["widths"], dense=analysis.DENSE
+        ),
+    ]
+    assert shown == "ppm/r0.40"
+    assert len({figure.name for figure in figures}) == len(figures)
+    assert "made_knowledge 9" in figures[0].alt and "nan" not in " ".join(f.alt for f in figures)
+    assert len(figures[0].files) == 3 and all(file.stat().st_size for file in figures[0].files)
+
+
+def test_tables_for_reading_and_latex_have_no_raw_underscores(judged):
+    detail = wording.verdicts_for_reading(judged[judged["run"] == "ppm/r0.40"])
+    text = wording.latex(detail, "A 40% study_name")
+    assert r"made\_knowledge" in text and "95\\% interval" in text
+    assert "_" not in text.replace(r"\_", "")
+    assert "floor is" in wording.floors_for_reading(verdicts.headlines(judged, "ppm"))
