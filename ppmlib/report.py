@@ -20,6 +20,7 @@ from ppmlib import inert, records
 from ppmlib.cell_html import Outline, code, markdown, output
 
 ASSETS = Path(__file__).parent / "report_assets"
+LONGEST_VALUE = 200  # characters of a parameter's value that is not folded
 PARAMETERS, INJECTED, ERROR_CELL = "parameters", "injected-parameters", "papermill-error-cell-tag"
 
 
@@ -51,7 +52,8 @@ def parameter_rows(source: str, given: dict[str, Any]) -> list[dict[str, str]]:
         source: the cell tagged `parameters`.
         given: the values papermill injected, which replace the defaults.
     Returns:
-        rows with name, value, default (empty unless another value was given) and help.
+        rows with name, value (a long list one entry per line, `entries` their number), default
+        (empty unless another value was given) and help.
     """
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     notes = {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
@@ -62,15 +64,22 @@ def parameter_rows(source: str, given: dict[str, Any]) -> list[dict[str, str]]:
         target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
         name, default = ast.unparse(target), ast.literal_eval(node.value)
         value = given.get(name, default)
+        long = isinstance(value, list) and len(repr(value)) > LONGEST_VALUE
+        shown = "\n".join(map(repr, value)) if long else repr(value)
         rows.append(
             {
                 "name": name,
-                "value": inert.scrub_text(repr(value)),
-                "default": repr(default) if value != default else "",
+                "value": inert.scrub_text(shown),
+                "entries": len(value) if long else 0,
+                "default": _short(repr(default)) if value != default else "",
                 "help": notes.get(node.end_lineno or 0, ""),
             }
         )
     return rows
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_VALUE else "another list"
 
 
 def _failing(cells: list[Any]) -> int | None:
