@@ -42,7 +42,7 @@ class Evaluation:
     tasks: dict[str, dict[str, Any]]  # by task: version, hashes, first prompt, ...
     inputs: dict[str, Any]  # everything that can change the numbers
     files: list[Path]
-    measured: dict[str, Any]  # seconds per task
+    measured: dict[str, Any]  # seconds of each task in this call, and which were only read
     reused: list[str]  # tasks taken from an earlier call
 
     def results(self) -> dict[str, Any]:
@@ -120,6 +120,7 @@ def evaluate(
     folder = Path(root) / "samples" / run
     folders = [bench.tasks_dir()] if task_folders is None else task_folders
     done: dict[str, dict[str, Any]] = {}
+    seconds: dict[str, float] = {}
     reused = []
     for number, spec in enumerate(tasks, start=1):
         task_started = time.perf_counter()
@@ -127,8 +128,9 @@ def evaluate(
         with harness.seeded(lm_eval_seeds):
             done[name], fresh = _evaluate_task(lm, spec, common, folder, folders, loaded.identity)
         reused += [] if fresh else [name]
+        seconds[name] = time.perf_counter() - task_started
         if progress is not None:
-            progress(name, number, len(tasks), time.perf_counter() - task_started)
+            progress(name, number, len(tasks), seconds[name])
     rows = [row for spec in tasks for row in _labelled(done[spec["name"]], spec)]
     return Evaluation(
         rows=pd.DataFrame(rows),
@@ -140,7 +142,8 @@ def evaluate(
         },
         files=[_file(folder, name, kind) for name in done for kind in ("parquet", "lm-eval.json")],
         measured={
-            "seconds_per_task": {name: stored["seconds"] for name, stored in done.items()},
+            "seconds_per_task": seconds,
+            "reused_tasks": reused,
             "wall_s": time.perf_counter() - started,
         },
         reused=reused,
@@ -154,7 +157,7 @@ def _evaluate_task(
     from ppmlib import taskrun
     from ppmlib import tasks as lm_eval_tasks
 
-    started, settings = time.perf_counter(), common["settings"]
+    settings = common["settings"]
     task = lm_eval_tasks.load(
         spec["name"],
         num_fewshot=spec["num_fewshot"],
@@ -171,7 +174,7 @@ def _evaluate_task(
     if stored is not None:
         return stored, False
     measured = taskrun.measure(lm, task, indices, hashes, settings)
-    return _save(folder, task.name, inputs, measured, identity, started), True
+    return _save(folder, task.name, inputs, measured, identity), True
 
 
 def _file(folder: Path, task: str, kind: str) -> Path:
@@ -197,7 +200,7 @@ def _stored(folder: Path, task: str, inputs: Mapping[str, Any]) -> dict[str, Any
     return stored
 
 
-def _save(folder: Path, task: str, inputs, measured, identity, started: float) -> dict[str, Any]:
+def _save(folder: Path, task: str, inputs, measured, identity) -> dict[str, Any]:
     """Save one task's result, the file that declares it complete last."""
     parquet, plain = _file(folder, task, "parquet"), _file(folder, task, "lm-eval.json")
     records.write_parquet(parquet, measured.table)
@@ -210,7 +213,6 @@ def _save(folder: Path, task: str, inputs, measured, identity, started: float) -
         "rows": measured.rows,
         "task": {**inputs["task"], **measured.notes},
         "files": {file.name: records.sha256_file(file) for file in (parquet, plain)},
-        "seconds": time.perf_counter() - started,
     }
     records.write_json(_file(folder, task, "json"), stored)
     return records.read_json(_file(folder, task, "json"))

@@ -95,7 +95,6 @@ def shown_table(table: pd.DataFrame) -> pd.DataFrame:
 
     rows = list(table.itertuples())
     columns = {
-        "axis": table["axis"],
         "metric": table["metric"],
         "score ± standard error": [shown(row, "value") for row in rows],
         "documents": table["n"],
