@@ -45,13 +45,14 @@ def exam(
 ) -> pd.DataFrame:
     """Greedy answers to the first `each` test documents that have one right answer.
 
-    One row per document: task, prompt, answer, gold, right (the answers are equal as text).
+    One row per document: task, prompt, answer, gold, right (the answers are equal as text,
+    a final full stop aside).
     """
     rows = []
     for task in ("knowledge", "arithmetic", "tracking", "instructions", "truthfulness", "fall"):
         for document in documents[task][:each]:
             said, right = answer(model, tokenizer, document["prompt"]), gold(document)
-            rows.append((task, document["prompt"], said, right, said == right))
+            rows.append((task, document["prompt"], said, right, said.removesuffix(".") == right))
     return pd.DataFrame(rows, columns=["task", "prompt", "answer", "gold", "right"])
 
 
