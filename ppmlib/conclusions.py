@@ -132,16 +132,17 @@ def claim_sentence(claim: dict) -> str:
     margin = f" by more than {claim['margin_points']:g}{unit}" if claim["margin_points"] else ""
     if claim["direction"] == "equivalent":
         margin = f" within {claim['margin_points']:g}{unit}"
-    declared = f"{claim['task']} at {percent(claim['pruning_ratio'])} removed {claim['direction']}"
+    at = f"at {percent(claim['pruning_ratio'])} removed"
+    declared = f"{claim['task']} is {claim['direction']}{margin} {at}"
     if claim["holds"] is None:
-        return f"Declared: {declared}{margin}. Not tested: {claim['reason']}."
+        return f"Declared: {declared}. Not tested: {claim['reason']}."
     level = "90%" if claim["direction"] == "equivalent" else "95%"
     verdict = "The claim holds" if claim["holds"] else "The claim is not shown"
     opposite = {"better": claim["ci_high_points"] < 0, "worse": claim["ci_low_points"] > 0}
     if not claim["holds"] and claim["unit"] == "points" and opposite.get(claim["direction"]):
         verdict = "The claim is contradicted: the change has the other sign"
     return (
-        f"Declared: {declared}{margin}. Found: {difference_text(claim)} ({level} interval), "
+        f"Declared: {declared}. Found: {difference_text(claim)} ({level} interval), "
         f"Holm {p_text(claim['p_holm'])}. {verdict}."
     )
 

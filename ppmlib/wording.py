@@ -11,9 +11,14 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g}%"
 
 
+def p_number(p: float) -> str:
+    """`0.012`, `< 0.0001`."""
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
 def p_text(p: float) -> str:
     """`p = 0.012`, `p < 0.0001`."""
-    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+    return f"p {'' if p < 1e-4 else '= '}{p_number(p)}"
 
 
 def joined(parts: Sequence[str]) -> str:
@@ -62,44 +67,64 @@ def difference_text(row: Mapping[str, Any]) -> str:
     return f"{signed(row['diff_points'])} points {interval_text(*ends)}"
 
 
+def _whole(text: str) -> str:
+    """Kept on one line in a table cell."""
+    return text.replace(" ", "\u00a0")
+
+
 def verdicts_for_reading(rows: pd.DataFrame) -> pd.DataFrame:
-    """Verdict rows as a table with units, indexed by task and metric."""
-    table = rows.to_dict("records")
+    """Verdict rows as a table, indexed by task and metric; perplexities change in percent."""
+
+    def unit(row) -> str:
+        return "%" if row["unit"] == "percent" else ""
+
     return pd.DataFrame(
         {
             "task": row["task"],
             "metric": row["metric"],
             "dense": score_text(row["dense_value"], row["unit"]),
             "pruned": score_text(row["value"], row["unit"]),
-            "difference [95% interval]": difference_text(row),
-            "p adjusted": "not adjusted" if pd.isna(row["p_adjusted"])
-            else p_text(row["p_adjusted"]).removeprefix("p ").removeprefix("= "),
-            "gained / lost": f"{row['gained']} / {row['lost']}",
-            "detectable (80% power)": "none" if pd.isna(row["mde_points"])
-            else f"{row['mde_points']:.1f}{'%' if row['unit'] == 'percent' else ' points'}",
+            "change, points": signed(row["diff_points"]) + unit(row),
+            "95% interval": _whole(
+                interval_text(row["ci_low_points"], row["ci_high_points"], unit(row))
+            ),
             "change": row["change"],
-            "level": row["level"],
+            "level": _whole(row["level"]),
+            "gained / lost": _whole(f"{row['gained']} / {row['lost']}"),
+            "p adjusted": "–"
+            if pd.isna(row["p_adjusted"])
+            else _whole(p_number(row["p_adjusted"])),
+            "detectable": "–"
+            if pd.isna(row["mde_points"])
+            else f"{row['mde_points']:.1f}{unit(row)}",
         }
-        for row in table
-    ).set_index(["task", "metric"])  # fmt: skip
+        for row in rows.to_dict("records")
+    ).set_index(["task", "metric"])
 
 
 def floors_for_reading(rows: pd.DataFrame) -> pd.DataFrame:
-    """Headline rows with a floor: the score, its floor, and the score above it, per width."""
-    table = rows[rows["floor_kind"] != "none"].to_dict("records")
-    return pd.DataFrame(
+    """Headline scores minus their floors in points: tasks by widths, `°` where not above.
+
+    `▽` marks a score below its floor. Tasks without a floor are left out.
+    """
+    marks = {"above floor": "", "not above floor": " °", "below floor": " ▽"}
+    known = rows[rows["floor_kind"] != "none"].sort_values("expansion_ratio", ascending=False)
+    cells = pd.DataFrame(
         {
             "task": row["task"],
-            "neurons removed": percent(row["pruning_ratio"]),
-            "score": score_text(row["value"], "points"),
-            "floor": score_text(row["floor"], "points"),
-            "floor is": row["floor_kind"],
-            "score minus floor, points [95% interval]": f"{signed(row['own_minus_floor_points'])} "
-            + interval_text(row["own_minus_floor_low"], row["own_minus_floor_high"]),
-            "level": row["level"],
+            "floor": row["floor_kind"],
+            "width": percent(row["pruning_ratio"]),
+            "cell": _whole(signed(row["own_minus_floor_points"]) + marks[row["level"]]),
         }
-        for row in table
-    ).set_index(["task", "neurons removed"])
+        for row in known.to_dict("records")
+    )
+    if cells.empty:
+        return cells
+    table = cells.pivot(index=["task", "floor"], columns="width", values="cell")
+    table = table[list(dict.fromkeys(cells["width"]))]
+    order = {task: i for i, task in enumerate(rows["task"].unique())}
+    table = table.loc[sorted(table.index, key=lambda index: order[index[0]])]
+    return table.rename_axis(columns="neurons removed")
 
 
 def dichotomy_for_reading(table: pd.DataFrame) -> pd.DataFrame:
@@ -111,7 +136,7 @@ def dichotomy_for_reading(table: pd.DataFrame) -> pd.DataFrame:
             f"{row['instruction']}, points": signed(row["instruction_points"]),
             "difference [95% interval]": f"{signed(row['difference_points'])} "
             + interval_text(row["low"], row["high"]),
-            "p Holm": p_text(row["p_holm"]).removeprefix("p ").removeprefix("= "),
+            "p Holm": p_number(row["p_holm"]),
             "in log-odds": f"{row['log_odds']:+.2f} "
             f"[{row['log_odds_low']:+.2f}, {row['log_odds_high']:+.2f}]".replace("-", "−"),
         }
@@ -120,7 +145,15 @@ def dichotomy_for_reading(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _escaped(text: str) -> str:
-    for raw, safe in (("_", r"\_"), ("%", r"\%"), ("&", r"\&"), ("#", r"\#"), ("−", "$-$")):
+    for raw, safe in (
+        ("_", r"\_"),
+        ("%", r"\%"),
+        ("&", r"\&"),
+        ("#", r"\#"),
+        ("−", "$-$"),
+        ("\u00a0", "~"),
+        ("–", "--"),
+    ):
         text = text.replace(raw, safe)
     return text
 
@@ -130,3 +163,17 @@ def latex(table: pd.DataFrame, caption: str) -> str:
     shown = table.reset_index().map(lambda cell: _escaped(str(cell)))
     shown.columns = [_escaped(str(name)) for name in shown.columns]
     return shown.to_latex(index=False, escape=False, caption=_escaped(caption))
+
+
+def planted_for_reading(truths: pd.DataFrame) -> pd.DataFrame:
+    """Planted truths: what was declared, what was found, whether they agree."""
+    return pd.DataFrame(
+        {
+            "task": row.task,
+            "planted": row.expected,
+            "declared beforehand": row.declared,
+            "found": row.found,
+            "as declared": "yes" if row.held else "NO",
+        }
+        for row in truths.itertuples()
+    ).set_index("task")

@@ -343,4 +343,6 @@ def test_tables_for_reading_and_latex_have_no_raw_underscores(judged):
     text = wording.latex(detail, "A 40% study_name")
     assert r"made\_knowledge" in text and "95\\% interval" in text
     assert "_" not in text.replace(r"\_", "")
-    assert "floor is" in wording.floors_for_reading(verdicts.headlines(judged, "ppm"))
+    floors = wording.floors_for_reading(verdicts.headlines(judged, "ppm"))
+    assert list(floors.columns) == ["20%", "40%", "60%"]
+    assert floors.loc[("made_null", "chance"), "20%"].endswith("°")

@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 from ppmlib.plots import BASELINE, CHANCE, MARKERS, PALETTE, Figure, figure
 from ppmlib.wording import signed
 
-WIDTH = 6.4  # inches; narrow, so that the text stays readable on a phone
+WIDTH = 5.6  # inches; narrow, so that the text stays readable on a phone
 PANEL_HEIGHT = 2.3
 CONTROL = "#8a8a8a"
 CAPS = {"capsize": 3, "capthick": 1}

@@ -20,6 +20,7 @@ from ppmlib.plots.abilities import (
 )
 from ppmlib.wording import signed
 
+HALO = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
 CHANGES = {
     "better": ("^", PALETTE[0]),
     "worse": ("v", PALETTE[1]),
@@ -44,11 +45,13 @@ def differences(
     for at, row in enumerate(rows.to_dict("records")):
         marker, color = CHANGES[row["change"]]
         high = row["level"] in ("above floor", "no floor")
-        axis.plot([row["ci_low_points"], row["ci_high_points"]], [at, at], color=color, linewidth=2)
+        ends = row["ci_low_points"], row["ci_high_points"]
+        axis.plot(ends, [at, at], color=color, linewidth=2)
         axis.plot(row["diff_points"], at, marker, color=color, markersize=8, **edge(color),
                   markerfacecolor=color if high else "white", label=row["change"])  # fmt: skip
-        axis.annotate(signed(row["diff_points"]), (row["ci_high_points"], at), fontsize=8,
-                      xytext=(5, 0), textcoords="offset points", va="center")  # fmt: skip
+        axis.annotate(signed(row["diff_points"]), (ends[1], at), fontsize=8,
+                      xytext=(5, 0), textcoords="offset points", va="center",
+                      bbox=HALO)  # fmt: skip
     axis.plot([], [], "o", markerfacecolor="white", **edge("#444444"),
               label="open: not above floor")  # fmt: skip
     axis.set_yticks(range(len(rows)), rows["task"], fontsize=9)
