@@ -142,6 +142,11 @@ def label(key: str) -> str:
     return f"{STAGES[stage]} of {run.replace('/', ' ')}" if run else STAGES[stage]
 
 
+def _place(html: Path, root: Path) -> str:
+    key = html.with_name(html.name.removesuffix(".html").removesuffix(".failed"))
+    return label(key.relative_to(root).as_posix() if key.is_relative_to(root) else key.name)
+
+
 def _notebook_links(nav: list[tuple[str, str]], html: Path, root: Path) -> dict[str, str]:
     index = os.path.relpath(root / "index.html", html.parent).replace(os.sep, "/")
     return {"": f"{index}#pages", **{Path(href).stem: href for _, href in nav}}
@@ -185,6 +190,7 @@ def render_notebook(
     text = templates().get_template("page.html.j2").render(
         css=stylesheet(),
         title=Markup(outline.title) or Path(ipynb).stem,
+        place=_place(Path(html).resolve(), root),
         has_h1=bool(outline.title),
         study=root.name,
         source=Path(ipynb).name,

@@ -93,7 +93,7 @@ def test_empty_page_is_small_and_complete(tmp_path):
     page = render(tmp_path, notebook(v4.new_markdown_cell("# Prune")))
     assert len(page.encode()) < 50_000
     assert_inert(page)
-    for part in ('lang="en"', "<title>Prune", "viewport", 'class="skip"'):
+    for part in ('lang="en"', "<title>Pruning of ppm r0.40 - ", "viewport", 'class="skip"'):
         assert part in page
 
 
