@@ -219,20 +219,18 @@ def _dichotomy_head(for_it: pd.DataFrame, against: pd.DataFrame, ratios: list[fl
             f"knowledge at {widths_text(for_it['pruning_ratio'], ratios)} and worse at "
             f"{widths_text(against['pruning_ratio'], ratios)}"
         )
-    sure, kept, lost = for_it, "instructions", "knowledge"
+    sure, kept, lost = for_it, "instructions hold", "knowledge"
     agreed = for_it[for_it["log_odds_low"] > 0]
     if len(against):
-        sure, kept, lost = against, "knowledge", "instructions"
+        sure, kept, lost = against, "knowledge holds", "instructions"
         agreed = against[against["log_odds_high"] < 0]
     if len(agreed):
-        answer = "yes" if kept == "instructions" else "the other way round"
+        answer = "yes" if len(for_it) else "the other way round"
         at = widths_text(agreed["pruning_ratio"], ratios)
-        return (
-            f"Dichotomy: {answer}. In points and in log-odds {kept} hold better than {lost} at {at}"
-        )
+        return f"Dichotomy: {answer}. In points and in log-odds {kept} better than {lost} at {at}"
     if len(sure):
         return (
-            f"Dichotomy: not established. In points {kept} hold better than {lost} at "
+            f"Dichotomy: not established. In points {kept} better than {lost} at "
             f"{widths_text(sure['pruning_ratio'], ratios)}, but not in log-odds, which allow for "
             "scores that are near 0 or 1 to begin with"
         )
@@ -244,11 +242,11 @@ def trade_off_sentence(found: dict) -> str:
     if not found["tasks"]:
         return "A trade-off cannot be named: the study has no knowledge task in points."
     margin = joined(f"{value:g}" for value in found["margins"])
-    subject = f"loss of {joined(found['tasks'])} beyond {margin} points is excluded"
+    loss = f"loss of {joined(found['tasks'])} beyond {margin} points"
     if found["ratio"] is None:
-        return f"Best trade-off: none. At no pruning ratio a {subject} (one-sided 95%)."
+        return f"Best trade-off: none. At no pruning ratio is a {loss} excluded (one-sided 95%)."
     return (f"Best trade-off: {percent(found['ratio'])} removed is the largest ratio up to which a "
-            f"{subject} (one-sided 95%).")  # fmt: skip
+            f"{loss} is excluded (one-sided 95%).")  # fmt: skip
 
 
 def planted_sentences(planted: pd.DataFrame) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ppmlib import stats
+from ppmlib import resampling, stats
 from ppmlib.analysis import DENSE, Run, Study, describe_run
 from ppmlib.verdicts import MARGIN_POINTS, headlines
 
@@ -53,7 +53,7 @@ class _Replicates:
                 self.seed,
                 *task.encode(),
             ]  # tasks are strata: independent, the same for all runs
-            replicates = stats.mean_replicates(
+            replicates = resampling.mean_replicates(
                 own.totals, weights=own.weights, clusters=own.clusters, seed=seed
             )
             self.made[run, task] = float(row["value"]), replicates
@@ -89,7 +89,7 @@ def axis_changes(
             if not _complete(study, run, tasks):
                 continue
             change, spread = replicates.axis(run.key, tasks)
-            low, high, p = stats.replicate_interval(spread)
+            low, high, p = resampling.replicate_interval(spread)
             rows.append({**describe_run(run), "axis": axis, "label": axis_label(axis, tasks),
                          "tasks": len(tasks), "change_points": float(change),
                          "low": low, "high": high, "p_value": p})  # fmt: skip
@@ -124,10 +124,10 @@ def dichotomy_table(
             continue
         knowledge, spread_k = replicates.axis(run.key, first)
         instruction, spread_i = replicates.axis(run.key, second)
-        low, high, p = stats.replicate_interval(spread_i - spread_k)
+        low, high, p = resampling.replicate_interval(spread_i - spread_k)
         odds_k, odds_spread_k = replicates.axis(run.key, first, transform=log_odds)
         odds_i, odds_spread_i = replicates.axis(run.key, second, transform=log_odds)
-        odds_low, odds_high, _ = stats.replicate_interval(odds_spread_i - odds_spread_k)
+        odds_low, odds_high, _ = resampling.replicate_interval(odds_spread_i - odds_spread_k)
         rows.append({
             **describe_run(run), "knowledge": axis_label(DICHOTOMY[0], first),
             "instruction": axis_label(DICHOTOMY[1], second),
@@ -191,7 +191,7 @@ def _against(study: Study, mine: dict, control: str, scored: dict[Run, float], s
         change = study.change(mine["run"], row, seed=seed, reference=run.key)
         ends, p = (own.effect(change.low), own.effect(change.high)), change.p_value
     elif len(scored) >= SEEDS_FOR_A_TEST:
-        low, high, p = stats.replicate_interval(_over_documents_and_seeds(gaps, weight, seed))
+        low, high, p = resampling.replicate_interval(_over_documents_and_seeds(gaps, weight, seed))
         ends = own.effect(low), own.effect(high)
     else:
         return found
@@ -202,11 +202,11 @@ def _against(study: Study, mine: dict, control: str, scored: dict[Run, float], s
 def _over_documents_and_seeds(gaps: np.ndarray, weight: np.ndarray, seed: int) -> np.ndarray:
     """Replicates of the mean gap, (RESAMPLES,): documents and random selections both redrawn."""
     generator, (seeds, documents), made = np.random.default_rng(seed), gaps.shape, []
-    while len(made) * BATCH_REPLICATES < stats.RESAMPLES:
+    while len(made) * BATCH_REPLICATES < resampling.RESAMPLES:
         drawn = generator.multinomial(documents, [1 / documents] * documents, BATCH_REPLICATES)
         picked = generator.multinomial(seeds, [1 / seeds] * seeds, BATCH_REPLICATES) / seeds
         made.append(((picked @ gaps) * drawn).sum(axis=1) / (drawn @ weight))
-    return np.concatenate(made)[: stats.RESAMPLES]
+    return np.concatenate(made)[: resampling.RESAMPLES]
 
 
 def trade_off(verdicts: pd.DataFrame, *, criterion: str) -> dict:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from ppmlib import stats
+from ppmlib import resampling, stats
 from ppmlib.analysis import Study, describe_run
 
 
@@ -36,7 +36,7 @@ def _floor_of(study: Study, run: str, row: dict[str, Any], seed: int) -> dict[st
         kind, floor, gap = "permuted responses", own.totals.sum() / total, change.difference
     elif row["chance"] is not None:
         own = study.outcome(run, row)
-        mean, low, high = stats.mean_interval(
+        mean, low, high = resampling.mean_interval(
             own.totals, weights=own.weights, clusters=own.clusters, seed=seed
         )
         kind, floor, gap = "chance", row["chance"], mean - row["chance"]
@@ -66,7 +66,7 @@ def scores_table(study: Study, *, seed: int, all_metrics: bool = False) -> pd.Da
             own = study.outcome(key, row)
             low, high = None, None
             if own.totals.size > 1:
-                _, *ends = stats.mean_interval(
+                _, *ends = resampling.mean_interval(
                     own.totals, weights=own.weights, clusters=own.clusters, seed=seed
                 )
                 low, high = sorted(own.value(end) for end in ends)

@@ -2,7 +2,6 @@
 
     paired_binary     right/wrong per document: Tango's score interval, exact McNemar test
     paired_mean       other scores, lists and log-likelihoods: bootstrap interval, sign-flip test
-    mean_interval     the level of one score
     detectable        the smallest change that 80% power could have shown
     holm, benjamini_hochberg
     change_verdict, level_verdict
@@ -18,11 +17,10 @@ from functools import cache
 import numpy as np
 from scipy import optimize, special, stats
 
-LEVEL = 0.05
+from ppmlib import resampling
+from ppmlib.resampling import LEVEL, column_of, is_binary, pair_of
+
 POWER = 0.80
-RESAMPLES = 1999
-PERMUTATIONS = 9999
-BATCH_CELLS = 2_000_000  # resampled values held at once
 
 
 @dataclass(frozen=True)
@@ -75,29 +73,6 @@ class Change:
         if margin <= 0:
             raise ValueError("an equivalence margin must be above 0")
         return max(self.p_above(-margin), self.p_below(margin))
-
-
-def _column(name: str, values: Sequence[float]) -> np.ndarray:
-    column = np.asarray(values, dtype=float)
-    if column.ndim != 1:
-        raise ValueError(f"{name}: one value per document is needed, not shape {column.shape}")
-    if not np.isfinite(column).all():
-        raise ValueError(f"{name}: {int(np.sum(~np.isfinite(column)))} values are not finite")
-    return column
-
-
-def _pair(dense: Sequence[float], pruned: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    first, second = _column("dense", dense), _column("pruned", pruned)
-    if first.size != second.size:
-        raise ValueError(f"not paired: {first.size} dense and {second.size} pruned documents")
-    if first.size < 2:
-        raise ValueError(f"{first.size} document: no interval can be given for fewer than 2")
-    return first, second
-
-
-def is_binary(*columns: Sequence[float]) -> bool:
-    """Whether all values are 0 or 1, so that documents are right or wrong."""
-    return all(np.isin(np.asarray(column, dtype=float), (0.0, 1.0)).all() for column in columns)
 
 
 def _score_statistic(difference: float, gained: int, lost: int, n: int) -> float:
@@ -186,7 +161,7 @@ def paired_binary(dense: Sequence[float], pruned: Sequence[float]) -> Change:
     """
     from statsmodels.stats.contingency_tables import mcnemar
 
-    first, second = _pair(dense, pruned)
+    first, second = pair_of(dense, pruned)
     if not is_binary(first, second):
         raise ValueError("paired_binary needs values 0 and 1; use paired_mean for other scores")
     n, gained, lost = first.size, int(np.sum(second > first)), int(np.sum(second < first))
@@ -199,68 +174,6 @@ def paired_binary(dense: Sequence[float], pruned: Sequence[float]) -> Change:
         gained=gained, lost=lost, detectable=detectable_binary(n, (gained + lost) / n),
         method="Tango score interval, exact McNemar test",
     )  # fmt: skip
-
-
-def _ratio(total: np.ndarray, weight: np.ndarray, axis: int = -1) -> np.ndarray:
-    return total.sum(axis=axis) / weight.sum(axis=axis)
-
-
-def _bootstrap(total: np.ndarray, weight: np.ndarray, seed: int, confidence: float, earlier=None):
-    return stats.bootstrap(
-        (total, weight), _ratio, paired=True, vectorized=True, confidence_level=confidence,
-        n_resamples=0 if earlier else RESAMPLES, method="BCa", bootstrap_result=earlier,
-        batch=max(1, BATCH_CELLS // total.size), rng=np.random.default_rng(seed),
-    )  # fmt: skip
-
-
-def _widened(change: np.ndarray, weight: np.ndarray, result, confidence: float) -> tuple:
-    """The bootstrap interval, widened to one with two pseudo-documents of the largest change.
-
-    Resampling cannot see changes that happen to be rare in the sample: with few changed documents
-    BCa alone covers 87-90% in simulations. Half a document gained and half lost in each sample is
-    what Agresti and Min (2005) add to right/wrong tables.
-    """
-    units, size = change.size + 2, weight.mean()
-    centre = change.sum() / size / units
-    spread = (change - _ratio(change, weight) * weight) / size
-    variance = (spread @ spread + np.max(np.abs(change / size)) ** 2) / units
-    reach = stats.norm.isf((1 - confidence) / 2) * np.sqrt(variance / units)
-    interval = result.confidence_interval
-    return float(min(interval.low, centre - reach)), float(max(interval.high, centre + reach))
-
-
-def sign_flip_p(change: np.ndarray, seed: int) -> float:
-    """Two-sided p-value of 'each unit's change is as likely to have the other sign'.
-
-    All sign patterns where they are at most `PERMUTATIONS`, else that many seeded ones, the
-    observed one added (Phipson and Smyth 2010). The same test as scipy.stats.permutation_test
-    with one sample, a tenth of its time.
-    """
-    units = change.size
-    exact = units < 64 and 2**units <= PERMUTATIONS
-    rounds = 2**units if exact else PERMUTATIONS
-    step, observed, extreme = max(1, BATCH_CELLS // units), abs(change.sum()), 0
-    generator = np.random.default_rng(seed)
-    for start in range(0, rounds, step):
-        size = min(step, rounds - start)
-        if exact:
-            flips = np.arange(start, start + size)[:, None] >> np.arange(units) & 1
-        else:
-            flips = np.unpackbits(generator.integers(0, 256, (size, -(-units // 8)), np.uint8), 1)
-        sums = change.sum() - 2 * (flips[:, :units].astype(float) @ change)
-        extreme += int(np.sum(np.abs(sums) >= observed * (1 - 1e-12)))
-    return extreme / rounds if exact else (extreme + 1) / (rounds + 1)
-
-
-def _per_unit(clusters: Sequence | None, *columns: np.ndarray) -> list[np.ndarray]:
-    if clusters is None:
-        return list(columns)
-    names, unit = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
-    if unit.size != columns[0].size:
-        raise ValueError(f"{unit.size} cluster names for {columns[0].size} documents")
-    if names.size < 2:
-        raise ValueError("one cluster: no interval can be given for fewer than 2")
-    return [np.bincount(unit, weights=column) for column in columns]
 
 
 def paired_mean(
@@ -276,7 +189,7 @@ def paired_mean(
 
     Serves scores of any kind (weights 1), lists of outcomes per document (sums, weighted by their
     lengths: a ratio estimator) and log-likelihoods (weighted by words). BCa bootstrap interval
-    over units, widened where few units changed (see `_widened`); sign-flip permutation test over
+    over units, widened where few changed (`resampling.widened`); sign-flip permutation test over
     units (exact when few, else p with one added): under the null a unit's change is as likely to
     have the other sign.
     When no document changed, the interval of a bounded score is Tango's for no discordant pair;
@@ -290,12 +203,12 @@ def paired_mean(
         ValueError: for fewer than 2 documents or clusters, unequal lengths, values not finite.
     Source: Efron 1987 (BCa); Phipson and Smyth 2010 (added one); Miller 2024, arXiv:2411.00640.
     """
-    first, second = _pair(dense, pruned)
-    weight = np.ones(first.size) if weights is None else _column("weights", weights)
+    first, second = pair_of(dense, pruned)
+    weight = np.ones(first.size) if weights is None else column_of("weights", weights)
     if weight.size != first.size or np.any(weight <= 0):
         raise ValueError("weights must be one per document and above 0")
-    change, unit_weight = _per_unit(clusters, second - first, weight)
-    n, units, estimate = first.size, change.size, float(_ratio(change, unit_weight))
+    change, unit_weight = resampling.per_unit(clusters, second - first, weight)
+    n, units, estimate = first.size, change.size, float(resampling.ratio(change, unit_weight))
     gained, lost = int(np.sum(second > first)), int(np.sum(second < first))
     common = {"n": n, "units": units, "difference": estimate, "gained": gained, "lost": lost}
     rates = change / unit_weight
@@ -303,21 +216,21 @@ def paired_mean(
         none = not np.any(change) and bounded
         wide, narrow = (tango_interval(0, 0, units, c) if none else (estimate, estimate)
                         for c in (0.95, 0.90))  # fmt: skip
-        p = 1.0 if estimate == 0 else max(2.0 ** (1 - units), 1 / (1 + PERMUTATIONS))
+        p = 1.0 if estimate == 0 else max(2.0 ** (1 - units), 1 / (1 + resampling.PERMUTATIONS))
         return Change(
             **common, low=wide[0], high=wide[1], low90=narrow[0], high90=narrow[1], p_value=p,
             detectable=detectable_binary(units, 0.0) if none else None,
             method="every document changed by the same amount",
-            replicates=None if none else np.full(RESAMPLES, estimate),
+            replicates=None if none else np.full(resampling.RESAMPLES, estimate),
         )  # fmt: skip
-    wide = _bootstrap(change, unit_weight, seed, 0.95)
-    narrow = _bootstrap(change, unit_weight, seed, 0.90, wide)
-    outer, inner = (_widened(change, unit_weight, result, confidence)
+    wide = resampling.bootstrap(change, unit_weight, seed, 0.95)
+    narrow = resampling.bootstrap(change, unit_weight, seed, 0.90, wide)
+    outer, inner = (resampling.widened(change, unit_weight, result, confidence)
                     for result, confidence in ((wide, 0.95), (narrow, 0.90)))  # fmt: skip
     z = stats.norm.isf(LEVEL / 2) + stats.norm.isf(1 - POWER)
     return Change(
         **common, low=outer[0], high=outer[1], low90=inner[0], high90=inner[1],
-        p_value=sign_flip_p(change, seed), detectable=float(z * wide.standard_error),
+        p_value=resampling.sign_flip_p(change, seed), detectable=float(z * wide.standard_error),
         method="BCa bootstrap interval, sign-flip permutation test",
         replicates=wide.bootstrap_distribution,
     )  # fmt: skip
@@ -334,60 +247,10 @@ def paired(
     )
 
 
-def mean_interval(totals, *, weights=None, clusters=None, seed: int) -> tuple[float, float, float]:
-    """A weighted mean and its 95% interval.
-
-    Wilson's for independent right/wrong documents, else
-    BCa bootstrap over documents or clusters.
-
-    Returns:
-        (mean, low, high). A constant score that is not right/wrong has an interval of no width.
-    Raises:
-        ValueError: for fewer than 2 documents or values not finite.
-    """
-    from statsmodels.stats.proportion import proportion_confint
-
-    values, _ = _pair(totals, totals)
-    weight = np.ones(values.size) if weights is None else _column("weights", weights)
-    mean = float(_ratio(values, weight))
-    if weights is None and clusters is None and is_binary(values):
-        low, high = proportion_confint(int(values.sum()), values.size, method="wilson")
-        return mean, float(low), float(high)
-    values, weight = _per_unit(clusters, values, weight)
-    if np.ptp(values / weight) <= 1e-15 + 1e-12 * abs(mean):
-        return mean, mean, mean
-    interval = _bootstrap(values, weight, seed, 0.95).confidence_interval
-    return mean, float(interval.low), float(interval.high)
-
-
-def mean_replicates(totals, *, weights=None, clusters=None, seed) -> np.ndarray:
-    """Bootstrap replicates of a weighted mean, (RESAMPLES,).
-
-    Columns of the same length and seed get the same resampled documents, so differences of their
-    replicates are paired.
-    """
-    values, _ = _pair(totals, totals)
-    weight = np.ones(values.size) if weights is None else _column("weights", weights)
-    values, weight = _per_unit(clusters, values, weight)
-    result = stats.bootstrap(
-        (values, weight), _ratio, paired=True, vectorized=True, n_resamples=RESAMPLES,
-        method="percentile", batch=max(1, BATCH_CELLS // values.size),
-        rng=np.random.default_rng(seed),
-    )  # fmt: skip
-    return result.bootstrap_distribution
-
-
-def replicate_interval(replicates: np.ndarray) -> tuple[float, float, float]:
-    """Percentile 95% interval of bootstrap replicates and a two-sided p-value for 0 (one added)."""
-    low, high = np.quantile(replicates, (LEVEL / 2, 1 - LEVEL / 2))
-    beyond = min(np.sum(replicates <= 0), np.sum(replicates >= 0))
-    return float(low), float(high), min(1.0, float(2 * (1 + beyond) / (1 + replicates.size)))
-
-
 def _adjust(p_values: Sequence[float], method: str) -> np.ndarray:
     from statsmodels.stats.multitest import multipletests
 
-    column = _column("p-values", p_values)
+    column = column_of("p-values", p_values)
     return multipletests(column, method=method)[1] if column.size else column
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+LARGE_PERCENT = 900  # from here on a rise is told as a factor
+
 
 def percent(share: float) -> str:
     """0.4 -> `40%`."""
@@ -59,9 +61,18 @@ def interval_text(low: float, high: float, unit: str = "") -> str:
     return f"[{signed(low)}{unit}, {signed(high)}{unit}]"
 
 
+def fold_text(percent_more: float) -> str:
+    """A large rise as a factor: +1900% is `20 times`."""
+    return f"{1 + percent_more / 100:,.3g} times" if percent_more < 99900 else (
+        f"{1 + percent_more / 100:,.0f} times")  # fmt: skip
+
+
 def difference_text(row: Mapping[str, Any]) -> str:
     """`−16.0 points [−20.6, −12.3]`, or `+63.7% perplexity [+59.2%, +67.5%]`."""
     ends = row["ci_low_points"], row["ci_high_points"]
+    if row["unit"] == "percent" and row["diff_points"] > LARGE_PERCENT:
+        low, high = (fold_text(end) for end in ends)
+        return f"{fold_text(row['diff_points'])} the perplexity [{low}, {high}]"
     if row["unit"] == "percent":
         return f"{signed(row['diff_points'])}% perplexity {interval_text(*ends, '%')}"
     return f"{signed(row['diff_points'])} points {interval_text(*ends)}"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ppmlib import stats
+from ppmlib import resampling, stats
 
 
 def outcomes(gained, lost, n):
@@ -103,7 +103,7 @@ def test_sign_flips_agree_with_scipy(units):
         vectorized=True, n_resamples=9999, rng=np.random.default_rng(0),
     )  # fmt: skip
     tolerance = 1e-12 if units == 8 else 0.015
-    assert stats.sign_flip_p(change, 0) == pytest.approx(reference.pvalue, abs=tolerance)
+    assert resampling.sign_flip_p(change, 0) == pytest.approx(reference.pvalue, abs=tolerance)
 
 
 def test_unchanged_scores_are_not_called_certain():
@@ -173,8 +173,8 @@ def test_tango_interval_covers_and_mcnemar_keeps_its_level(n, gain, loss):
 
 @pytest.mark.parametrize("n,rate", [(100, 0.02), (100, 0.05), (300, 0.05)])
 def test_intervals_of_graded_scores_cover_when_few_documents_change(n, rate, monkeypatch):
-    monkeypatch.setattr(stats, "RESAMPLES", 999)
-    monkeypatch.setattr(stats, "PERMUTATIONS", 99)
+    monkeypatch.setattr(resampling, "RESAMPLES", 999)
+    monkeypatch.setattr(resampling, "PERMUTATIONS", 99)
     rng, sizes = np.random.default_rng(n), [-1, -0.5, -0.5, 0.5]
     covered = []
     for seed in range(200):
@@ -195,16 +195,16 @@ def test_corrections_are_statsmodels_ones():
 def test_levels_of_one_score():
     from statsmodels.stats.proportion import proportion_confint
 
-    mean, low, high = stats.mean_interval([1, 0, 0, 1, 1], seed=0)
+    mean, low, high = resampling.mean_interval([1, 0, 0, 1, 1], seed=0)
     assert (mean, low, high) == pytest.approx((0.6, *proportion_confint(3, 5, method="wilson")))
-    mean, low, high = stats.mean_interval(np.random.default_rng(0).random(200), seed=0)
+    mean, low, high = resampling.mean_interval(np.random.default_rng(0).random(200), seed=0)
     assert low < mean < high
 
 
 def test_replicates_of_one_seed_are_paired():
     column = np.random.default_rng(0).random(100)
-    first = stats.mean_replicates(column, seed=5)
-    second = stats.mean_replicates(column + 0.25, seed=5)
-    assert second - first == pytest.approx(np.full(stats.RESAMPLES, 0.25))
-    low, high, p = stats.replicate_interval(second)
-    assert 0 < low < high and p == pytest.approx(2 / (1 + stats.RESAMPLES))
+    first = resampling.mean_replicates(column, seed=5)
+    second = resampling.mean_replicates(column + 0.25, seed=5)
+    assert second - first == pytest.approx(np.full(resampling.RESAMPLES, 0.25))
+    low, high, p = resampling.replicate_interval(second)
+    assert 0 < low < high and p == pytest.approx(2 / (1 + resampling.RESAMPLES))

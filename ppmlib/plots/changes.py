@@ -18,7 +18,7 @@ from ppmlib.plots.abilities import (
     legend,
     task_names,
 )
-from ppmlib.wording import signed
+from ppmlib.wording import LARGE_PERCENT, signed
 
 HALO = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
 CHANGES = {
@@ -75,6 +75,14 @@ def differences(
     )
 
 
+def _cell(row: Mapping[str, Any]) -> str:
+    if row["unit"] != "percent":
+        return signed(row["diff_points"], 0)
+    if row["diff_points"] > LARGE_PERCENT:
+        return f"×{1 + row['diff_points'] / 100:,.0f}"
+    return f"{signed(row['diff_points'], 0)}%"
+
+
 def matrix(
     verdicts: pd.DataFrame, *, tasks: Sequence[str], criterion: str, root: Path | None = None
 ) -> Figure:
@@ -91,10 +99,9 @@ def matrix(
     symbols = {"better": "▲", "worse": "▼", "equivalent": "=", "inconclusive": "?"}
     for row in rows[rows["task"].isin(names)].to_dict("records"):
         place = list(widths["run"]).index(row["run"]), names.index(row["task"])
-        unit = "%" if row["unit"] == "percent" else ""
         mark = "°" if row["level"] in ("not above floor", "below floor") else ""
         deep = abs(gains.loc[row["task"], row["run"]]) > 0.8 * limit
-        axis.text(*place, f"{signed(row['diff_points'], 0)}{unit} {symbols[row['change']]}{mark}",
+        axis.text(*place, f"{_cell(row)} {symbols[row['change']]}{mark}",
                   ha="center", va="center", fontsize=9,
                   color="white" if deep else "black")  # fmt: skip
     axis.set_yticks(range(len(names)), names, fontsize=9)
