@@ -127,16 +127,26 @@ def main_figure(root: Path, results: Mapping[str, Any]) -> dict[str, Any] | None
             png = (root / "figures" / f"{entry['name']}.png").read_bytes()
             table = (root / "tables" / f"{entry['name']}.csv").read_text(encoding="utf-8")
             head, *rows = csv.reader(table.splitlines())
+            head = [name.replace("_", " ") for name in head]
+            is_text = [any(_number(row[i]) is None for row in rows) for i in range(len(head))]
             rows = [[_short(cell) for cell in row] for row in rows]
-            return {**entry, "png": base64.b64encode(png).decode(), "head": head, "rows": rows}
+            picture = base64.b64encode(png).decode()
+            return {**entry, "png": picture, "head": head, "rows": rows, "is_text": is_text}
     return None
 
 
-def _short(cell: str) -> str:
+def _number(cell: str) -> float | None:
     try:
-        return f"{float(cell):.4g}"
+        return float(cell or "nan")
     except ValueError:
+        return None
+
+
+def _short(cell: str) -> str:
+    value = _number(cell)
+    if value is None or not cell:
         return cell
+    return f"{value:.4g}".replace("-", tables.MINUS)
 
 
 def criterion_formula(criterion: str) -> str | None:

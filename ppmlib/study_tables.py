@@ -24,7 +24,7 @@ def p_text(value: float | None) -> str:
     """A p-value as printed in papers; a dash where there is none."""
     if value is None:
         return "\u2013"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.9995 else "1"
 
 
 def score(metric: str, value: float | None) -> str:
@@ -125,8 +125,9 @@ def efficiency(record: Mapping[str, Any]) -> dict[str, Any]:
             "weights": number(about["weights_bytes"] / 1e6, 2),
             "peak": number(peak / 1e6, 1) if peak is not None else "not measurable here",
         })  # fmt: skip
-    names = ("device", "prompt_tokens", "new_tokens")
-    return {"key": record["key"], "rows": rows, **{name: results[name] for name in names}}
+    said = {name: results[name] for name in ("device", "prompt_tokens", "new_tokens")}
+    said |= {name: measured[name] for name in ("peak_memory", "energy", "conclusions")}
+    return {"key": record["key"], "rows": rows, **said}
 
 
 def _quartiles(row: Mapping[str, Any], name: str) -> str:
@@ -139,7 +140,7 @@ def width(results: Mapping[str, Any]) -> dict[str, Any]:
     ties = results["ties_at_cut"]
     return {
         "run": results["run"],
-        "requested": f"{asked:g} removed" if kind == "pruning_ratio" else f"{asked:g}x",
+        "requested": _requested(kind, asked),
         "kept": f"{results['intermediate_size']:,} of {results['intermediate_size_dense']:,}",
         "expansion_ratio": number(results["expansion_ratio"], 3),
         "removed": f"{number(100 * results['pruning_ratio'], 2)}%",
@@ -168,6 +169,12 @@ def task_rows(tasks: Sequence[Mapping[str, Any]], evaluations: Mapping[str, Any]
             "first_prompt": _prompt(about["first_prompt"]) if about else None,
         })  # fmt: skip
     return rows
+
+
+def _requested(kind: str, asked: float) -> str:
+    if kind == "expansion_ratio":
+        return f"{asked:g}x"
+    return f"{asked:g} removed" if asked else "dense"
 
 
 def _prompt(text: str) -> str:

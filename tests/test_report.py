@@ -312,10 +312,12 @@ def fake_study(root, leave_out=(), planted_held=True):
     timing = {"ttft_s": 0.01, "ttft_s_q25": 0.009, "ttft_s_q75": 0.011, "tpot_s": 0.002,
               "tpot_s_q25": 0.0019, "tpot_s_q75": 0.0021, "tokens_per_s": 480.0}  # fmt: skip
     rows = [{"run": key, "batch_size": 1, "peak_memory_bytes": None, **timing} for key in RUN]
-    records.write(root, "ppm/4_profiling", inputs={}, measured={"rows": rows}, results={
+    records.write(root, "ppm/4_profiling", inputs={}, measured={
+        "rows": rows, "peak_memory": "of the process", "energy": "not measurable here",
+        "conclusions": ["Decode takes 0.98 of the dense model's time."]}, results={
         "device": "cpu", "prompt_tokens": 64, "new_tokens": 16, "widths": widths})  # fmt: skip
     jobs["5_analysis"] = "5_analysis"
-    files = {"figures/main.png": bytes.fromhex("89504e47"), "tables/main.csv": b"x,y\n4,0.123456\n",
+    files = {"figures/main.png": bytes.fromhex("89504e47"), "tables/main.csv": b"the_axis,y\nmath,-0.123456\n",
              "figures/main.pdf": b"%PDF", "tables/verdicts.tex": b"tex"}  # fmt: skip
     for name, data in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -365,7 +367,8 @@ def test_index_answers_from_the_records(index):
                  "\u221212.0", "[\u221215.0, \u22129.0]", "not above floor", "308 of 512",
                  "nothing may be found", "1.90\u20132.10", "in 1 of 2 layers",
                  "score[i] =", "ppm verify reports/fake", "Scores against expansion ratio.",
-                 'href="tables/verdicts.tex"', "not measurable here", "&lt; 0.001"):  # fmt: skip
+                 'href="tables/verdicts.tex"', "not measurable here", "&lt; 0.001",
+                 "Decode takes 0.98", "the axis", "\u22120.1235"):  # fmt: skip
         assert text in page, text
     assert "incomplete" not in page.replace("class=", "").split("</style>")[1]
 
