@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 LONGEST_TEXT = 100_000  # characters of one text output shown on a page; the notebook keeps all
+LONGEST_TWIN = 2000  # characters of the plain text that stands in for an HTML output
 ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-Z\\-_]?")
 # C0 and C1 controls but tab and newline; bidi marks, embeddings, overrides, isolates; surrogates.
 UNSAFE = re.compile(
@@ -222,9 +223,12 @@ def _scrub_output(output: dict[str, Any], folder: Path | None) -> None:
     if output.get("output_type") == "error":
         output["evalue"] = scrub_text(output["evalue"], folder=folder)
         output["traceback"] = [scrub_text(line, folder=folder) for line in output["traceback"]]
-    for mime, value in output.get("data", {}).items():
+    data = output.get("data", {})
+    if "text/html" in data and len(plain := _joined(data.get("text/plain", ""))) > LONGEST_TWIN:
+        data["text/plain"] = f"{plain[:LONGEST_TWIN]}..."
+    for mime, value in data.items():
         if mime.startswith("text/"):
-            output["data"][mime] = scrub_text(_joined(value), folder=folder)
+            data[mime] = scrub_text(_joined(value), folder=folder)
 
 
 def _joined(value: str | list[str]) -> str:
@@ -235,7 +239,8 @@ def scrub_notebook(nb: Any, *, folder: Path | None = None) -> Any:
     """Take paths, home folder and host name out of an executed notebook, in place.
 
     Text outputs, tracebacks and papermill's own entries are scrubbed; its parameters (what a rerun
-    needs), durations, exception flag and status stay. Images and sources stay as they are.
+    needs), durations, exception flag and status stay. Images and sources stay as they are. The
+    plain text beside an HTML output is cut where it is long: of a figure it is its bytes.
 
     Returns:
         the same notebook.

@@ -247,6 +247,12 @@ def test_scrubbing_takes_paths_out_and_leaves_images_and_parameters(tmp_path, mo
     assert kept.parameters == {"pruning_ratio": 0.4} and kept.exception and kept.duration == 1.5
 
 
+def test_the_plain_twin_of_a_figure_does_not_swell_the_notebook():
+    data = {"text/html": "<b>x</b>", "text/plain": "Figure(png=b'" + "\\x00" * 50_000}
+    nb = notebook(code("x", v4.new_output("execute_result", data, execution_count=1)))
+    assert len(nbformat.writes(inert.scrub_notebook(nb))) < 5000
+
+
 @pytest.mark.parametrize(
     "text", ["and/or 5 tokens/s", "https://a.org/b/c", "<td>a</td></tr>", "1/2/3"]
 )
@@ -317,7 +323,8 @@ def fake_study(root, leave_out=(), planted_held=True):
         "conclusions": ["Decode takes 0.98 of the dense model's time."]}, results={
         "device": "cpu", "prompt_tokens": 64, "new_tokens": 16, "widths": widths})  # fmt: skip
     jobs["5_analysis"] = "5_analysis"
-    files = {"figures/main.png": bytes.fromhex("89504e47"), "tables/main.csv": b"the_axis,y\nmath,-0.123456\n",
+    main = b"the_axis,y\nmath,-0.123456\n"
+    files = {"figures/main.png": bytes.fromhex("89504e47"), "tables/main.csv": main,
              "figures/main.pdf": b"%PDF", "tables/verdicts.tex": b"tex"}  # fmt: skip
     for name, data in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
