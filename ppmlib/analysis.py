@@ -1,29 +1,25 @@
-"""A study's records as tables: what was run, every score with its error bar and its floor.
+"""A study's records read and checked, and tables for reading and for the record.
 
-    load            evaluation, pruning and profiling records, checked to be comparable
-    Study.change    one score of one run against the dense model, paired by document
-    Study.own_minus_floor  the same width's answers against the same answers, permuted
+    load          evaluation, pruning and profiling records, refused where they are unlike
+    runs_table    the widths that were evaluated
+    plain_rows, write_tables   tables as JSON rows and as CSV files
 
 Scores with their floors are in `levels`, verdicts in `verdicts`, comparisons across tasks in
 `contrasts`, sentences in `conclusions`.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ppmlib import records, stats
-from ppmlib.params import run_key
+from ppmlib import records
 from ppmlib.records import RecordError
+from ppmlib.study_records import DENSE, Study, run_of
 
-DENSE = run_key("ppm", pruning_ratio=0.0)
-PERPLEXITY_UNITS = {"word_perplexity": "words", "byte_perplexity": "bytes"}
 # What identifies a width; all other inputs must be the same for every width of a study.
 WIDTH_INPUTS = frozenset({
     "run", "criterion", "seed", "pruning_ratio", "expansion_ratio", "keep_multiple_of",
@@ -44,163 +40,6 @@ def example_dir() -> Path:
     raise RecordError("no example records: neither in the package nor in reports/example-bench")
 
 
-class Run(NamedTuple):
-    """One evaluated width. `selection` is its folder (`ppm`, `random-s0`); ratios as requested."""
-
-    key: str
-    selection: str
-    criterion: str
-    seed: int
-    pruning_ratio: float
-    expansion_ratio: float
-    intermediate_size: int
-    parameters: int
-
-    @property
-    def label(self) -> str:
-        """For readers: `40% removed (2.40x)`."""
-        if self.key == DENSE:
-            return f"dense ({self.expansion_ratio:.2f}x)"
-        return f"{100 * self.pruning_ratio:.3g}% removed ({self.expansion_ratio:.2f}x)"
-
-
-class Outcome(NamedTuple):
-    """One score per document: `totals / weights`; weights None means 1. `unit` is of the score."""
-
-    totals: np.ndarray
-    weights: np.ndarray | None
-    clusters: np.ndarray | None
-    unit: str
-
-    def value(self, mean: float) -> float:
-        """The score itself from a weighted mean of totals: a perplexity from log-likelihoods."""
-        return math.exp(-mean) if self.unit == "percent" else mean
-
-    def effect(self, difference: float) -> float:
-        """A difference of means in points, or in percent of the dense perplexity."""
-        if self.unit == "percent":
-            return 100 * math.expm1(-difference)
-        return 100 * difference
-
-
-@dataclass
-class Study:
-    """The records of a study, by run. `missing` says in words what is not there."""
-
-    root: Path
-    runs: dict[str, Run]
-    evaluations: dict[str, dict[str, Any]]
-    profiling: dict[str, dict[str, Any]]
-    pruning: dict[str, dict[str, Any]]
-    missing: list[str] = field(default_factory=list)
-    _samples: dict = field(default_factory=dict, repr=False)
-    _computed: dict = field(default_factory=dict, repr=False)
-
-    @property
-    def synthetic(self) -> bool:
-        """Whether the model is a packaged bench model."""
-        return bool(self.evaluations[DENSE]["results"]["synthetic"])
-
-    def widths(self, selection: str) -> list[Run]:
-        """The evaluated widths of a selection, widest first, without the dense model."""
-        runs = [run for run in self.runs.values() if run.selection == selection]
-        return sorted(runs, key=lambda run: -run.expansion_ratio)
-
-    def selections(self) -> list[str]:
-        """All selections but the dense model, in order of their names."""
-        return sorted({run.selection for run in self.runs.values()} - {"dense"})
-
-    def rows(self, run: str, source: str = "model") -> list[dict[str, Any]]:
-        """The metric rows of a run's evaluation record."""
-        rows = self.evaluations[run]["results"]["rows"]
-        return [row for row in rows if row["source"] == source]
-
-    def fingerprints(self) -> dict[str, str]:
-        """The fingerprint of every record read, by key."""
-        kinds = {"2_pruning": self.pruning, "3_evaluation": self.evaluations,
-                 "4_profiling": self.profiling}  # fmt: skip
-        return {f"{run}/{stage}": record["fingerprint"]
-                for stage, found in kinds.items() for run, record in found.items()}  # fmt: skip
-
-    def samples(self, run: str, task: str) -> pd.DataFrame:
-        """Per-document outcomes of a task, ordered by document."""
-        if (run, task) not in self._samples:
-            name = self._samples_file(run, task)
-            if name not in self.evaluations[run]["files"]:
-                raise RecordError(f"{name}: not named by the evaluation record of {run}")
-            table = pd.read_parquet(self.root / name)
-            self._samples[run, task] = table.sort_values("doc_id", ignore_index=True)
-        return self._samples[run, task]
-
-    @staticmethod
-    def _samples_file(run: str, task: str) -> str:
-        return f"samples/{run}/{task}.parquet"
-
-    def has_outcomes(self, run: str, row: dict[str, Any], floor: bool = False) -> bool:
-        """Whether a metric row has per-document values."""
-        if self._samples_file(run, row["task"]) not in self.evaluations[run]["files"]:
-            return False  # a subtask: its documents are in its group's table
-        table = self.samples(run, row["task"])
-        if row["metric"] in PERPLEXITY_UNITS and "loglikelihood" in table:
-            return not floor
-        return _column_name(row, floor) in table
-
-    def outcome(self, run: str, row: dict[str, Any], floor: bool = False) -> Outcome:
-        """Per-document values of a metric row, or of its permuted responses with `floor`.
-
-        Raises:
-            RecordError: if the record has no such column.
-        """
-        key = ("outcome", run, floor, *_metric_key(row))
-        return self.once(key, lambda: self._outcome(run, row, floor))
-
-    def _outcome(self, run: str, row: dict[str, Any], floor: bool) -> Outcome:
-        table, name = self.samples(run, row["task"]), _column_name(row, floor)
-        clusters = table["cluster"].to_numpy() if "cluster" in table else None
-        if not floor and row["metric"] in PERPLEXITY_UNITS and "loglikelihood" in table:
-            weights = table[PERPLEXITY_UNITS[row["metric"]]].to_numpy(float)
-            return Outcome(table["loglikelihood"].to_numpy(float), weights, clusters, "percent")
-        if name not in table:
-            raise RecordError(f"samples of {run}, {row['task']}: no per-document values of {name}")
-        values = table[name]
-        if isinstance(values.iloc[0], (list, np.ndarray)):
-            totals, weights = values.map(np.sum), values.map(len)
-            return Outcome(totals.to_numpy(float), weights.to_numpy(float), clusters, "points")
-        return Outcome(values.to_numpy(float), None, clusters, "points")
-
-    def once(self, key: tuple, compute: Callable[[], Any]) -> Any:
-        """`compute()`, kept under the key for the next time."""
-        if key not in self._computed:
-            self._computed[key] = compute()
-        return self._computed[key]
-
-    def _compare(self, key: tuple, first: Outcome, second: Outcome, seed: int) -> stats.Change:
-        return self.once(key, lambda: stats.paired(
-            first.totals, second.totals, weights=first.weights, clusters=first.clusters,
-            bounded=first.unit == "points", seed=seed,
-        ))  # fmt: skip
-
-    def change(
-        self, run: str, row: dict[str, Any], *, seed: int, reference: str = DENSE
-    ) -> stats.Change:
-        """A run's score minus the dense model's (or another run's), paired by document."""
-        first, second = self.outcome(reference, row), self.outcome(run, row)
-        return self._compare((reference, run, *_metric_key(row), seed), first, second, seed)
-
-    def own_minus_floor(self, run: str, row: dict[str, Any], *, seed: int) -> stats.Change:
-        """A run's own responses minus the same responses permuted, paired by document."""
-        first, second = self.outcome(run, row, floor=True), self.outcome(run, row)
-        return self._compare(("floor", run, *_metric_key(row), seed), first, second, seed)
-
-
-def _metric_key(row: dict[str, Any]) -> tuple[str, str, str]:
-    return row["task"], row["metric"], row["filter"]
-
-
-def _column_name(row: dict[str, Any], floor: bool) -> str:
-    return f"{'permuted:' if floor else ''}{row['metric']},{row['filter']}"
-
-
 def load(root: Path) -> Study:
     """Read and verify every record of a study, and refuse widths that cannot be compared.
 
@@ -217,7 +56,7 @@ def load(root: Path) -> Study:
     profiling = {key.rsplit("/", 1)[0]: r for key, r in records.find(root, "4_profiling").items()}
     if DENSE not in evaluations:
         raise RecordError(f"{records.record_path(root, f'{DENSE}/3_evaluation')}: no such record")
-    runs = {key: _run(key, record["results"]) for key, record in evaluations.items()}
+    runs = {key: run_of(key, record["results"]) for key, record in evaluations.items()}
     missing = [f"{key}: pruned but not evaluated" for key in sorted(set(pruning) - set(runs))]
     study = Study(root, runs, evaluations, profiling, pruning, missing)
     for key in sorted(set(runs) - {DENSE}):
@@ -229,16 +68,6 @@ def load(root: Path) -> Study:
         if not runs[key].selection.startswith("random"):
             study.missing += [f"{key}: task {task} was not evaluated" for task in sorted(absent)]
     return study
-
-
-def _run(key: str, results: dict[str, Any]) -> Run:
-    selection, width = key.rsplit("/", 1)
-    requested = float(width[1:]) if width.startswith("r") else results["pruning_ratio"]
-    criterion = "random" if selection.startswith("random-s") else selection
-    return Run(
-        key, selection, criterion, int(results["seed"]), float(requested),
-        float(results["expansion_ratio"]), results["intermediate_size"], results["parameters"],
-    )  # fmt: skip
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -298,14 +127,6 @@ def _refuse_unlike_documents(study: Study, key: str) -> None:
                     f"{first['doc_id'][at]}: {column} is {first[column][at]!r} and "
                     f"{second[column][at]!r} ({unlike.size} documents differ)"
                 )
-
-
-def describe_run(run: Run) -> dict[str, Any]:
-    """The columns that identify a run in every table."""
-    return {
-        "run": run.key, "selection": run.selection, "criterion": run.criterion, "seed": run.seed,
-        "pruning_ratio": run.pruning_ratio, "expansion_ratio": run.expansion_ratio,
-    }  # fmt: skip
 
 
 def runs_table(study: Study) -> pd.DataFrame:

@@ -7,9 +7,8 @@ distinguishable the sentence says how large one could have been missed.
 import pandas as pd
 
 from ppmlib import stats
-from ppmlib.analysis import DENSE, Study
-from ppmlib.contrasts import SEEDS_FOR_A_TEST
-from ppmlib.verdicts import MARGIN_POINTS, headlines
+from ppmlib.contrasts import PLANTED_AXIS, SEEDS_FOR_A_TEST
+from ppmlib.verdicts import headlines
 from ppmlib.wording import (
     difference_text,
     interval_text,
@@ -21,33 +20,32 @@ from ppmlib.wording import (
     widths_text,
 )
 
-SYNTHETIC = (
-    "SYNTHETIC: the model is a packaged bench model of an invented world. The numbers check the "
-    "instrument; they are no evidence about Llama or any other language model."
-)
-
 
 def summary(verdicts: pd.DataFrame, criterion: str) -> list[str]:
-    """What goes, stays and improves at the narrowest width, and where anything improved."""
-    rows = headlines(verdicts, criterion)
+    """What goes, stays and improves at the narrowest width, and where anything improved.
+
+    Planted tasks are left out here: they test the instrument and are judged on their own.
+    """
+    family = headlines(verdicts, criterion)
+    rows = family[family["axis"] != PLANTED_AXIS]
     ratios = sorted(set(rows["pruning_ratio"]))
     last = rows[rows["pruning_ratio"] == ratios[-1]]
-    counts = rows["change"].value_counts()
-    parts = []
-    for change, words in (("worse", "worse are"), ("better", "better are"),
-                          ("equivalent", "equivalent within the margin are"),
-                          ("inconclusive", "not distinguishable are")):  # fmt: skip
+    counts, parts = rows["change"].value_counts(), []
+    for change, words in (("worse", "worse"), ("better", "better"),
+                          ("equivalent", "equivalent within the margin"),
+                          ("inconclusive", "not distinguishable")):  # fmt: skip
         found = last[last["change"] == change].sort_values("diff_points")
-        named = [f"{r['task']} ({difference_text(r)})" for r in found.to_dict("records")]
-        if named:
-            parts.append(f"{words} {joined(named)}")
+        if len(found):
+            named = (f"{row['task']} {difference_text(row)}" for row in found.to_dict("records"))
+            parts.append(f"{len(found)} {words} ({', '.join(named)})")
     sentences = [
-        f"At the narrowest width, {percent(ratios[-1])} of the neurons removed "
-        f"({last['expansion_ratio'].iloc[0]:.2f}x), against the dense model: {'; '.join(parts)}.",
-        f"Over {rows['task'].nunique()} tasks and {len(ratios)} widths, "
-        + joined(f"{counts.get(change, 0)} comparisons are {change}"
-                 for change in ("worse", "better", "equivalent", "inconclusive"))
-        + f" (Benjamini-Hochberg over all {len(rows)}).",
+        f"With {percent(ratios[-1])} of the neurons removed "
+        f"({last['expansion_ratio'].iloc[0]:.2f}x), of {len(last)} tasks against the dense model: "
+        f"{'; '.join(parts)}.",
+        f"Over {rows['task'].nunique()} tasks and {len(ratios)} widths: "
+        + ", ".join(f"{counts.get(change, 0)} {change}"
+                    for change in ("worse", "better", "equivalent", "inconclusive"))
+        + f" (p-values adjusted by Benjamini-Hochberg over {len(family)} headline comparisons).",
     ]  # fmt: skip
     better = rows[rows["change"] == "better"]
     for task, found in better.groupby("task", sort=False):
@@ -153,7 +151,7 @@ def control_sentences(controls: pd.DataFrame, criterion: str) -> list[str]:
         return ["There is no control selection: whether these changes are particular to "
                 f"{criterion} or follow any pruning of this size cannot be told."]  # fmt: skip
     sentences = []
-    for control, rows in controls[controls["axis"] != "planted"].groupby("control"):
+    for control, rows in controls[controls["axis"] != PLANTED_AXIS].groupby("control"):
         ahead, behind = int(rows["beats_all"].sum()), int(rows["beaten_by_all"].sum())
         seeds = int(rows["seeds"].max())
         many = (
@@ -284,41 +282,3 @@ def strict_loose_sentences(verdicts: pd.DataFrame, criterion: str) -> list[str]:
                     f"judge differently at {at}: {joined(pairs)}."
                 )
     return sentences or ["Where a task has several metrics, they agree with its headline."]
-
-
-def limits(study: Study, verdicts: pd.DataFrame, *, criterion: str, draft: bool) -> list[str]:
-    """What this study cannot say."""
-    rows, sentences = headlines(verdicts, criterion), []
-    if study.synthetic:
-        sentences.append(SYNTHETIC)
-    if draft:
-        sentences.append("DRAFT: a subset of the documents was evaluated.")
-    sentences.append("One model, one training run, greedy decoding: the intervals speak of other "
-                     "documents of these tasks, not of other models or prompts.")  # fmt: skip
-    sentences.append(f"{criterion} is deterministic: one pruned model per width. Widths are nested "
-                     "and share documents, so their errors are correlated.")  # fmt: skip
-    n = rows.groupby("task")["n"].first()
-    sizes = rows.loc[rows["unit"] == "points", "mde_points"].dropna()
-    if len(sizes):
-        sentences.append(
-            f"Documents per task: {n.min()} to {n.max()}. The smallest change that 80% power could "
-            f"show ranges from {sizes.min():.1f} to {sizes.max():.1f} points over tasks and widths."
-        )
-    sentences.append(f"'Equivalent' means within {MARGIN_POINTS:g} points unless a claim declares "
-                     "another margin; perplexities have none.")  # fmt: skip
-    seeds = {run.seed for run in study.runs.values() if run.criterion == "random"}
-    if not seeds:
-        sentences.append("No random selection was evaluated as a control.")
-    elif len(seeds) < SEEDS_FOR_A_TEST:
-        sentences.append(f"Random selections: {len(seeds)} seed{'s' * (len(seeds) > 1)}.")
-    bare = sorted(
-        set(rows.loc[(rows["floor_kind"] == "none") & (rows["unit"] == "points"), "task"])
-    )
-    if bare:
-        sentences.append(f"Without a floor: {joined(bare)}.")
-    cut = [f"{task} ({about['truncated']})"
-           for task, about in study.evaluations[DENSE]["results"]["tasks"].items()
-           if about.get("truncated")]  # fmt: skip
-    if cut:
-        sentences.append(f"Prompts that lost their beginning: {joined(cut)}.")
-    return sentences

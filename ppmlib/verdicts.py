@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from ppmlib import stats
-from ppmlib.analysis import DENSE, Run, Study, describe_run
 from ppmlib.levels import floor_of
 from ppmlib.params import width_slug
+from ppmlib.records import RecordError
+from ppmlib.study_records import DENSE, Run, Study, describe_run
 from ppmlib.wording import difference_text, interval_text, p_text, signed
 
 # Used where no claim declares a margin; printed wherever 'equivalent' is.
@@ -84,7 +85,7 @@ def verdict_table(
     Returns:
         one row per run, task and metric (columns of the analysis record's `verdicts`).
     Raises:
-        RecordError: if no pruned width was evaluated.
+        RecordError: if no headline of the criterion can be tested at any width.
     """
     wanted, rows = margins(claims), []
     evaluated = {row["task"] for row in study.rows(DENSE)}
@@ -100,9 +101,10 @@ def verdict_table(
                 rows.append(verdict_row(study, run, row, margin, bootstrap_seed))
             elif row["headline"]:
                 _note(study, [f"{run.key}: {row['task']} {row['metric']} {reason}"])
+    if not any(row["selection"] == criterion and row["headline"] for row in rows):
+        reasons = "; ".join(study.missing) or "the study holds the dense model only"
+        raise RecordError(f"no width of {criterion} can be compared: {reasons}")
     table = pd.DataFrame(rows)
-    if table.empty:
-        return table
     table["p_adjusted"] = np.nan
     for selection in selections:
         family = (table["selection"] == selection) & table["headline"]

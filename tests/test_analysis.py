@@ -10,7 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppmlib import analysis, conclusions, contrasts, levels, records, stats, verdicts, wording
+from ppmlib import (
+    analysis,
+    conclusions,
+    contrasts,
+    levels,
+    limits,
+    records,
+    stats,
+    verdicts,
+    wording,
+)
 from ppmlib.plots import abilities, changes
 from ppmlib.records import RecordError
 
@@ -269,8 +279,8 @@ def test_one_document_and_no_floor_give_no_verdict_and_no_nan(tmp_path):
     made.write_evaluation(tmp_path, "ppm", 0.0, 1, floor=False)
     made.write_evaluation(tmp_path, "ppm", 0.4, 1, floor=False)
     study = analysis.load(tmp_path)
-    assert judge(study).empty
-    assert any("has 1 document: not tested" in sentence for sentence in study.missing)
+    with pytest.raises(RecordError, match="no width of ppm can be compared.*has 1 document"):
+        judge(study)
     assert levels.scores_table(study, seed=0)["low"].isna().all()
 
 
@@ -304,9 +314,11 @@ def test_conclusions_say_what_could_have_been_missed(judged, study):
     text = conclusions.task_sentence(judged, "made_null", "ppm")
     assert "not distinguishable" in text and "could not have been seen" in text
     assert "above it at no width" in text
-    assert "cannot be read as an ability" in " ".join(conclusions.summary(judged, "ppm"))
-    limits = conclusions.limits(study, judged, criterion="ppm", draft=True)
-    assert limits[0].startswith("SYNTHETIC") and limits[1].startswith("DRAFT")
+    low = judged.assign(change="better", level="not above floor")
+    assert "cannot be read as an ability" in " ".join(conclusions.summary(low, "ppm"))
+    assert "made_trap" not in " ".join(conclusions.summary(judged, "ppm"))
+    said = limits.sentences(study, judged, criterion="ppm", draft=True)
+    assert said[0].startswith("SYNTHETIC") and said[1].startswith("DRAFT")
 
 
 def test_widths_are_named_as_ranges():

@@ -1,0 +1,51 @@
+"""What a study cannot say, in computed sentences."""
+
+import pandas as pd
+
+from ppmlib.contrasts import SEEDS_FOR_A_TEST
+from ppmlib.study_records import DENSE, Study
+from ppmlib.verdicts import MARGIN_POINTS, headlines
+from ppmlib.wording import joined
+
+SYNTHETIC = (
+    "SYNTHETIC: the model is a packaged bench model of an invented world. The numbers check the "
+    "instrument; they are no evidence about Llama or any other language model."
+)
+
+
+def sentences(study: Study, verdicts: pd.DataFrame, *, criterion: str, draft: bool) -> list[str]:
+    """What this study cannot say."""
+    rows, said = headlines(verdicts, criterion), []
+    if study.synthetic:
+        said.append(SYNTHETIC)
+    if draft:
+        said.append("DRAFT: a subset of the documents was evaluated.")
+    said.append("One model, one training run, greedy decoding: the intervals speak of other "
+                     "documents of these tasks, not of other models or prompts.")  # fmt: skip
+    said.append(f"{criterion} is deterministic: one pruned model per width. Widths are nested "
+                     "and share documents, so their errors are correlated.")  # fmt: skip
+    n = rows.groupby("task")["n"].first()
+    sizes = rows.loc[rows["unit"] == "points", "mde_points"].dropna()
+    if len(sizes):
+        said.append(
+            f"Documents per task: {n.min()} to {n.max()}. The smallest change that 80% power could "
+            f"show ranges from {sizes.min():.1f} to {sizes.max():.1f} points over tasks and widths."
+        )
+    said.append(f"'Equivalent' means within {MARGIN_POINTS:g} points unless a claim declares "
+                     "another margin; perplexities have none.")  # fmt: skip
+    seeds = {run.seed for run in study.runs.values() if run.criterion == "random"}
+    if not seeds:
+        said.append("No random selection was evaluated as a control.")
+    elif len(seeds) < SEEDS_FOR_A_TEST:
+        said.append(f"Random selections: {len(seeds)} seed{'s' * (len(seeds) > 1)}.")
+    bare = sorted(
+        set(rows.loc[(rows["floor_kind"] == "none") & (rows["unit"] == "points"), "task"])
+    )
+    if bare:
+        said.append(f"Without a floor: {joined(bare)}.")
+    cut = [f"{task} ({about['truncated']})"
+           for task, about in study.evaluations[DENSE]["results"]["tasks"].items()
+           if about.get("truncated")]  # fmt: skip
+    if cut:
+        said.append(f"Prompts that lost their beginning: {joined(cut)}.")
+    return said
