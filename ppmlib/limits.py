@@ -3,6 +3,7 @@
 import pandas as pd
 
 from ppmlib.contrasts import SEEDS_FOR_A_TEST
+from ppmlib.levels import floor_of
 from ppmlib.study_records import DENSE, Study
 from ppmlib.verdicts import MARGIN_POINTS, headlines
 from ppmlib.wording import joined
@@ -13,17 +14,23 @@ SYNTHETIC = (
 )
 
 
-def sentences(study: Study, verdicts: pd.DataFrame, *, criterion: str, draft: bool) -> list[str]:
+def sentences(
+    study: Study, verdicts: pd.DataFrame, *, criterion: str, draft: bool, seed: int
+) -> list[str]:
     """What this study cannot say."""
     rows, said = headlines(verdicts, criterion), []
     if study.synthetic:
         said.append(SYNTHETIC)
     if draft:
         said.append("DRAFT: a subset of the documents was evaluated.")
-    said.append("One model, one training run, greedy decoding: the intervals speak of other "
-                     "documents of these tasks, not of other models or prompts.")  # fmt: skip
-    said.append(f"{criterion} is deterministic: one pruned model per width. Widths are nested "
-                     "and share documents, so their errors are correlated.")  # fmt: skip
+    said.append(
+        "One model, one training run, greedy decoding: the intervals speak of other "
+        "documents of these tasks, not of other models or prompts."
+    )
+    said.append(
+        f"{criterion} is deterministic: one pruned model per width. Widths are nested "
+        "and share documents, so their errors are correlated."
+    )
     n = rows.groupby("task")["n"].first()
     sizes = rows.loc[rows["unit"] == "points", "mde_points"].dropna()
     if len(sizes):
@@ -31,8 +38,10 @@ def sentences(study: Study, verdicts: pd.DataFrame, *, criterion: str, draft: bo
             f"Documents per task: {n.min()} to {n.max()}. The smallest change that 80% power could "
             f"show ranges from {sizes.min():.1f} to {sizes.max():.1f} points over tasks and widths."
         )
-    said.append(f"'Equivalent' means within {MARGIN_POINTS:g} points unless a claim declares "
-                     "another margin; perplexities have none.")  # fmt: skip
+    said.append(
+        f"'Equivalent' means within {MARGIN_POINTS:g} points unless a claim declares "
+        "another margin; perplexities have none."
+    )
     seeds = {run.seed for run in study.runs.values() if run.criterion == "random"}
     if not seeds:
         said.append("No random selection was evaluated as a control.")
@@ -43,9 +52,22 @@ def sentences(study: Study, verdicts: pd.DataFrame, *, criterion: str, draft: bo
     )
     if bare:
         said.append(f"Without a floor: {joined(bare)}.")
-    cut = [f"{task} ({about['truncated']})"
-           for task, about in study.evaluations[DENSE]["results"]["tasks"].items()
-           if about.get("truncated")]  # fmt: skip
+    dense = [row for row in study.rows(DENSE) if row["headline"] and row["task"] in n]
+    low = [
+        row["task"]
+        for row in dense
+        if floor_of(study, DENSE, row, seed)["level"] in ("not above floor", "below floor")
+    ]
+    if low:
+        said.append(
+            f"The dense model itself is not above its floor on {joined(low)}: no ability "
+            "could be lost there."
+        )
+    cut = [
+        f"{task} ({about['truncated']})"
+        for task, about in study.evaluations[DENSE]["results"]["tasks"].items()
+        if about.get("truncated")
+    ]
     if cut:
         said.append(f"Prompts that lost their beginning: {joined(cut)}.")
     return said

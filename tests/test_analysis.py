@@ -317,8 +317,9 @@ def test_conclusions_say_what_could_have_been_missed(judged, study):
     low = judged.assign(change="better", level="not above floor")
     assert "cannot be read as an ability" in " ".join(conclusions.summary(low, "ppm"))
     assert "made_trap" not in " ".join(conclusions.summary(judged, "ppm"))
-    said = limits.sentences(study, judged, criterion="ppm", draft=True)
+    said = limits.sentences(study, judged, criterion="ppm", draft=True, seed=0)
     assert said[0].startswith("SYNTHETIC") and said[1].startswith("DRAFT")
+    assert any("not above its floor on made_null" in sentence for sentence in said)
 
 
 def test_widths_are_named_as_ranges():
