@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -180,7 +181,7 @@ def test_an_exported_checkpoint_of_a_study_carries_its_numbers(finished, tmp_pat
 def test_every_parameter_of_a_notebook_is_explained_to_papermill(path):
     notebook = nbformat.read(path, as_version=4)
     (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
-    declared = [line.split(":")[0] for line in cell.source.splitlines() if ": " in line]
+    declared = re.findall(r"^(\w+): ", cell.source, flags=re.M)
     listed = papermill.inspect_notebook(str(path))
     assert list(listed) == declared
     for name, entry in listed.items():
@@ -209,5 +210,7 @@ def test_a_plan_gives_each_notebook_exactly_the_parameters_it_declares(tmp_path)
         "5_analysis",
     }
     for key, job in jobs.items():
-        declared = papermill.inspect_notebook(str(tmp_path / job["notebook"]))
+        declared = papermill.inspect_notebook(
+            str(REPOSITORY / "notebooks" / f"{job['stage']}.ipynb")
+        )
         assert set(job["parameters"]) == set(declared), key

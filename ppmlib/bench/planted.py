@@ -36,6 +36,7 @@ PLANTED = {
         metric="acc",
         expected="trap",
         declared="The metric asks for a form that answers meet without reading the limit: "
-        "the raw score may rise or hold, but own minus permuted responses is not above zero.",
+        "whatever the raw score does (it may rise), own minus permuted responses must not be "
+        "above zero at any width.",
     ),
 }

@@ -9,7 +9,7 @@
 import base64
 import html
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import matplotlib
@@ -57,9 +57,9 @@ class Figure:
     name: str
     title: str
     alt: str
-    png: bytes
-    table: pd.DataFrame
-    files: tuple[Path, ...] = ()
+    png: bytes = field(repr=False)
+    table: pd.DataFrame = field(repr=False)
+    files: tuple[Path, ...] = field(default=(), repr=False)
 
     def _repr_html_(self) -> str:
         data = base64.b64encode(self.png).decode()

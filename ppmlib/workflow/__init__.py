@@ -4,8 +4,12 @@ plan          a checked study to its jobs: which notebook, which parameters, whi
 Snakefile     the rules, generic over the plan
 profiles      Snakemake settings for one machine and for Slurm
 engine        Snakemake itself, with our progress lines
+places        where the notebooks lie
+launch        start Snakemake on a plan, one run of a study at a time
 progress      what a person sees while a study runs
 run_notebook  one job: papermill, truthful failure records, HTML
 kernel        the kernel process, which dies with its parent
+gpus          one GPU leased per job on a machine with several
+make_index    the study's page and the manifest
 processes     parent-death signal, thread counts, quiet libraries
 """

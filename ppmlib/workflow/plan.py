@@ -1,25 +1,11 @@
 """A checked study to its jobs: which notebook, with which parameters, reading which records."""
 
 import os
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from ppmlib import bench, models, records
 from ppmlib.params import ParamsError, Run, Study, selection_slug
-
-
-def notebooks_folder() -> Path:
-    """Where the notebooks lie: in the installed package, else beside it in the repository.
-
-    Raises:
-        ParamsError: if neither holds them.
-    """
-    package = Path(str(resources.files("ppmlib")))
-    for folder in (package / "notebooks", package.parent / "notebooks"):
-        if (folder / "1_scoring.ipynb").exists():
-            return folder
-    raise ParamsError(f"the notebooks are missing: neither in {package} nor beside it")
 
 
 def build(study: Study, study_file: Path, root: Path) -> dict[str, Any]:
@@ -30,7 +16,7 @@ def build(study: Study, study_file: Path, root: Path) -> dict[str, Any]:
         study_file: where it was read; folders and score files in it are relative to this file.
         root: the study's folder, from which the notebooks run; paths in the plan are relative.
     Returns:
-        {study, synthetic, draft, model, jobs: {key: {stage, notebook, parameters, reads, static}}}
+        {study, synthetic, draft, model, jobs: {key: {stage, parameters, reads, static, threads}}}
     Raises:
         ParamsError: for a width that the model cannot have.
         ModelError: for a model that is not there or has no GLU MLPs.
@@ -60,7 +46,6 @@ def build(study: Study, study_file: Path, root: Path) -> dict[str, Any]:
         stage = key.rsplit("/", 1)[-1]
         jobs[key] = {
             "stage": stage,
-            "notebook": os.path.relpath(notebooks_folder() / f"{stage}.ipynb", root),
             "parameters": parameters,
             "reads": reads,
             "static": {**static, "stage_version": records.STAGE_VERSIONS[stage]},

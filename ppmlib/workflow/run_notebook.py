@@ -18,6 +18,7 @@ from typing import Any
 
 from ppmlib import records
 from ppmlib.workflow.gpus import gpu_lease
+from ppmlib.workflow.places import notebooks_folder
 from ppmlib.workflow.processes import (
     die_with_parent,
     notebook_environment,
@@ -68,7 +69,7 @@ def execute(job: dict[str, Any], executed: Path) -> None:
     sockets = str(Path(os.environ["JUPYTER_RUNTIME_DIR"], "kernel"))
     config = Config({"KernelManager": {"transport": "ipc", "ip": sockets}})
     papermill.execute_notebook(
-        job["notebook"],
+        str(notebooks_folder() / f"{job['stage']}.ipynb"),
         str(executed),
         parameters=job["parameters"],
         kernel_name="python3",
