@@ -2,20 +2,30 @@
 
 The library computes, the notebook tells, Snakemake schedules, the record proves.
 
-    models      load a model and its tokenizer from the package, a folder or the hub; hash them
-    glu         find the GLU MLPs of a causal LM; widths, expansion ratio, parameter counts
-    scores      importance scores: one value per neuron, higher = keep
-    pruning     how many neurons stay, which ones, slicing in memory, export to disk
-    evaluation  lm-eval: tasks to tidy rows and per-document outcomes
-    floors      what answers earn without reading their prompts
-    profiling   time and memory of a fixed amount of work
-    stats       paired differences, intervals, corrected p-values, verdicts
-    analysis    records to tables, verdicts and computed sentences
-    plots       the study's figures, one style
-    params      the study file: strict, with units; the names of runs
-    records     provenance, fingerprints, atomic files, verification
-    report      executed notebook to self-contained HTML; the study's index page
-    cli         the `ppm` command
-    workflow    the Snakefile and the process that runs one notebook
-    bench       the bench model: its world, its lm-eval tasks, its weights
+params      the study file: strict, with units; the names of runs
+records     provenance, fingerprints, atomic files, verification
+models      load a model and its tokenizer from the package, a folder or the hub; hash them
+glu         find the GLU MLPs of a causal LM; widths, expansion ratio, parameter counts
+scores      importance scores: one value per neuron, higher = keep
+pruning     how many neurons stay, which ones, slicing in memory
+export      a pruned model as an ordinary checkpoint with its card
+neurons     tables and sentences about scores and kept neurons (notebooks 1 and 2)
+evaluation  lm-eval: tasks to tidy rows and per-document outcomes; resume by fingerprint
+lmeval/     what evaluation needs of lm-eval
+floors      a model's responses permuted across documents and scored again
+scorecard   one run's tables, prompts, examples and sentences (notebook 3)
+profiling   a fixed amount of work, timed at every width
+device      what the device is and can do
+efficiency  profiling rows to limits, speed-ups and sentences (notebook 4)
+stats       paired differences, intervals, corrected p-values, verdicts
+resampling  bootstrap intervals and sign-flip tests over independent units
+analysis/   records to verdicts and computed sentences (notebook 5)
+paper/      the published numbers, judged (notebook 6)
+plots/      the study's figures, one style
+report/     executed notebooks and records to self-contained HTML
+workflow/   the Snakefile and the process that runs one notebook
+bench/      the bench model: its world, its lm-eval tasks, its weights
+rerun       run a recorded notebook or study again and compare
+readme      the README's figure and table, from the committed example
+cli         the `ppm` command
 """

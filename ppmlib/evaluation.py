@@ -1,14 +1,7 @@
 """Run lm-eval's tasks on one model: tidy rows, and what happened to every document.
 
-    evaluation  one call per task, saved at once, reused when its fingerprint fits (this module)
-    protocol    settings checked, what of them is fingerprinted, which documents
-    taskrun     one task or group from its definition to its rows, table and notes
-    tasks       lm-eval's tasks found by name and loaded
-    harness     lm-eval's Hugging Face backend with notes taken
-    samples     lm-eval's samples to per-document tables and metric rows; chance levels; hashes
-    floors      the same responses permuted across documents
-
-The dense model and every width take the same path with the same settings.
+One call per task, saved at once, reused when its fingerprint fits. The dense model and every width
+take the same path with the same settings.
 """
 
 import re
@@ -20,9 +13,10 @@ from typing import Any
 
 import pandas as pd
 
-from ppmlib import bench, protocol, records
+from ppmlib import bench, records
 from ppmlib.floors import FLOORS
-from ppmlib.samples import EvaluationError
+from ppmlib.lmeval import protocol
+from ppmlib.lmeval.samples import EvaluationError
 
 STAGE = "3_evaluation"
 COLUMNS = (
@@ -90,7 +84,7 @@ def evaluate(
     Raises:
         EvaluationError: naming the task and what does not fit.
     """
-    from ppmlib import harness
+    from ppmlib.lmeval import harness
 
     started = time.perf_counter()
     protocol.check_settings(tasks, batch_size, lm_eval_seeds, subset, generation, floors)
@@ -154,8 +148,8 @@ def _evaluate_task(
     lm, spec, common, folder: Path, folders, identity
 ) -> tuple[dict[str, Any], bool]:
     """One task's stored result, and whether it was evaluated now."""
-    from ppmlib import taskrun
-    from ppmlib import tasks as lm_eval_tasks
+    from ppmlib.lmeval import taskrun
+    from ppmlib.lmeval import tasks as lm_eval_tasks
 
     settings = common["settings"]
     task = lm_eval_tasks.load(

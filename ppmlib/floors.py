@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ppmlib.samples import EvaluationError, column_value
+from ppmlib.lmeval.samples import EvaluationError, column_value
 
 FLOORS = ("permuted",)
 PERMUTATIONS = 5

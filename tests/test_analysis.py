@@ -10,17 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppmlib import (
-    analysis,
-    conclusions,
-    contrasts,
-    levels,
-    limits,
-    records,
-    stats,
-    verdicts,
-    wording,
-)
+from ppmlib import records, stats
+from ppmlib.analysis import conclusions, contrasts, levels, limits, sources, verdicts, wording
 from ppmlib.plots import abilities, changes
 from ppmlib.records import RecordError
 
@@ -55,7 +46,7 @@ def root(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def study(root):
-    return analysis.load(root)
+    return sources.load(root)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +68,7 @@ def two_widths(tmp_path, **options):
 
 
 def test_verdict_of_a_choice_task_is_the_paired_test_of_its_documents(study, judged):
-    dense, pruned = (study.samples(r, "made_knowledge") for r in (analysis.DENSE, "ppm/r0.60"))
+    dense, pruned = (study.samples(r, "made_knowledge") for r in (sources.DENSE, "ppm/r0.60"))
     expected = stats.paired_binary(dense["acc_norm,none"], pruned["acc_norm,none"])
     row = cell(judged, "ppm/r0.60", "made_knowledge")
     assert row["diff_points"] == pytest.approx(100 * expected.difference)
@@ -168,7 +159,7 @@ def test_five_random_seeds_and_fixed_selections_are_tested(tmp_path):
         made.write_evaluation(tmp_path, selection, ratio, 100, tasks=tasks)
     for seed in range(5):
         made.write_evaluation(tmp_path, f"random-s{seed}", 0.4, 100, tasks=tasks)
-    study = analysis.load(tmp_path)
+    study = sources.load(tmp_path)
     table = contrasts.controls_table(study, judge(study), criterion="ppm", seed=0)
     table = table.set_index("control")
     assert table.loc["random", "seeds"] == 5
@@ -237,7 +228,7 @@ def test_the_trade_off_may_be_none(judged):
 def test_unlike_inputs_are_refused_naming_the_field(tmp_path, change, named):
     two_widths(tmp_path, change_inputs=change)
     with pytest.raises(RecordError, match=named):
-        analysis.load(tmp_path)
+        sources.load(tmp_path)
 
 
 @pytest.mark.parametrize("column", ["doc_hash", "target_hash"])
@@ -247,7 +238,7 @@ def test_unlike_documents_are_refused_naming_task_and_document(tmp_path, column)
 
     two_widths(tmp_path, change_table=other)
     with pytest.raises(RecordError, match=f"made_sums, document 0: {column}"):
-        analysis.load(tmp_path)
+        sources.load(tmp_path)
 
 
 def test_missing_widths_tasks_and_values_are_listed(tmp_path):
@@ -256,7 +247,7 @@ def test_missing_widths_tasks_and_values_are_listed(tmp_path):
 
     two_widths(tmp_path, change_table=without, tasks=made.TASKS[1:])
     records.write(tmp_path, "ppm/r0.60/2_pruning", inputs={}, results={})
-    study = analysis.load(tmp_path)
+    study = sources.load(tmp_path)
     judge(study, tasks=[*NAMES, "made_nowhere"])
     text = "; ".join(study.missing)
     assert "ppm/r0.60: pruned but not evaluated" in text
@@ -267,18 +258,18 @@ def test_missing_widths_tasks_and_values_are_listed(tmp_path):
 
 def test_a_study_without_dense_or_with_a_changed_file_is_an_error(root, tmp_path):
     with pytest.raises(RecordError, match="dense/r0.00/3_evaluation.json: no such record"):
-        analysis.load(tmp_path)
+        sources.load(tmp_path)
     copy = shutil.copytree(root, tmp_path / "copy")
     file = copy / "samples" / "ppm" / "r0.40" / "made_sums.parquet"
     file.write_bytes(file.read_bytes() + b"x")
     with pytest.raises(RecordError, match="made_sums.parquet: changed"):
-        analysis.load(copy)
+        sources.load(copy)
 
 
 def test_one_document_and_no_floor_give_no_verdict_and_no_nan(tmp_path):
     made.write_evaluation(tmp_path, "ppm", 0.0, 1, floor=False)
     made.write_evaluation(tmp_path, "ppm", 0.4, 1, floor=False)
-    study = analysis.load(tmp_path)
+    study = sources.load(tmp_path)
     with pytest.raises(RecordError, match="no width of ppm can be compared.*has 1 document"):
         judge(study)
     assert levels.scores_table(study, seed=0)["low"].isna().all()
@@ -289,15 +280,15 @@ def test_identical_widths_change_nothing(tmp_path):
         made.write_evaluation(tmp_path, "ppm", ratio, 60, change_table=lambda task, table: table)
     for name in NAMES:
         first, second = (tmp_path / f"samples/{run}/{name}.parquet" for run in
-                         (analysis.DENSE, "ppm/r0.40"))  # fmt: skip
+                         (sources.DENSE, "ppm/r0.40"))  # fmt: skip
         shutil.copy(first, second)
     path = records.record_path(tmp_path, "ppm/r0.40/3_evaluation")
-    results = records.read(tmp_path, f"{analysis.DENSE}/3_evaluation")["results"]
+    results = records.read(tmp_path, f"{sources.DENSE}/3_evaluation")["results"]
     inputs = json.loads(path.read_text())["inputs"]
     kept = {k: v for k, v in inputs.items() if k not in ("stage", "stage_version", "versions")}
     files = [tmp_path / f"samples/ppm/r0.40/{name}.parquet" for name in NAMES]
     records.write(tmp_path, "ppm/r0.40/3_evaluation", inputs=kept, results=results, files=files)
-    table = verdicts.headlines(judge(analysis.load(tmp_path)), "ppm")
+    table = verdicts.headlines(judge(sources.load(tmp_path)), "ppm")
     assert (table["p_value"] == 1).all() and (table["diff_points"].abs() == 0).all()
     assert not set(table["change"]) & {"better", "worse"}
 
@@ -305,9 +296,9 @@ def test_identical_widths_change_nothing(tmp_path):
 def test_rows_for_the_record_are_plain_json(judged, study):
     scores = levels.scores_table(study, seed=0, all_metrics=True)
     for table in (judged, scores):
-        rows = analysis.plain_rows(table)
+        rows = sources.plain_rows(table)
         assert json.loads(json.dumps(rows, allow_nan=False)) == rows
-    assert any(row["p_adjusted"] is None for row in analysis.plain_rows(judged))
+    assert any(row["p_adjusted"] is None for row in sources.plain_rows(judged))
 
 
 def test_conclusions_say_what_could_have_been_missed(judged, study):
@@ -342,7 +333,7 @@ def test_figures_have_alt_text_and_files(study, judged, tmp_path):
         changes.differences(judged, run=shown, tasks=NAMES),
         changes.matrix(judged, tasks=NAMES, criterion="ppm"),
         changes.speed(
-            contrasts.speed_ups(profile), profile["results"]["widths"], dense=analysis.DENSE
+            contrasts.speed_ups(profile), profile["results"]["widths"], dense=sources.DENSE
         ),
     ]
     assert shown == "ppm/r0.40"

@@ -6,7 +6,8 @@ import made_records as made
 import papermill
 import pytest
 
-from ppmlib import analysis, records
+from ppmlib import records
+from ppmlib.analysis import sources
 from ppmlib.records import RecordError
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "5_analysis.ipynb"
@@ -42,7 +43,7 @@ def test_the_record_holds_what_pages_and_readers_need(record):
         written["files"]
     )
     assert set(written["inputs"]["upstream"]) >= {
-        f"{analysis.DENSE}/3_evaluation",
+        f"{sources.DENSE}/3_evaluation",
         "ppm/4_profiling",
     }
 
@@ -54,8 +55,8 @@ def test_nothing_of_this_machine_reaches_the_record(record):
 
 
 def test_a_bare_analysis_reads_the_example_or_says_that_there_is_none(monkeypatch, tmp_path):
-    monkeypatch.setattr(analysis.resources, "files", lambda package: tmp_path / "ppmlib")
+    monkeypatch.setattr(sources.resources, "files", lambda package: tmp_path / "ppmlib")
     with pytest.raises(RecordError, match="no example records"):
-        analysis.example_dir()
+        sources.example_dir()
     made.write_evaluation(tmp_path / "ppmlib" / "example", "ppm", 0.0, 5, tasks=made.TASKS[:1])
-    assert analysis.example_dir() == tmp_path / "ppmlib" / "example"
+    assert sources.example_dir() == tmp_path / "ppmlib" / "example"

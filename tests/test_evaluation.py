@@ -14,9 +14,10 @@ import pytest
 import torch
 from toy_tasks import spec, write_tasks
 
-from ppmlib import bench, harness, models, samples, scorecard, tasks
+from ppmlib import bench, models, scorecard
 from ppmlib.evaluation import EvaluationError, evaluate
-from ppmlib.protocol import subset_indices
+from ppmlib.lmeval import harness, samples, tasks
+from ppmlib.lmeval.protocol import subset_indices
 
 CHOICE = spec("toy_choice", "acc")
 GENERATE = spec("toy_generate", "exact_match", "first-word")

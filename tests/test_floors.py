@@ -7,7 +7,7 @@ from lm_eval.api.metrics import mean
 from lm_eval.filters import build_filter_ensemble
 
 from ppmlib import floors
-from ppmlib.samples import EvaluationError
+from ppmlib.lmeval.samples import EvaluationError
 
 
 class ToyTask:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppmlib import paper, published, records
-from ppmlib.paper import sentences, tables, verdicts
+from ppmlib import paper, records
+from ppmlib.paper import comparison, sentences, tables, verdicts
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "6_published.ipynb"
 
@@ -62,11 +62,11 @@ def test_efficiency_rows_equal_the_reference_table():
 
 
 def test_standard_errors_are_published_or_binomial_and_say_so(scores):
-    row = published.one(
+    row = comparison.one(
         scores, model="1B", task="ifeval", pruning_ratio=0.0, metric="prompt_level_strict_acc,none"
     )
     assert (row["se"], row["se_source"]) == (0.0131, "published")
-    row = published.one(scores, model="3B", task="mmlu", pruning_ratio=0.6, metric="acc,none")
+    row = comparison.one(scores, model="3B", task="mmlu", pruning_ratio=0.6, metric="acc,none")
     assert row["se"] == pytest.approx(math.sqrt(0.2589 * 0.7411 / 14042))
     assert row["se_source"] == "binomial" and not row["n_verified"]
     assert set(scores.loc[scores["task"] == "truthfulqa_mc2", "se_source"]) == {
@@ -78,7 +78,7 @@ def test_standard_errors_are_published_or_binomial_and_say_so(scores):
 
 
 def test_a_comparison_by_hand():
-    found = published.compare(0.1035, 0.0131, 0.1516, 0.0154)
+    found = comparison.compare(0.1035, 0.0131, 0.1516, 0.0154)
     se = math.sqrt(0.0131**2 + 0.0154**2)
     assert found.z == pytest.approx(0.0481 / se)
     assert found.low == pytest.approx(0.0481 - 1.959964 * se, abs=1e-7)
@@ -89,11 +89,11 @@ def test_a_comparison_by_hand():
 @pytest.mark.parametrize("errors", [(0.0, 0.0), (-0.1, 0.2), (math.nan, 0.1)])
 def test_a_comparison_without_errors_is_refused(errors):
     with pytest.raises(ValueError, match="comparison needs"):
-        published.compare(0.1, errors[0], 0.2, errors[1])
+        comparison.compare(0.1, errors[0], 0.2, errors[1])
 
 
 def test_the_detectable_size_has_eighty_percent_power():
-    size = published.compare(0.0, 0.02, 0.0, 0.02).detectable
+    size = comparison.compare(0.0, 0.02, 0.0, 0.02).detectable
     rng = np.random.default_rng(0)
     first, second = rng.normal(0, 0.02, 20000), rng.normal(size, 0.02, 20000)
     shown = np.abs(second - first) / math.hypot(0.02, 0.02) > 1.959964
@@ -102,7 +102,7 @@ def test_the_detectable_size_has_eighty_percent_power():
 
 def test_an_unknown_published_row_is_an_error(scores):
     with pytest.raises(ValueError, match="0 published rows"):
-        published.one(scores, model="7B")
+        comparison.one(scores, model="7B")
 
 
 @pytest.mark.parametrize(
@@ -114,12 +114,12 @@ def test_an_unknown_published_row_is_an_error(scores):
     ],
 )
 def test_ifeval_z_values_of_all_widths(scores, model, expected):
-    changes = published.changes(scores).query("task == 'ifeval' and model == @model")
+    changes = comparison.changes(scores).query("task == 'ifeval' and model == @model")
     assert changes["z"].tolist() == pytest.approx(expected, abs=0.006)
 
 
 def test_musr_rises_beyond_error_at_two_of_twelve_widths(scores):
-    changes = published.changes(scores).query("task == 'leaderboard_musr'")
+    changes = comparison.changes(scores).query("task == 'leaderboard_musr'")
     base = changes[changes["model"] != "1B-Instruct"]
     beyond = base[base["z"] > 1.96]
     assert len(base) == 12
@@ -127,7 +127,7 @@ def test_musr_rises_beyond_error_at_two_of_twelve_widths(scores):
 
 
 def test_what_mmlu_keeps_above_chance(scores):
-    kept = published.retention(scores, paper.floors()).query("task == 'mmlu'")
+    kept = comparison.retention(scores, paper.floors()).query("task == 'mmlu'")
     kept = kept.set_index(["model", "pruning_ratio"])["kept_above_floor"]
     assert kept[("1B", 0.4)] == pytest.approx(0.31, abs=0.005)
     assert kept[("1B", 0.1)] == pytest.approx(0.02, abs=0.005)
@@ -135,22 +135,22 @@ def test_what_mmlu_keeps_above_chance(scores):
 
 
 def test_no_share_is_given_of_what_may_be_zero(scores):
-    kept = published.retention(scores, paper.floors()).set_index(["task", "model"])
+    kept = comparison.retention(scores, paper.floors()).set_index(["task", "model"])
     for key in (("leaderboard_musr", "1B"), ("ifeval", "1B"), ("truthfulqa_mc2", "3B")):
         assert kept.loc[key, "kept_above_floor"].isna().all()
-    assert published.fieller(0.0, 0.01, 0.1, 0.01) is None
+    assert comparison.fieller(0.0, 0.01, 0.1, 0.01) is None
 
 
 def test_fieller_covers_the_ratio():
     rng, hits = np.random.default_rng(0), 0
     for first, second in zip(rng.normal(1, 0.25, 2000), rng.normal(0.4, 0.2, 2000), strict=True):
-        found = published.fieller(first, 0.25, second, 0.2)
+        found = comparison.fieller(first, 0.25, second, 0.2)
         hits += found is None or found[1] <= 0.4 <= found[2]
     assert 0.94 <= hits / 2000 <= 0.965
 
 
 def test_the_published_correlations_with_and_without_the_dense_model(scores):
-    table = published.correlations(scores).query("of == 'MMLU and MC2'")
+    table = comparison.correlations(scores).query("of == 'MMLU and MC2'")
     table = table.set_index(["scope", "dense_point"])
     assert table["r"][("1B", True)] == pytest.approx(-0.676, abs=5e-4)
     assert table["r"][("3B", True)] == pytest.approx(-0.864, abs=5e-4)
@@ -171,15 +171,15 @@ def test_permutation_p_values_are_scipys_and_keep_groups_apart():
         (y,), lambda v: abs(stats.pearsonr(x, v).statistic), permutation_type="pairings",
         n_resamples=np.inf, alternative="greater",
     )  # fmt: skip
-    assert published.permutation_p(x, y, ["a"] * 6) == pytest.approx(exact.pvalue)
+    assert comparison.permutation_p(x, y, ["a"] * 6) == pytest.approx(exact.pvalue)
     shifted = np.r_[x, x + 100], np.r_[y, y + 100]
-    assert published.correlation(*shifted, ["a"] * 6 + ["b"] * 6)["r"] > 0.99
-    within = published.correlation(*shifted, ["a"] * 6 + ["b"] * 6)["r_within"]
+    assert comparison.correlation(*shifted, ["a"] * 6 + ["b"] * 6)["r"] > 0.99
+    within = comparison.correlation(*shifted, ["a"] * 6 + ["b"] * 6)["r_within"]
     assert within == pytest.approx(stats.pearsonr(x, y).statistic)
 
 
 def test_stored_standard_errors_bear_out_the_numbers_of_documents(scores):
-    table = published.stored_errors_agree(scores).set_index("task")
+    table = comparison.stored_errors_agree(scores).set_index("task")
     assert table.loc["ifeval", "min"].min() > 0.995 and table.loc["ifeval", "max"].max() < 1.005
     assert table.loc["gsm8k", "min"].min() > 0.98 and table.loc["gsm8k", "max"].max() < 1.02
 
@@ -261,10 +261,10 @@ def test_no_table_holds_a_missing_value(scores, judged):
     floors = paper.floors()
     shown = [
         tables.sources(scores, floors), tables.stored_errors(scores), tables.changes_grid(scores),
-        tables.levels_grid(published.levels(scores, floors)), tables.responders(),
+        tables.levels_grid(comparison.levels(scores, floors)), tables.responders(),
         tables.ifeval_metrics(scores), tables.gsm8k_metrics(scores, judged),
-        tables.correlations(published.correlations(scores)), tables.costs(),
-        tables.steps(published.monotonicity(scores)),
+        tables.correlations(comparison.correlations(scores)), tables.costs(),
+        tables.steps(comparison.monotonicity(scores)),
         verdicts.tested_table(judged), verdicts.floors_table(judged),
         verdicts.others_table(judged), verdicts.given_table(judged),
     ]  # fmt: skip
@@ -275,7 +275,7 @@ def test_no_table_holds_a_missing_value(scores, judged):
 
 
 def test_costs_are_taken_apart():
-    cost = published.cost()
+    cost = comparison.cost()
     assert cost["unit_factor"].round(6).nunique() == 1
     longer = cost.loc[0.6, "tokens_per_answer"] / cost.loc[0.0, "tokens_per_answer"]
     assert longer == pytest.approx(1.176, abs=1e-3)

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from nbformat import v4
 
-from ppmlib import inert, records, report
+from ppmlib import records
+from ppmlib.report import inert, pages
 
 LOADING = {"src", "srcset", "poster", "action", "formaction", "data", "background", "xlink:href"}
 LOADERS = {
@@ -51,7 +52,7 @@ def render(tmp_path, nb, **settings):
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(nb, path)
     chosen = {"synthetic": False, "draft": False} | settings
-    page = report.render_notebook(path, path.with_suffix(".html"), root=tmp_path, **chosen)
+    page = pages.render_notebook(path, path.with_suffix(".html"), root=tmp_path, **chosen)
     return page.read_text(encoding="utf-8")
 
 
@@ -362,7 +363,7 @@ def index(tmp_path):
 
     def build(leave_out=(), **settings):
         plan = fake_study(tmp_path, leave_out, **settings)
-        return report.build_index(tmp_path, study=plan).read_text(encoding="utf-8")
+        return pages.build_index(tmp_path, study=plan).read_text(encoding="utf-8")
 
     return build
 
@@ -404,7 +405,7 @@ def test_index_of_a_study_without_records_still_builds(tmp_path, index):
     plan = fake_study(tmp_path)
     for key in plan["jobs"]:
         records.record_path(tmp_path, key).unlink()
-    page = report.build_index(tmp_path, study=plan).read_text(encoding="utf-8")
+    page = pages.build_index(tmp_path, study=plan).read_text(encoding="utf-8")
     assert_inert(page)
     assert f"{len(plan['jobs'])} of {len(plan['jobs'])} notebooks" in page
 
@@ -413,7 +414,7 @@ def test_a_changed_record_is_called_damaged(tmp_path):
     plan = fake_study(tmp_path)
     path = records.record_path(tmp_path, "1_scoring")
     path.write_text(path.read_text().replace('"results": {}', '"results": {"a": 1}'))
-    page = report.build_index(tmp_path, study=plan).read_text(encoding="utf-8")
+    page = pages.build_index(tmp_path, study=plan).read_text(encoding="utf-8")
     assert "damaged" in page and str(tmp_path) not in page
 
 
@@ -423,7 +424,7 @@ def test_a_planted_truth_that_was_not_found_is_shouted(index):
 
 def test_same_records_same_bytes(tmp_path):
     plan = fake_study(tmp_path)
-    first = report.build_index(tmp_path, study=plan).read_bytes()
-    assert report.build_index(tmp_path, study=plan).read_bytes() == first
+    first = pages.build_index(tmp_path, study=plan).read_bytes()
+    assert pages.build_index(tmp_path, study=plan).read_bytes() == first
     nb = notebook(v4.new_markdown_cell("# T"), code(PARAMETERS_CELL, tags=["parameters"]))
     assert render(tmp_path, nb) == render(tmp_path, nb)

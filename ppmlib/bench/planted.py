@@ -37,6 +37,7 @@ PLANTED = {
         expected="trap",
         declared="The metric asks for a form that answers meet without reading the limit: "
         "whatever the raw score does (it may rise), own minus permuted responses must not be "
-        "above zero at any width.",
+        "above zero at any width (put in this form after a first trial, in which the raw score "
+        "fell; the first form also asked that it does not).",
     ),
 }

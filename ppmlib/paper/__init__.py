@@ -3,6 +3,7 @@
     read       one CSV file
     scores     every capability score with its standard error, and what that error is
     floors     what answers without knowledge score on the same tasks
+    comparison unpaired differences, levels, correlations
     verdicts   the claims, judged
     sentences  the conclusions, in words
     tables     the same numbers for a page

@@ -8,7 +8,8 @@ Words that depend on the outcome are chosen by the outcome; the rest only says w
 
 import pandas as pd
 
-from ppmlib import paper, published, stats
+from ppmlib import paper, stats
+from ppmlib.paper import comparison
 from ppmlib.paper.verdicts import NOT_ABOVE, p_text, points, reproduced
 
 SIZES = ("1B", "3B")
@@ -54,10 +55,10 @@ def _overall(claims: pd.DataFrame, alpha: float) -> str:
 def _rises(scores: pd.DataFrame, alpha: float) -> str:
     parts, above, total = [], 0, 0
     for model in SIZES:
-        found = published.average_change(scores, model, "ifeval", alpha)
+        found = comparison.average_change(scores, model, "ifeval", alpha)
         parts.append(f"{points(found.difference)} points in {model} (z {found.z:+.2f}, "
                      f"{p_text(found.p_value)})")  # fmt: skip
-    for row in published.changes(scores, alpha).query("task == 'ifeval'").itertuples():
+    for row in comparison.changes(scores, alpha).query("task == 'ifeval'").itertuples():
         if row.model != "1B-Instruct":
             above, total = above + (row.difference > 0), total + 1
     return (
@@ -133,7 +134,7 @@ def _mmlu(retention: pd.DataFrame) -> str:
 
 
 def _musr(scores: pd.DataFrame, levels: pd.DataFrame, alpha: float) -> str:
-    changes = published.changes(scores, alpha).query("task == 'leaderboard_musr'")
+    changes = comparison.changes(scores, alpha).query("task == 'leaderboard_musr'")
     base = changes[changes["model"] != "1B-Instruct"]
     shown = base[base["p_adjusted"] <= alpha]
     others = base[base["p_adjusted"] > alpha]
@@ -190,15 +191,15 @@ def _correlation(correlations: pd.DataFrame) -> str:
 def conclusions(claims: pd.DataFrame, alpha: float = stats.LEVEL) -> list[str]:
     """The answers of the notebook as sentences, from `verdicts.judge` and the published tables."""
     scores, floors = paper.scores(), paper.floors()
-    levels = published.levels(scores, floors, alpha)
+    levels = comparison.levels(scores, floors, alpha)
     return [
         _overall(claims, alpha),
         _rises(scores, alpha),
         _where_to(levels),
         _kept(claims, alpha),
         _instruct(claims, scores, levels),
-        _mmlu(published.retention(scores, floors, alpha)),
+        _mmlu(comparison.retention(scores, floors, alpha)),
         _musr(scores, levels, alpha),
         _at_chance(levels),
-        _correlation(published.correlations(scores, alpha)),
+        _correlation(comparison.correlations(scores, alpha)),
     ]

@@ -10,7 +10,8 @@ import json
 
 import pandas as pd
 
-from ppmlib import paper, published, stats
+from ppmlib import paper, stats
+from ppmlib.paper import comparison
 from ppmlib.paper.verdicts import p_short, points
 
 MARKS = {
@@ -50,7 +51,7 @@ def sources(scores: pd.DataFrame, floors: pd.DataFrame) -> pd.DataFrame:
 
 def stored_errors(scores: pd.DataFrame) -> pd.DataFrame:
     """How well the numbers of documents explain the stored standard errors."""
-    table = published.stored_errors_agree(scores)
+    table = comparison.stored_errors_agree(scores)
     table["binomial / stored"] = [f"{row['min']:.3f} to {row['max']:.3f}"
                                   for _, row in table.iterrows()]  # fmt: skip
     names = {"n": "documents", "count": "scores compared"}
@@ -66,7 +67,7 @@ def _grid(table: pd.DataFrame, rows: list[str], cells: pd.Series) -> pd.DataFram
 
 def changes_grid(scores: pd.DataFrame, alpha: float = stats.LEVEL) -> pd.DataFrame:
     """Points against the dense model; a star where Benjamini-Hochberg p is at most alpha."""
-    table = published.changes(scores, alpha)
+    table = comparison.changes(scores, alpha)
     cells = [points(row.difference) + (" *" if row.p_adjusted <= alpha else "")
              for row in table.itertuples()]  # fmt: skip
     return _grid(table, ["task", "model"], pd.Series(cells, index=table.index))
@@ -106,9 +107,9 @@ def gsm8k_metrics(scores: pd.DataFrame, claims: pd.DataFrame) -> pd.DataFrame:
     for claim in claims.query("task == 'gsm8k'").itertuples():
         for metric in ("exact_match,strict-match", "exact_match,flexible-extract"):
             where = {"model": claim.scope, "task": "gsm8k", "metric": metric}
-            dense = published.one(scores, pruning_ratio=0.0, **where)
-            row = published.one(scores, pruning_ratio=claim.pruning_ratio, **where)
-            found = published.change(scores, row)
+            dense = comparison.one(scores, pruning_ratio=0.0, **where)
+            row = comparison.one(scores, pruning_ratio=claim.pruning_ratio, **where)
+            found = comparison.change(scores, row)
             rows.append({
                 "model": claim.scope, "removed": f"{claim.pruning_ratio:.0%}", "metric": metric,
                 "dense": f"{dense['value']:.4f}", "pruned": f"{row['value']:.4f}",
@@ -147,7 +148,7 @@ def steps(table: pd.DataFrame) -> pd.DataFrame:
 
 def costs() -> pd.DataFrame:
     """Published energy and time of 1B, MMLU prompts one at a time, taken apart."""
-    table = published.cost().rename(columns=COST_NAMES)[list(COST_NAMES.values())]
+    table = comparison.cost().rename(columns=COST_NAMES)[list(COST_NAMES.values())]
     table.index = [f"{ratio:.0%}" for ratio in table.index]
     return table.map("{:.4g}".format).rename_axis("removed")
 

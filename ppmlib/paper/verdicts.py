@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 from scipy.stats import ttest_ind_from_stats
 
-from ppmlib import paper, published, stats
+from ppmlib import paper, stats
+from ppmlib.paper import comparison
 
 IN_V3 = {
     "restated": "kept in V3's abstract",
@@ -46,9 +47,9 @@ def _recomputed(unit: str, dense: float, value: float) -> float:
 
 def _difference(claim, scores, levels, alpha) -> dict[str, Any]:
     where = {"model": claim.scope, "task": claim.task, "metric": claim.metric}
-    row = published.one(scores, pruning_ratio=claim.pruning_ratio, **where)
-    dense = published.one(scores, pruning_ratio=0.0, **where)
-    found = published.change(scores, row, alpha)
+    row = comparison.one(scores, pruning_ratio=claim.pruning_ratio, **where)
+    dense = comparison.one(scores, pruning_ratio=0.0, **where)
+    found = comparison.change(scores, row, alpha)
     of_model = levels.query("model == @claim.scope and task == @claim.task")
     here = of_model[of_model["pruning_ratio"] == claim.pruning_ratio]
     widths = scores[(scores[list(where)] == pd.Series(where)).all(axis=1)]
@@ -110,7 +111,7 @@ def _cost(claim) -> dict[str, Any]:
         narrow["mean"], narrow["std"], int(narrow["n"]), dense["mean"], dense["std"],
         int(dense["n"]), equal_var=False,
     )  # fmt: skip
-    cost = published.cost()
+    cost = comparison.cost()
     ratio = cost.loc[claim.pruning_ratio] / cost.loc[0.0]
     tokens, per_token = ratio["tokens_per_answer"], ratio["ms_per_token"]
     spread = f"Welch over {int(dense['n'])} prompt sets {p_text(test.pvalue)}"
@@ -129,7 +130,10 @@ def _cost(claim) -> dict[str, Any]:
 
 
 def _batching(claim) -> dict[str, Any]:
-    one, eight = published.cost("1B", "mmlu_latency_b1"), published.cost("1B", "mmlu_throughput_b8")
+    one, eight = (
+        comparison.cost("1B", "mmlu_latency_b1"),
+        comparison.cost("1B", "mmlu_throughput_b8"),
+    )
     gain = one["joules_per_token_published"] / eight["joules_per_token_published"]
     here, dense = gain[claim.pruning_ratio], gain[0.0]
     verdict = "not a gain of pruning" if dense >= here else "larger than in the dense model"
@@ -144,7 +148,7 @@ def _catastrophic() -> dict[str, Any]:
     n = paper.read("documents").set_index("task").loc["piqa", "n"]
     piqa = table["piqa_acc"].unstack().loc["Jun 2026"]
     error = (piqa * (1 - piqa) / n) ** 0.5
-    z = {name: published.compare(piqa["ppm"], error["ppm"], piqa[name], error[name]).z
+    z = {name: comparison.compare(piqa["ppm"], error["ppm"], piqa[name], error[name]).z
          for name in ("vow", "pon")}  # fmt: skip
     return {
         "verdict": "far worse at the one ratio tested",
@@ -160,7 +164,7 @@ def _specific() -> dict[str, Any]:
     n = paper.read("documents").set_index("task").loc["boolq", "n"]
     p = table["boolq_acc"]
     error = (p * (1 - p) / n) ** 0.5
-    found = published.compare(p["ppm"], error["ppm"], p["vow"], error["vow"])
+    found = comparison.compare(p["ppm"], error["ppm"], p["vow"], error["vow"])
     return {
         "verdict": "not tested",
         "text": "no other selection was run beyond 10% or on IFEval, MUSR, MC2, MMLU or GSM8K, and "
@@ -218,9 +222,9 @@ def judge(alpha: float = stats.LEVEL) -> pd.DataFrame:
     again from the published table.
     """
     scores, floors = paper.scores(), paper.floors()
-    levels = published.levels(scores, floors, alpha)
-    correlations = published.correlations(scores, alpha)
-    steps = published.monotonicity(scores, alpha)
+    levels = comparison.levels(scores, floors, alpha)
+    correlations = comparison.correlations(scores, alpha)
+    steps = comparison.monotonicity(scores, alpha)
     judges = {
         "difference": lambda claim: _difference(claim, scores, levels, alpha),
         "correlation": lambda claim: _correlation(claim, correlations),

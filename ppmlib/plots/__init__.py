@@ -1,9 +1,12 @@
 """The study's figures, one style.
 
-    figure      one finished figure: PNG and PDF files, alt text, its numbers as a table
-    neurons     scores, cuts and kept neurons (notebooks 1 and 2)
-    abilities   scores against expansion ratio, differences, the dichotomy (notebooks 3 and 5)
-    efficiency  time and memory against width (notebooks 4 and 5)
+figure      one finished figure: PNG and PDF files, alt text, its numbers as a table
+neurons     scores, cuts and kept neurons (notebooks 1 and 2)
+abilities   scores against expansion ratio, differences, the dichotomy (notebook 5)
+scorecard   one run's scores beside chance and floors (notebook 3)
+changes     differences from the dense model, speed (notebook 5)
+efficiency  time and memory against width (notebook 4)
+published   the paper's numbers (notebook 6)
 """
 
 import base64

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
+from ppmlib.analysis.wording import signed
 from ppmlib.plots import BASELINE, CHANCE, MARKERS, PALETTE, Figure, figure
-from ppmlib.wording import signed
 
 WIDTH = 5.6  # inches; narrow, so that the text stays readable on a phone
 PANEL_HEIGHT = 2.3

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from ppmlib.analysis.wording import LARGE_PERCENT, signed
 from ppmlib.plots import BASELINE, CHANCE, MARKERS, PALETTE, Figure, figure
 from ppmlib.plots.abilities import (
     CAPS,
@@ -18,7 +19,6 @@ from ppmlib.plots.abilities import (
     legend,
     task_names,
 )
-from ppmlib.wording import LARGE_PERCENT, signed
 
 HALO = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
 CHANGES = {

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from ppmlib import records, report
+from ppmlib import records
+from ppmlib.report import pages
 
 
 def main(root: Path = Path()) -> None:
     """Write `index.html` and `manifest.json` of the study in `root`, from its records alone."""
-    report.build_index(root, study=records.read_json(root / records.PLAN_FILE))
+    pages.build_index(root, study=records.read_json(root / records.PLAN_FILE))
     records.write_manifest(root)
 
 

@@ -122,12 +122,12 @@ def render(key: str, executed: Path, html: Path, status: str, plan: dict[str, An
     """Scrub an executed notebook of this machine's traces and write its page."""
     import nbformat
 
-    from ppmlib import inert, report
+    from ppmlib.report import inert, pages
 
     notebook = nbformat.read(executed, as_version=4)
     inert.scrub_notebook(notebook)
     records.write_text(executed, nbformat.writes(notebook) + "\n")
-    report.render_notebook(
+    pages.render_notebook(
         executed,
         html,
         root=Path(),

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ppmlib import inert
 from ppmlib.params import selection_slug
+from ppmlib.report import inert
 
 MINUS = "\u2212"
 SYMBOLS = {"better": "\u25b2", "worse": "\u25bc", "equivalent": "=", "inconclusive": "?"}

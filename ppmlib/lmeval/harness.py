@@ -14,8 +14,8 @@ import torch
 from lm_eval import evaluator
 from lm_eval.models.huggingface import HFLM
 
-from ppmlib.samples import EvaluationError
-from ppmlib.tasks import quiet
+from ppmlib.lmeval.samples import EvaluationError
+from ppmlib.lmeval.tasks import quiet
 
 FIRST_TOKENS = 16  # how many ids of the first prompt the record shows
 REMEMBERED = 8  # encoded texts kept for the next options of the same question

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from ppmlib import stats
-from ppmlib.levels import floor_of
+from ppmlib.analysis.levels import floor_of
+from ppmlib.analysis.study_records import DENSE, Run, Study, describe_run
+from ppmlib.analysis.wording import difference_text, interval_text, p_text, signed
 from ppmlib.params import width_slug
 from ppmlib.records import RecordError
-from ppmlib.study_records import DENSE, Run, Study, describe_run
-from ppmlib.wording import difference_text, interval_text, p_text, signed
 
 # Used where no claim declares a margin; printed wherever 'equivalent' is.
 MARGIN_POINTS = 3.0

@@ -8,7 +8,7 @@ import numpy as np
 
 from ppmlib import records
 from ppmlib.floors import FLOORS, PERMUTATIONS
-from ppmlib.samples import EvaluationError
+from ppmlib.lmeval.samples import EvaluationError
 
 TASK_KEYS = {"name", "num_fewshot", "metric", "filter", "axis"}
 # What of a model's identity can change its numbers; its name cannot.

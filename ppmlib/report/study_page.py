@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ppmlib import inert, records
-from ppmlib import study_tables as tables
+from ppmlib import records
 from ppmlib.params import selection_slug
+from ppmlib.report import inert
+from ppmlib.report import study_tables as tables
 
 
 def content(root: Path, plan: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ppmlib import floors, harness, samples
-from ppmlib.harness import RecordingLM
-from ppmlib.samples import EvaluationError
-from ppmlib.tasks import LoadedTask, new_tokens
+from ppmlib import floors
+from ppmlib.lmeval import harness, samples
+from ppmlib.lmeval.harness import RecordingLM
+from ppmlib.lmeval.samples import EvaluationError
+from ppmlib.lmeval.tasks import LoadedTask, new_tokens
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in the text of a function without source
 

@@ -2,7 +2,7 @@
 
 A page asks the network for nothing and runs no script: style, images and formulas (MathML) are
 inside, and its content security policy forbids the rest. Notebook output passes through
-`ppmlib.inert` first, because some of it is text that a model wrote.
+`ppmlib.report.inert` first, because some of it is text that a model wrote.
 """
 
 import ast
@@ -16,10 +16,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ppmlib import inert, records
-from ppmlib.cell_html import Outline, code, markdown, output
+from ppmlib import records
+from ppmlib.report import inert
+from ppmlib.report.cell_html import Outline, code, markdown, output
 
-ASSETS = Path(__file__).parent / "report_assets"
+ASSETS = Path(__file__).parent / "assets"
 LONGEST_VALUE = 200  # characters of a parameter's value that is not folded
 PARAMETERS, INJECTED, ERROR_CELL = "parameters", "injected-parameters", "papermill-error-cell-tag"
 
@@ -217,7 +218,7 @@ def build_index(root: Path, *, study: dict[str, Any]) -> Path:
         root: the study's folder.
         study: the plan that `ppm run` writes to `study.json`: {study, synthetic, draft, jobs}.
     """
-    from ppmlib import study_page
+    from ppmlib.report import study_page
 
     root = Path(root)
     text = templates().get_template("index.html.j2").render(

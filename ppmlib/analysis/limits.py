@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from ppmlib.contrasts import SEEDS_FOR_A_TEST
-from ppmlib.levels import floor_of
-from ppmlib.study_records import DENSE, Study
-from ppmlib.verdicts import MARGIN_POINTS, headlines
-from ppmlib.wording import joined
+from ppmlib.analysis.contrasts import SEEDS_FOR_A_TEST
+from ppmlib.analysis.levels import floor_of
+from ppmlib.analysis.study_records import DENSE, Study
+from ppmlib.analysis.verdicts import MARGIN_POINTS, headlines
+from ppmlib.analysis.wording import joined
 
 SYNTHETIC = (
     "SYNTHETIC: the model is a packaged bench model of an invented world. The numbers check the "

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from ppmlib import records
+from ppmlib.analysis.study_records import DENSE, Study, run_of
 from ppmlib.records import RecordError
-from ppmlib.study_records import DENSE, Study, run_of
 
 # What identifies a width; all other inputs must be the same for every width of a study.
 WIDTH_INPUTS = frozenset({

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from ppmlib import resampling, stats
-from ppmlib.study_records import DENSE, Run, Study, describe_run
-from ppmlib.verdicts import MARGIN_POINTS, headlines
+from ppmlib.analysis.study_records import DENSE, Run, Study, describe_run
+from ppmlib.analysis.verdicts import MARGIN_POINTS, headlines
 
 # The paper's question, fixed before any study: instructions against knowledge.
 DICHOTOMY = ("knowledge", "instruction")

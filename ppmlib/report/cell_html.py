@@ -16,7 +16,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ppmlib import inert
+from ppmlib.report import inert
 
 NO_ALT = "Figure drawn by the cell above; its author gave no description"
 

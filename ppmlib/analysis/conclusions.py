@@ -7,9 +7,9 @@ distinguishable the sentence says how large one could have been missed.
 import pandas as pd
 
 from ppmlib import stats
-from ppmlib.contrasts import PLANTED_AXIS, SEEDS_FOR_A_TEST
-from ppmlib.verdicts import headlines
-from ppmlib.wording import (
+from ppmlib.analysis.contrasts import PLANTED_AXIS, SEEDS_FOR_A_TEST
+from ppmlib.analysis.verdicts import headlines
+from ppmlib.analysis.wording import (
     difference_text,
     interval_text,
     joined,

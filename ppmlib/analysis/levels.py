@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from ppmlib import resampling, stats
-from ppmlib.study_records import Study, describe_run
+from ppmlib.analysis.study_records import Study, describe_run
 
 
 def floor_of(study: Study, run: str, row: dict[str, Any], seed: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from lm_eval.api.task import Task
 from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.tasks import TaskManager
 
-from ppmlib.samples import EvaluationError
+from ppmlib.lmeval.samples import EvaluationError
 
 NEW_TOKENS = 256  # lm-eval's own limit where a task sets none
 

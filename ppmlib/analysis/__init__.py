@@ -1,0 +1,11 @@
+"""Records to verdicts, tables and computed sentences; no model is run.
+
+sources        the records a bare or a study's analysis reads, and the tables it writes
+study_records  all records of a study, refused where widths cannot be compared
+levels         scores with their intervals, and their floors
+verdicts       every width against the dense model; claims; planted truths
+contrasts      axes, the dichotomy, controls, the trade-off, speed
+conclusions    the answers, in computed sentences
+limits         what the study cannot tell, in computed sentences
+wording        numbers as words, tables for reading
+"""
