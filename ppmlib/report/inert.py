@@ -144,7 +144,7 @@ def clean_html(source: str, *, keep_h1: bool = False) -> str:
 @cache
 def _places() -> list[tuple[str, str]]:
     """Folders of this machine and what stands for them, longest first."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     named = {
         str(package.parent): "...",
         sysconfig.get_path("purelib"): ".../site-packages",

@@ -152,7 +152,7 @@ def _short(cell: str) -> str:
 
 def criterion_formula(criterion: str) -> str | None:
     """What a packaged criterion computes, in the words of its own docstring; None for others."""
-    source = Path(__file__).with_name("scores.py").read_text(encoding="utf-8")
+    source = (Path(__file__).parents[1] / "scores.py").read_text(encoding="utf-8")
     for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef) and node.name == criterion:
             return ast.get_docstring(node).partition("\nArgs:")[0].strip()
