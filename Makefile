@@ -16,7 +16,7 @@ study: $(STAMP)
 	$(BIN)/ppm run params/bench.yaml
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadscope
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab notebooks
