@@ -25,6 +25,12 @@ class Refused(click.ClickException):
         click.echo(f"ppm: {self.format_message()}", err=True)
 
 
+class Failed(Refused):
+    """A notebook failed; exit status 1."""
+
+    exit_code = EXIT_FAILED
+
+
 class Busy(Refused):
     """Another `ppm run` works on this study; exit status 3."""
 
@@ -159,6 +165,18 @@ def rerun(path: Path) -> None:
     click.echo(f"{what}: {len(lines)} differences" if lines else f"{what}: equal")
     if lines:
         raise SystemExit(EXIT_FAILED)
+
+
+@main.command()
+@REPORTS
+def published(reports: Path) -> None:
+    """Judge the paper's published numbers (notebook 6): no model, no network, half a minute."""
+    root, key = reports / "published", "6_published"
+    with _refused_if(OSError), launch.only_run(root):
+        status = launch.alone(root, key)
+    if status:
+        raise Failed(f"{key} failed: see {root / 'logs' / key}.log")
+    click.echo(f"report: {root / key}.html")
 
 
 def _prepare(study_file: Path, reports: Path):

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
+from ppmlib import records
+
 
 class StudyBusy(Exception):
     """Another process runs this study."""
@@ -17,6 +19,7 @@ class StudyBusy(Exception):
 @contextmanager
 def only_run(root: Path) -> Iterator[None]:
     """Hold a study's lock, freed when the process dies. StudyBusy if another holds it."""
+    root.mkdir(parents=True, exist_ok=True)
     with open(root / ".lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -36,3 +39,16 @@ def snakemake(root: Path, profile: str, options: Sequence[str]) -> int:
         # Nobody holds our own lock, so Snakemake's is left from a kill.
         subprocess.run([*command, "--unlock"], cwd=root, check=True, capture_output=True)
     return subprocess.run([*command, *options], cwd=root, check=False).returncode
+
+
+def alone(root: Path, key: str) -> int:
+    """Run one notebook that belongs to no study into a folder of its own. Its exit status."""
+    job = {"stage": key, "parameters": {"record_dir": "."}, "reads": [], "threads": 1}
+    plan = {"study": {"study": root.name}, "synthetic": False, "draft": False, "jobs": {key: job}}
+    (root / f"{key}.html").unlink(missing_ok=True)
+    records.write_json(root / records.PLAN_FILE, plan)
+    command = [sys.executable, "-m", "ppmlib.workflow.run_notebook", key]
+    status = subprocess.run(command, cwd=root, check=False).returncode
+    if status == 0:
+        records.write_manifest(root)
+    return status

@@ -142,6 +142,8 @@ def render(key: str, executed: Path, html: Path, status: str, plan: dict[str, An
 
 def neighbours(key: str, jobs: dict[str, Any]) -> list[tuple[str, str]]:
     """The pages a reader may want next: the study's page, what this one reads, and the analysis."""
+    if len(jobs) == 1:
+        return []
     home = os.path.relpath(".", Path(key).parent)
     near = jobs[key]["reads"] if len(jobs[key]["reads"]) == 1 else []
     wanted = ["index", *near, *(other for other in jobs if key in jobs[other]["reads"])]
