@@ -4,6 +4,7 @@ The library computes, the notebook tells, Snakemake schedules, the record proves
 
 params      the study file: strict, with units; the names of runs
 records     provenance, fingerprints, atomic files, verification
+checkpoint  what a model's folder says about itself, read without torch
 models      load a model and its tokenizer from the package, a folder or the hub; hash them
 glu         find the GLU MLPs of a causal LM; widths, expansion ratio, parameter counts
 scores      importance scores: one value per neuron, higher = keep

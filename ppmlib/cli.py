@@ -11,8 +11,9 @@ import click
 from ppmlib import records
 from ppmlib.params import ParamsError, Study
 from ppmlib.workflow import launch
+from ppmlib.workflow.processes import folder_trouble
 
-EXIT_FAILED, EXIT_BAD_INPUT, EXIT_BUSY = 1, 2, 3
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_BUSY, EXIT_INTERRUPTED = 1, 2, 3, 4
 
 
 class Refused(click.ClickException):
@@ -37,12 +38,19 @@ class Busy(Refused):
     exit_code = EXIT_BUSY
 
 
+class Interrupted(Refused):
+    """A signal stopped the run; exit status 4."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ppmlib")
 def main() -> None:
     """Width-pruning studies of GLU-MLP language models, as notebooks.
 
-    Exit status: 0 done, 1 something failed or differs, 2 bad input, 3 the study is being run.
+    Exit status: 0 done, 1 something failed or differs, 2 bad input, 3 the study is being run,
+    4 stopped by a signal (the same command goes on).
     """
 
 
@@ -72,7 +80,7 @@ def run(study_file: Path, snakemake_options: tuple[str, ...], profile: str, repo
 
     Every further option goes to Snakemake, for example -n (dry run), --cores 4, --forcerun.
     """
-    study, plan = _prepare(study_file, reports)
+    study, plan = _prepare(study_file, reports, to_run=True)
     root = reports / study.study
     dry = bool({"-n", "--dry-run", "--dryrun"} & set(snakemake_options))
     with _refused_if(), launch.only_run(root):
@@ -90,10 +98,10 @@ def run(study_file: Path, snakemake_options: tuple[str, ...], profile: str, repo
 @STUDY_FILE
 @REPORTS
 def status(study_file: Path, reports: Path) -> None:
-    """Show which notebooks are done, failed or missing. Exit status 1 unless all are done."""
+    """Show which notebooks are not done: failed, stopped or missing. Exit status 1 if any."""
     study, plan = _prepare(study_file, reports)
     root = reports / study.study
-    counts = {"done": 0, "failed": 0, "missing": 0}
+    counts = {"done": 0, "failed": 0, "stopped": 0, "missing": 0}
     for key in plan["jobs"]:
         state, detail = _state(root, key)
         counts[state] += 1
@@ -179,22 +187,21 @@ def published(reports: Path) -> None:
     click.echo(f"report: {root / key}.html")
 
 
-def _prepare(study_file: Path, reports: Path):
+def _prepare(study_file: Path, reports: Path, *, to_run: bool = False):
     """Everything that can be refused without starting a kernel."""
     try:
         study = Study.load(study_file)
         from ppmlib import models
-        from ppmlib.workflow import plan
+        from ppmlib.workflow import plan, preflight
     except ParamsError as error:
         raise Refused(str(error)) from None
     root = reports / study.study
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        if to_run:
+            preflight.writable(root)
         return study, plan.build(study, study_file, root)
     except (ParamsError, models.ModelError) as error:
         raise Refused(str(error)) from None
-    except OSError as error:
-        raise Refused(f"{root}: cannot be written ({error.strerror})") from None
 
 
 @contextmanager
@@ -204,12 +211,17 @@ def _refused_if(*errors: type[Exception]) -> Iterator[None]:
         yield
     except launch.StudyBusy as error:
         raise Busy(str(error)) from None
+    except launch.Interrupted as error:
+        raise Interrupted(f"{error}; the same command goes on where it stopped") from None
     except errors as error:
         raise Refused(str(error)) from None
 
 
 def _partial_report(root: Path, profile: str) -> None:
     """After a failure: the analysis and the study's page from what there is."""
+    trouble = folder_trouble(root)
+    if trouble:
+        raise Refused(f"{root}: {trouble}")
     launch.snakemake(root, profile, ("--config", "partial=1", "--", "records/5_analysis.json"))
     made = subprocess.run(
         [sys.executable, "-m", "ppmlib.workflow.make_index"], cwd=root, check=False
@@ -222,7 +234,7 @@ def _state(root: Path, key: str) -> tuple[str, str]:
     failure = root / "logs" / f"{key}.failed.json"
     if failure.exists():
         note = records.read_json(failure)
-        return "failed", f": {note['error']}"
+        return "stopped" if note["interrupted"] else "failed", f": {note['error']}"
     try:
         records.read(root, key)
     except records.RecordError as error:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from ppmlib.checkpoint import EXPERT_COUNTS
+
 PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
-EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 
 
 @dataclass(frozen=True)

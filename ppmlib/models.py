@@ -4,7 +4,6 @@ Safetensors only, never remote code. `locate` and the hashes need neither torch 
 so that a study can be checked before a kernel starts.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ppmlib import bench, records
+from ppmlib.checkpoint import ModelError, check_present, read_json, shapes, weight_files
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 ATTENTION = "sdpa"
-WEIGHTS = "model.safetensors"
-WEIGHTS_INDEX = "model.safetensors.index.json"
-PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 TOKENIZER_FILES = (
     "added_tokens.json",
     "chat_template.jinja",
@@ -36,10 +33,6 @@ HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # Say nothing about what the weights compute; they change with every save.
 VOLATILE_CONFIG = ("transformers_version", "_name_or_path", "torch_dtype", "dtype", "use_cache")
-
-
-class ModelError(Exception):
-    """A model cannot be found, read or used; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -83,23 +76,10 @@ def locate(model: str, revision: str | None = None) -> Path:
 def _check_folder(folder: Path, model: str) -> None:
     if not (folder / "config.json").is_file():
         raise ModelError(f"{model!r}: the folder has no config.json, so it is not a model")
-    config = records.read_json(folder / "config.json")
-    if "quantization_config" in config:
+    if "quantization_config" in read_json(folder / "config.json"):
         raise ModelError(f"{model!r} is quantised; use the original floating-point model")
-    files = weight_files(folder)
-    missing = [file.name for file in files if not file.is_file()]
-    if not missing:
-        return
-    if len(missing) < len(files):
-        raise ModelError(f"{model!r} is incomplete: {', '.join(missing)} missing")
-    if any(any(folder.glob(pattern)) for pattern in PICKLED):
-        raise ModelError(
-            f"{model!r} has pickled weights only, which can run code when they are read; "
-            "convert them to safetensors"
-        )
-    raise ModelError(
-        f"{model!r} has no safetensors weights ({missing[0]} missing); pickled ones are not read"
-    )
+    check_present(folder, model)
+    shapes(folder)
 
 
 def _download(model: str, revision: str | None) -> Path:
@@ -129,14 +109,6 @@ def _download(model: str, revision: str | None) -> Path:
     return Path(folder)
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that make up a model: those of its index, or the single one."""
-    index = Path(folder) / WEIGHTS_INDEX
-    if not index.is_file():
-        return [Path(folder) / WEIGHTS]
-    return [Path(folder) / name for name in sorted(set(_json(index)["weight_map"].values()))]
-
-
 def weights_sha256(folder: Path) -> str:
     """SHA-256 over the names and hashes of a model's safetensors files.
 
@@ -157,12 +129,8 @@ def tokenizer_sha256(folder: Path) -> str:
 
 def config_sha256(folder: Path) -> str:
     """SHA-256 of what config.json says about the computation; versions and dtype do not count."""
-    config = _json(Path(folder) / "config.json")
+    config = read_json(Path(folder) / "config.json")
     return records.fingerprint({k: v for k, v in config.items() if k not in VOLATILE_CONFIG})
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _content_sha256(file: Path) -> str:

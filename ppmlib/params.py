@@ -168,6 +168,12 @@ class Profiling(Strict):
     repeats: Annotated[int, Field(ge=2)] = 5
 
 
+class Limits(Strict):
+    """How long one notebook may take, in minutes, before it is stopped and counted as failed."""
+
+    notebook_minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 720.0
+
+
 class Run(NamedTuple):
     """One width of one selection."""
 
@@ -206,6 +212,7 @@ class Study(Strict):
     generation: Generation | None = None
     subset: Subset | None = None
     threads: Count = 1
+    limits: Limits = Limits()
     seeds: Seeds = Seeds()
     profiling: Profiling | None = None
 

@@ -40,13 +40,12 @@ def workspace(root: Path, key: str | None) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f".rerun-{root.name}-", dir=root.parent))
     try:
         shutil.copy(root / records.PLAN_FILE, folder)
-        if key is not None:
-            for part in ("records", "samples"):
-                if (root / part).is_dir():
-                    shutil.copytree(root / part, folder / part)
-            if key.endswith("3_evaluation"):
-                # Otherwise it would find its finished tasks and compute nothing.
-                shutil.rmtree(folder / "samples" / Path(key).parent)
+        for part in (".models",) if key is None else (".models", "records", "samples"):
+            if (root / part).is_dir():
+                shutil.copytree(root / part, folder / part, symlinks=True)
+        if key is not None and key.endswith("3_evaluation"):
+            # Otherwise it would find its finished tasks and compute nothing.
+            shutil.rmtree(folder / "samples" / Path(key).parent)
         yield folder
     finally:
         shutil.rmtree(folder)

@@ -7,7 +7,7 @@ import huggingface_hub
 import pytest
 import torch
 
-from ppmlib import bench, models, records
+from ppmlib import bench, checkpoint, models, records
 
 COMMIT = "4e20de362430cd3b72f300e6b0f18e50e7166e08"
 
@@ -122,7 +122,7 @@ def test_missing_parts_are_named(folder):
     ):
         models.load(str(folder))
     weight_map = {"a": "m-1.safetensors", "b": "m-2.safetensors"}
-    (folder / models.WEIGHTS_INDEX).write_text(json.dumps({"weight_map": weight_map}))
+    (folder / checkpoint.WEIGHTS_INDEX).write_text(json.dumps({"weight_map": weight_map}))
     with pytest.raises(models.ModelError, match="incomplete: m-2.safetensors missing"):
         models.load(str(folder))
     (folder / "config.json").unlink()

@@ -1,16 +1,14 @@
 """Real Snakemake, real papermill, real lm-eval, on the smaller bench model."""
 
 import json
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
-import yaml
+from small_study import SMALL, numbers, ppm, write_study
 
 from ppmlib import records
 from ppmlib.params import Study
@@ -18,57 +16,6 @@ from ppmlib.workflow import plan
 
 REPOSITORY = Path(__file__).parents[1]
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
-SMALL = {
-    "study": "small",
-    "model": {"id": "bench-small"},
-    "pruning_ratios": [0.2, 0.5],
-    "floors": ["permuted"],
-    "tasks": [
-        {"name": "bench_knowledge", "num_fewshot": 0, "metric": "acc", "axis": "knowledge"},
-        {
-            "name": "bench_instructions",
-            "num_fewshot": 0,
-            "metric": "prompt_level_strict_acc",
-            "axis": "instruction",
-        },
-    ],
-    "subset": {"n": 30, "seed": 0},
-    "batch_size": 16,
-    "profiling": {
-        "prompt_tokens": 8,
-        "new_tokens": 4,
-        "batch_sizes": [1],
-        "warmup": 1,
-        "repeats": 2,
-    },
-}
-
-
-def write_study(folder: Path, **changes) -> Path:
-    path = folder / "small.yaml"
-    path.write_text(yaml.safe_dump({**SMALL, **changes}))
-    return path
-
-
-def ppm(*arguments, cwd: Path) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", "ppmlib.cli", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=500,
-    )
-
-
-def numbers(root: Path) -> dict:
-    """All results of a study but measured time."""
-    found = {}
-    for path in sorted((root / "records").rglob("*.json")):
-        record = json.loads(path.read_text())
-        found[record["key"]] = (record["fingerprint"], record["results"])
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -144,26 +91,6 @@ def test_a_ratio_that_fails_leaves_the_rest_done_and_says_so_on_one_line(tmp_pat
     assert status.returncode == 1 and "failed   ppm/r0.50/3_evaluation" in status.stdout
     (root / "samples" / "ppm" / "r0.50").unlink()
     assert ppm("run", study, cwd=tmp_path).returncode == 0
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"model": {"id": "no-such-model"}}, "no-such-model"),
-        ({"model": {"id": "./nowhere"}}, "nowhere"),
-        ({"pruning_ratios": None, "expansion_ratios": [9.0]}, "e9.00"),
-        ({"surprise": 1}, "surprise: unknown key"),
-    ],
-)
-def test_bad_input_is_one_clear_line_before_any_kernel(tmp_path, changes, expected):
-    content = {key: value for key, value in {**SMALL, **changes}.items() if value is not None}
-    path = tmp_path / "small.yaml"
-    path.write_text(yaml.safe_dump(content))
-    refused = ppm("run", path, cwd=tmp_path)
-    assert refused.returncode == 2
-    assert expected in refused.stderr and "Traceback" not in refused.stderr
-    assert len(refused.stderr.strip().splitlines()) == 1
-    assert not list(tmp_path.rglob("*.ipynb"))
 
 
 def test_an_exported_checkpoint_of_a_study_carries_its_numbers(finished, tmp_path):

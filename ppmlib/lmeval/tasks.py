@@ -6,20 +6,18 @@ Task definitions are lm-eval's own, untouched.
 import contextlib
 import logging
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
 from pathlib import Path
 
-import lm_eval.tasks
 import tqdm
 from lm_eval.api.group import Group
 from lm_eval.api.task import Task
 from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.tasks import TaskManager
 
+from ppmlib.lmeval import task_files
 from ppmlib.lmeval.samples import EvaluationError
 
 NEW_TOKENS = 256  # lm-eval's own limit where a task sets none
@@ -74,20 +72,6 @@ class LoadedTask:
         return ",".join(sorted({task.OUTPUT_TYPE for task in self.tasks.values()}))
 
 
-@cache
-def _named_files() -> dict[str, Path]:
-    """Every task and group name that lm-eval's YAML files declare, by a scan of their text.
-
-    Two seconds where TaskManager(), which parses all of them, takes eight.
-    """
-    declares = re.compile(r"^(?:task|group):[ \t]*[\"']?([\w.:-]+)[\"']?[ \t]*$", re.MULTILINE)
-    found: dict[str, Path] = {}
-    for file in sorted(Path(lm_eval.tasks.__file__).parent.rglob("*.yaml")):
-        for name in declares.findall(file.read_text(encoding="utf-8")):
-            found.setdefault(name, file)
-    return found
-
-
 def _members(manager: TaskManager, name: str) -> list[str]:
     """Names a group refers to, at any depth, itself included."""
     entry = manager.task_index.get(name)
@@ -106,7 +90,7 @@ def task_manager(name: str, folders: Sequence[Path]) -> TaskManager:
     own = TaskManager(include_path=list(folders), include_defaults=False)
     if name in own.task_index:
         return own
-    files = _named_files()
+    files = task_files.lm_eval_files()
     if name not in files:
         similar = get_close_matches(name, [*own.all_tasks, *files], n=5)
         names = ", ".join(similar) or ", ".join(own.all_tasks)

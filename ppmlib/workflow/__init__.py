@@ -1,6 +1,7 @@
 """How a study runs: Snakemake schedules, one process and one kernel per notebook.
 
 plan          a checked study to its jobs: which notebook, which parameters, which records
+preflight     what can be refused before any kernel starts
 Snakefile     the rules, generic over the plan
 profiles      Snakemake settings for one machine and for Slurm
 engine        Snakemake itself, with our progress lines
@@ -8,6 +9,7 @@ places        where the notebooks lie
 launch        start Snakemake on a plan, one run of a study at a time
 progress      what a person sees while a study runs
 run_notebook  one job: papermill, truthful failure records, HTML
+stopping      stop signals and the time limit of a job
 kernel        the kernel process, which dies with its parent
 gpus          one GPU leased per job on a machine with several
 make_index    the study's page and the manifest

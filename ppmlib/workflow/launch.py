@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,10 +11,16 @@ from importlib import resources
 from pathlib import Path
 
 from ppmlib import records
+from ppmlib.workflow.processes import child_environment
+from ppmlib.workflow.stopping import STOP_SIGNALS
 
 
 class StudyBusy(Exception):
     """Another process runs this study."""
+
+
+class Interrupted(Exception):
+    """A signal stopped the run."""
 
 
 @contextmanager
@@ -29,16 +36,27 @@ def only_run(root: Path) -> Iterator[None]:
 
 
 def snakemake(root: Path, profile: str, options: Sequence[str]) -> int:
-    """Run Snakemake in a study's folder with a packaged profile. Returns its exit status."""
+    """Run Snakemake in a study's folder with a packaged profile. Returns its exit status.
+
+    TERM, INT and USR1 stop the running notebooks, which note it, and then Snakemake.
+
+    Raises:
+        Interrupted: after one of these signals.
+    """
     workflow = Path(str(resources.files("ppmlib.workflow")))
     command = [sys.executable, "-m", "ppmlib.workflow.engine"]
     command += ["--snakefile", os.path.relpath(workflow / "Snakefile", root)]
     command += ["--workflow-profile", str(workflow / "profiles" / profile)]
-    locks = root / ".snakemake" / "locks"
-    if locks.is_dir() and any(locks.iterdir()):
-        # Nobody holds our own lock, so Snakemake's is left from a kill.
-        subprocess.run([*command, "--unlock"], cwd=root, check=True, capture_output=True)
-    return subprocess.run([*command, *options], cwd=root, check=False).returncode
+    engine = _Engine(root, profile)
+    with engine.stopped_by_signals():
+        locks = root / ".snakemake" / "locks"
+        if locks.is_dir() and any(locks.iterdir()):
+            # Nobody holds our own lock, so Snakemake's is left from a kill.
+            engine.run([*command, "--unlock"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        status = engine.run([*command, *options])
+    if engine.signals:
+        raise Interrupted(f"stopped by {engine.signals[0].name}")
+    return status
 
 
 def alone(root: Path, key: str) -> int:
@@ -52,3 +70,47 @@ def alone(root: Path, key: str) -> int:
     if status == 0:
         records.write_manifest(root)
     return status
+
+
+class _Engine:
+    """Snakemake's processes, stopped in order by the first signal."""
+
+    def __init__(self, root: Path, profile: str) -> None:
+        self.root = root
+        self.profile = profile
+        self.process: subprocess.Popen | None = None
+        self.signals: list[signal.Signals] = []
+
+    def run(self, command: list[str], **output) -> int:
+        """Run a command to its end, in a session of its own: Ctrl-C reaches only us."""
+        self.process = subprocess.Popen(
+            command, cwd=self.root, start_new_session=True, env=child_environment(), **output
+        )
+        if self.signals:
+            self._stop()
+        return self.process.wait()
+
+    @contextmanager
+    def stopped_by_signals(self) -> Iterator[None]:
+        """While the block runs, the first stop signal stops Snakemake; later ones are ignored."""
+
+        def on_signal(signum, _frame):
+            self.signals.append(signal.Signals(signum))
+            if len(self.signals) == 1 and self.process is not None:
+                self._stop()
+
+        before = {signum: signal.signal(signum, on_signal) for signum in STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def _stop(self) -> None:
+        if self.process.poll() is not None:
+            return
+        if self.profile == "slurm":
+            self.process.send_signal(signal.SIGINT)  # Snakemake then cancels its jobs
+        else:
+            # The notebooks stop and note it; Snakemake waits for them.
+            os.killpg(self.process.pid, signal.SIGTERM)

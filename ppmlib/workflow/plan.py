@@ -6,6 +6,7 @@ from typing import Any
 
 from ppmlib import bench, models, records
 from ppmlib.params import ParamsError, Run, Study, selection_slug
+from ppmlib.workflow import preflight
 
 
 def build(study: Study, study_file: Path, root: Path) -> dict[str, Any]:
@@ -16,19 +17,17 @@ def build(study: Study, study_file: Path, root: Path) -> dict[str, Any]:
         study_file: where it was read; folders and score files in it are relative to this file.
         root: the study's folder, from which the notebooks run; paths in the plan are relative.
     Returns:
-        {study, synthetic, draft, model, jobs: {key: {stage, parameters, reads, static, threads}}}
+        {study, synthetic, draft, model, jobs: {key: {stage, parameters, reads, static, threads,
+        limit_minutes}}}
     Raises:
-        ParamsError: for a width that the model cannot have.
-        ModelError: for a model that is not there or has no GLU MLPs.
+        ParamsError: for a width the model cannot have, an unknown task or metric, a score file
+            without its function.
+        ModelError: for a model that is not there, damaged, or has no GLU MLPs.
     """
     source = Path(study_file).resolve().parent
-    model = _relative(source / Path(study.model.id).expanduser(), root) if (
-        study.model.is_folder
-    ) else study.model.id  # fmt: skip
-    located = models.locate(
-        str(Path(root, model)) if study.model.is_folder else model, study.model.revision
-    )
-    _check_widths(study, study_file, records.read_json(located / "config.json"))
+    located = _locate(study, study_file)
+    preflight.check(study, study_file, located)
+    model = link_model(root, located) if study.model.is_folder else study.model.id
     synthetic = study.model.id in bench.MODELS
     static = {
         "versions": records.package_versions(),
@@ -50,6 +49,7 @@ def build(study: Study, study_file: Path, root: Path) -> dict[str, Any]:
             "reads": reads,
             "static": {**static, "stage_version": records.STAGE_VERSIONS[stage]},
             "threads": study.threads,
+            "limit_minutes": study.limits.notebook_minutes,
         }
 
     runs = study.runs()
@@ -114,6 +114,11 @@ def build(study: Study, study_file: Path, root: Path) -> dict[str, Any]:
         [key for key in jobs if key.endswith(("2_pruning", "3_evaluation", "4_profiling"))],
     )
     resolved = study.model_dump()
+    # Where a folder or a score file lies on this machine is no part of the study.
+    if study.model.is_folder:
+        resolved["model"]["id"] = located.name
+    for chosen in (resolved, *resolved["controls"]):
+        chosen["criterion"] = Path(chosen["criterion"]).name
     return {
         "study": resolved,
         "claims_sha256": records.fingerprint({"claims": resolved["claims"]}),
@@ -121,6 +126,30 @@ def build(study: Study, study_file: Path, root: Path) -> dict[str, Any]:
         "draft": study.subset is not None,
         "jobs": jobs,
     }
+
+
+def _locate(study: Study, study_file: Path) -> Path:
+    name = study.model.id
+    if not study.model.is_folder:
+        return models.locate(name, study.model.revision)
+    folder = Path(study_file).parent / Path(name).expanduser()
+    if not folder.is_dir():
+        raise ParamsError(f"{study_file}: model.id: there is no folder {name!r} beside this file")
+    return models.locate(str(folder), study.model.revision).resolve()
+
+
+def link_model(root: Path, folder: Path) -> str:
+    """A hidden link in the study's folder to a local model, so that no path gets into its pages.
+
+    Returns:
+        the link's path relative to `root`, `./.models/<name>`.
+    """
+    link = Path(root, ".models", folder.name)
+    if not (link.is_symlink() and link.resolve() == folder):
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(folder)
+    return f"./.models/{folder.name}"
 
 
 def _relative(path: Path, root: Path) -> str:
@@ -148,24 +177,3 @@ def _evaluation_parameters(study: Study, run: Run) -> dict[str, Any]:
         "subset": study.subset.model_dump() if study.subset else None,
         "generation": study.generation.model_dump() if study.generation else None,
     }
-
-
-def _check_widths(study: Study, study_file: Path, config: dict[str, Any]) -> None:
-    from ppmlib.pruning import keep_count
-
-    for name in ("intermediate_size", "hidden_size"):
-        if not isinstance(config.get(name), int):
-            raise models.ModelError(
-                f"{study.model.id}: config.json has no {name}, so this is no GLU model to slice"
-            )
-    for run in study.runs():
-        try:
-            keep_count(
-                config["intermediate_size"],
-                hidden_size=config["hidden_size"],
-                pruning_ratio=run.pruning_ratio,
-                expansion_ratio=run.expansion_ratio,
-                keep_multiple_of=study.keep_multiple_of,
-            )
-        except ValueError as error:
-            raise ParamsError(f"{study_file}: {run.key}: {error}") from None

@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import sys
+from pathlib import Path
 
 QUIET = {
     "TQDM_DISABLE": "1",
@@ -14,13 +15,36 @@ QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
 }
+SMALLEST_FREE_BYTES = 1 << 20
 _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(signum: int = signal.SIGTERM) -> None:
-    """Ask the kernel to send `signum` when the parent dies (Linux; elsewhere nothing happens)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signum))
+    """Ask the kernel to send `signum` when the parent dies (Linux; elsewhere nothing happens).
+
+    The parent may have died before this call: then the process is no longer the child of the one
+    that `PPM_PARENT` names, and stops at once.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signum))
+    if os.environ.pop("PPM_PARENT", str(os.getppid())) != str(os.getppid()):
+        os.kill(os.getpid(), signum)
+
+
+def child_environment(**changes: str) -> dict[str, str]:
+    """The environment for a process that calls `die_with_parent`: it names this one as parent."""
+    return {**os.environ, **changes, "PPM_PARENT": str(os.getpid())}
+
+
+def folder_trouble(folder: Path) -> str | None:
+    """Why nothing can be written to a folder: its disk is full or read-only; None if it can be."""
+    state = os.statvfs(folder)
+    if state.f_flag & os.ST_RDONLY or not os.access(folder, os.W_OK):
+        return "the folder is read-only: make it writable, then run the same command"
+    if state.f_bavail * state.f_frsize < SMALLEST_FREE_BYTES:
+        return "no space left on the disk: free some, then run the same command"
+    return None
 
 
 def skip_slow_imports() -> None:
@@ -34,4 +58,4 @@ def skip_slow_imports() -> None:
 def notebook_environment(threads: int) -> dict[str, str]:
     """Environment of a notebook's process and kernel: thread counts set, progress bars off."""
     counts = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    return {**os.environ, **QUIET, **dict.fromkeys(counts, str(threads))}
+    return child_environment(**QUIET, **dict.fromkeys(counts, str(threads)))

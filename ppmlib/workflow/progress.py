@@ -14,6 +14,8 @@ from pathlib import Path
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from ppmlib.workflow import processes
+
 UNCOUNTED = {"all", "experiment"}
 # Snakemake's own words for what the line of the failed notebook says better.
 SAID_BETTER = (
@@ -118,11 +120,15 @@ class LogHandler(LogHandlerBase):
         rule, key = self.jobs.get(record.jobid, (record.rule_name, record.rule_name))
         note = Path("logs", f"{key}.failed.json")
         if not note.exists():
-            self._say(f"FAILED {key}: see logs/{key}.log")
+            why = processes.folder_trouble(Path()) or f"see logs/{key}.log"
+            self._say(f"FAILED {key}: {why}")
             return
         failure = json.loads(note.read_text(encoding="utf-8"))
+        what = "STOPPED" if failure["interrupted"] else "FAILED"
         cell = "" if failure["cell"] is None else f" cell {failure['cell']}:"
-        self._say(f"FAILED {key}:{cell} {failure['error']} (see {key}.failed.html)")
+        page = Path(f"{key}.failed.html")
+        seen = f" (see {page})" if page.exists() else ""
+        self._say(f"{what} {key}:{cell} {failure['error']}{seen}")
 
     @property
     def writes_to_stream(self) -> bool:

@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import json
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -24,17 +23,29 @@ from ppmlib.workflow.processes import (
     notebook_environment,
     skip_slow_imports,
 )
+from ppmlib.workflow.stopping import Stopped, TimeLimit, stopped_in_time
 
 AUTOSAVE_EVERY_S = 5
 KERNEL_START_LIMIT_S = 120
+LIVE = "live:"
 
 
-class Stopped(BaseException):
-    """The scheduler, or the death of the engine, asked this job to stop."""
+class LiveNotebook:
+    """papermill's output, replaced as a whole at every save: no half notebook is ever seen."""
 
+    def pretty_path(self, path: str) -> str:
+        """The path as papermill's log shows it."""
+        return path.removeprefix(LIVE)
 
-def _stop(signum, _frame):
-    raise Stopped(f"stopped by signal {signal.Signals(signum).name}")
+    def write(self, buf: str, path: str) -> None:
+        """Write a notebook named with `LIVE` before its path."""
+        final = Path(path.removeprefix(LIVE))
+        temporary = final.with_name(f".{final.name}.tmp")
+        try:
+            temporary.write_text(buf, encoding="utf-8")
+            temporary.replace(final)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -68,16 +79,18 @@ def execute(job: dict[str, Any], executed: Path) -> None:
     # Sockets in a folder of this job: parallel kernels cannot take each other's ports.
     sockets = str(Path(os.environ["JUPYTER_RUNTIME_DIR"], "kernel"))
     config = Config({"KernelManager": {"transport": "ipc", "ip": sockets}})
+    papermill.iorw.papermill_io.register(LIVE, LiveNotebook())
     papermill.execute_notebook(
         str(notebooks_folder() / f"{job['stage']}.ipynb"),
-        str(executed),
+        f"{LIVE}{executed}",
         parameters=job["parameters"],
         kernel_name="python3",
         progress_bar=False,
         log_output=True,
         autosave_cell_every=AUTOSAVE_EVERY_S,
         start_timeout=KERNEL_START_LIMIT_S,
-        # All that counts is on disk: waiting for torch to take itself apart costs two seconds.
+        # All that counts is on disk: waiting for torch to take itself apart costs two seconds, and
+        # a kernel that hangs after its last cell would hang the sweep.
         shutdown_kernel="immediate",
         config=config,
     )
@@ -87,7 +100,7 @@ def failure_of(key: str, error: BaseException) -> dict[str, Any]:
     """What went wrong, in the form that `ppm run` and `ppm status` print.
 
     Returns:
-        {run, cell (number and id, or None), error (one line)}.
+        {run, cell (its number, or None), error (one line), interrupted (by a signal)}.
     """
     from papermill import PapermillExecutionError
 
@@ -96,14 +109,22 @@ def failure_of(key: str, error: BaseException) -> dict[str, Any]:
             "run": key,
             "cell": error.cell_index,
             "error": f"{error.ename}: {' '.join(str(error.evalue).split())}",
+            "interrupted": False,
         }
     name = type(error).__name__
     reasons = {"DeadKernelError": "the kernel died (killed, or out of memory)"}
-    return {"run": key, "cell": None, "error": reasons.get(name, f"{name}: {error}")}
+    told = isinstance(error, (Stopped, records.RecordError))
+    what = str(error) if told else reasons.get(name, f"{name}: {error}")
+    return {
+        "run": key,
+        "cell": None,
+        "error": " ".join(what.split()),
+        "interrupted": isinstance(error, Stopped) and not isinstance(error, TimeLimit),
+    }
 
 
 def mark_failed(executed: Path, failure: dict[str, Any]) -> None:
-    """Say in an executed notebook that it did not finish.
+    """Say in an executed notebook that it did not finish, and in `failure` at which cell.
 
     papermill leaves a notebook whose kernel was killed looking completed, cells never run included.
     """
@@ -113,11 +134,15 @@ def mark_failed(executed: Path, failure: dict[str, Any]) -> None:
     meta = notebook.metadata.setdefault("papermill", {})
     meta["exception"] = True
     meta["ppm_failure"] = failure["error"]
-    for cell in notebook.cells:
-        state = cell.metadata.get("papermill", {})
-        if cell.cell_type == "code" and cell.get("execution_count") is None:
-            state["status"] = "not run"
-    nbformat.write(notebook, executed)
+    code = [(i, cell) for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+    begun = [(i, cell) for i, cell in code if cell.get("execution_count") is not None]
+    for _, cell in code:
+        if cell.get("execution_count") is None:
+            cell.metadata.setdefault("papermill", {})["status"] = "not run"
+    if failure["cell"] is None and begun:
+        failure["cell"], last = begun[-1]
+        last.metadata.setdefault("papermill", {})["status"] = "stopped"
+    records.write_text(executed, nbformat.writes(notebook) + "\n")
 
 
 def render(key: str, executed: Path, html: Path, status: str, plan: dict[str, Any]) -> None:
@@ -167,7 +192,7 @@ def run(key: str, threads: int) -> int:
     error: BaseException | None = None
     started = time.perf_counter()
     try:
-        with own_interpreter(), gpu_lease():
+        with stopped_in_time(job.get("limit_minutes")), own_interpreter(), gpu_lease():
             execute(job, executed)
         records.read(Path(), key)
     except (*known, Stopped, RuntimeError, OSError) as caught:
@@ -179,11 +204,13 @@ def run(key: str, threads: int) -> int:
         print(f"{key}: notebook {finished - started:.1f} s, page {page_s:.1f} s")
         return 0
     failure = failure_of(key, error)
-    records.write_json(failure_file, failure)
-    print(f"{key}: {failure['error']}", file=sys.stderr)
+    print(f"{key}: {failure['error']}", file=sys.stderr, flush=True)
     if executed.exists():
         mark_failed(executed, failure)
+        records.write_json(failure_file, failure)
         render(key, executed, failed_html, f"failed: {failure['error']}", plan)
+    else:
+        records.write_json(failure_file, failure)
     return 1
 
 
@@ -195,8 +222,6 @@ def main() -> int:
     arguments = parser.parse_args()
     die_with_parent()
     skip_slow_imports()
-    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-        signal.signal(signum, _stop)
     log = Path("logs", f"{arguments.key}.log")
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w") as handle:

@@ -1,0 +1,95 @@
+"""What can be refused before any kernel starts: widths, score files, task names, the folder."""
+
+import ast
+from pathlib import Path
+from typing import Any
+
+from ppmlib import bench, checkpoint
+from ppmlib.lmeval import task_files
+from ppmlib.params import ParamsError, Study
+from ppmlib.workflow.processes import SMALLEST_FREE_BYTES
+
+
+def check(study: Study, study_file: Path, located: Path) -> None:
+    """Check a study against its model's folder, its score files and lm-eval's task files.
+
+    Raises:
+        ParamsError: a line per mistake, `file: what is wrong`.
+        ModelError: for a model that cannot be pruned or run.
+    """
+    checkpoint.check(located, study.model.id)
+    config = checkpoint.text_config(checkpoint.read_json(located / "config.json"))
+    lines = [
+        *_widths(study, config),
+        *_score_files(study, Path(study_file).parent),
+        *task_files.mistakes(study.model_dump()["tasks"], [bench.tasks_dir()]),
+    ]
+    if lines:
+        raise ParamsError("\n".join(f"{study_file}: {line}" for line in lines))
+
+
+def writable(root: Path) -> None:
+    """Create the study's folder and write a megabyte to it. ParamsError if that cannot be done."""
+    probe = Path(root, ".writable")
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            probe.write_bytes(bytes(SMALLEST_FREE_BYTES))
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise ParamsError(
+            f"{root}: cannot be written ({error.strerror}): free or unlock it, or choose another "
+            "folder with --reports"
+        ) from None
+
+
+def _widths(study: Study, config: dict[str, Any]) -> list[str]:
+    from ppmlib.pruning import keep_count
+
+    runs: dict[str, list[str]] = {}
+    for run in study.runs():
+        try:
+            keep_count(
+                config["intermediate_size"],
+                hidden_size=config["hidden_size"],
+                pruning_ratio=run.pruning_ratio,
+                expansion_ratio=run.expansion_ratio,
+                keep_multiple_of=study.keep_multiple_of,
+            )
+        except ValueError as error:
+            runs.setdefault(str(error), []).append(run.key)
+    return [f"{', '.join(keys)}: {mistake}" for mistake, keys in runs.items()]
+
+
+def _score_files(study: Study, source: Path) -> list[str]:
+    criteria = dict.fromkeys([study.criterion, *(c.criterion for c in study.controls)])
+    lines = [_score_file(name, source) for name in criteria if ".py:" in name]
+    return [line for line in lines if line]
+
+
+def _score_file(criterion: str, source: Path) -> str | None:
+    """What is wrong with `file.py:function`, read but not run."""
+    path, _, function = criterion.rpartition(":")
+    file = source / Path(path).expanduser()
+    try:
+        tree = ast.parse(file.read_bytes())
+    except OSError as error:
+        return f"criterion {criterion!r}: {path} cannot be read ({error.strerror})"
+    except (SyntaxError, ValueError) as error:
+        return f"criterion {criterion!r}: {path} is not Python ({error})"
+    names = {name for node in tree.body for name in _bound(node)}
+    if function not in names:
+        return f"criterion {criterion!r}: {path} has no function {function!r}"
+    return None
+
+
+def _bound(node: ast.stmt) -> list[str]:
+    """Names that a top-level statement defines or imports."""
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return [node.name]
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return [alias.asname or alias.name for alias in node.names]
+    return [
+        n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    ]

@@ -1,0 +1,76 @@
+"""A small study of the smaller bench model, and the ppm command run on it as a user would."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+KNOWLEDGE = {"name": "bench_knowledge", "num_fewshot": 0, "metric": "acc", "axis": "knowledge"}
+INSTRUCTIONS = {
+    "name": "bench_instructions",
+    "num_fewshot": 0,
+    "metric": "prompt_level_strict_acc",
+    "axis": "instruction",
+}
+SMALL = {
+    "study": "small",
+    "model": {"id": "bench-small"},
+    "pruning_ratios": [0.2, 0.5],
+    "floors": ["permuted"],
+    "tasks": [KNOWLEDGE, INSTRUCTIONS],
+    "subset": {"n": 30, "seed": 0},
+    "batch_size": 16,
+    "profiling": {
+        "prompt_tokens": 8,
+        "new_tokens": 4,
+        "batch_sizes": [1],
+        "warmup": 1,
+        "repeats": 2,
+    },
+}
+# The smallest study that has all stages but profiling.
+TINY = {
+    **{key: value for key, value in SMALL.items() if key not in ("profiling", "floors")},
+    "pruning_ratios": [0.5],
+    "tasks": [KNOWLEDGE],
+    "subset": {"n": 10, "seed": 0},
+}
+
+
+def write_study(folder: Path, base: dict = SMALL, **changes) -> Path:
+    """Write `small.yaml`; a change to None leaves the key out."""
+    content = {key: value for key, value in {**base, **changes}.items() if value is not None}
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def command(*arguments) -> list[str]:
+    return [sys.executable, "-m", "ppmlib.cli", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "HF_HUB_OFFLINE": "1"}
+
+
+def ppm(*arguments, cwd: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command(*arguments),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=500,
+    )
+
+
+def numbers(root: Path) -> dict:
+    """All results of a study but measured time."""
+    found = {}
+    for path in sorted((root / "records").rglob("*.json")):
+        record = json.loads(path.read_text())
+        found[record["key"]] = (record["fingerprint"], record["results"])
+    return found
