@@ -15,6 +15,8 @@ from ppmlib.workflow.processes import folder_trouble
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_BUSY, EXIT_INTERRUPTED = 1, 2, 3, 4
 
+ANALYSIS_FAILED = "logs/5_analysis.failed.json"
+
 
 class Refused(click.ClickException):
     """Bad input: one clear line, exit status 2."""
@@ -85,6 +87,8 @@ def run(study_file: Path, snakemake_options: tuple[str, ...], profile: str, repo
     dry = bool({"-n", "--dry-run", "--dryrun"} & set(snakemake_options))
     with _refused_if(), launch.only_run(root):
         records.write_json(root / records.PLAN_FILE, plan)
+        if not dry:
+            (root / ANALYSIS_FAILED).unlink(missing_ok=True)
         status = launch.snakemake(root, profile, snakemake_options)
         if status == 0:
             click.echo(f"dry run of {root}" if dry else f"report: {root / 'index.html'}")
@@ -221,8 +225,9 @@ def _partial_report(root: Path, profile: str) -> None:
     """After a failure: the analysis and the study's page from what there is."""
     trouble = folder_trouble(root)
     if trouble:
-        raise Refused(f"{root}: {trouble}")
-    launch.snakemake(root, profile, ("--config", "partial=1", "--", "records/5_analysis.json"))
+        raise Failed(f"{root}: {trouble}")
+    if not (root / ANALYSIS_FAILED).exists():
+        launch.snakemake(root, profile, ("--config", "partial=1", "--", "records/5_analysis.json"))
     made = subprocess.run(
         [sys.executable, "-m", "ppmlib.workflow.make_index"], cwd=root, check=False
     )

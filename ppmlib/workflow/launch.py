@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 
@@ -38,7 +38,8 @@ def only_run(root: Path) -> Iterator[None]:
 def snakemake(root: Path, profile: str, options: Sequence[str]) -> int:
     """Run Snakemake in a study's folder with a packaged profile. Returns its exit status.
 
-    TERM, INT and USR1 stop the running notebooks, which note it, and then Snakemake.
+    TERM, INT and USR1 stop the running notebooks, which note it, and then Snakemake; a second one
+    kills them.
 
     Raises:
         Interrupted: after one of these signals.
@@ -92,11 +93,11 @@ class _Engine:
 
     @contextmanager
     def stopped_by_signals(self) -> Iterator[None]:
-        """While the block runs, the first stop signal stops Snakemake; later ones are ignored."""
+        """While the block runs, the first stop signal stops Snakemake; the next one kills it."""
 
         def on_signal(signum, _frame):
             self.signals.append(signal.Signals(signum))
-            if len(self.signals) == 1 and self.process is not None:
+            if self.process is not None:
                 self._stop()
 
         before = {signum: signal.signal(signum, on_signal) for signum in STOP_SIGNALS}
@@ -109,8 +110,11 @@ class _Engine:
     def _stop(self) -> None:
         if self.process.poll() is not None:
             return
-        if self.profile == "slurm":
-            self.process.send_signal(signal.SIGINT)  # Snakemake then cancels its jobs
-        else:
-            # The notebooks stop and note it; Snakemake waits for them.
-            os.killpg(self.process.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            if len(self.signals) > 1:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            elif self.profile == "slurm":
+                self.process.send_signal(signal.SIGINT)  # Snakemake then cancels its jobs
+            else:
+                # The notebooks stop and note it; Snakemake waits for them.
+                os.killpg(self.process.pid, signal.SIGTERM)

@@ -1,0 +1,96 @@
+"""One ratio made to fail in each stage: what stands, what is printed, the exit status."""
+
+import json
+import shutil
+
+import pytest
+from small_study import SMALL, TINY, ppm, write_study
+
+from ppmlib import records
+
+KEYS = ["dense/r0.00", "ppm/r0.20", "ppm/r0.50"]
+
+
+def told(run) -> list[str]:
+    """The lines about failed notebooks; nothing else alarming may be printed."""
+    print(run.stderr)
+    assert "Traceback" not in run.stderr + run.stdout
+    return [line for line in run.stderr.splitlines() if line.startswith("FAILED")]
+
+
+def standing(root, stage) -> set[str]:
+    return {key.rpartition("/")[0] for key in records.find(root, stage)}
+
+
+def test_each_stage_may_fail_and_the_rest_stands(tmp_path):
+    study = write_study(tmp_path, TINY, pruning_ratios=[0.2, 0.5], profiling=SMALL["profiling"])
+    root = tmp_path / "reports" / "small"
+    # Where one width's indices and another's outcomes go, something is in the way.
+    in_the_way = [root / "records/ppm/r0.20/keep.safetensors/x", root / "samples/ppm/r0.50"]
+    for path in in_the_way:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("in the way")
+
+    failed = ppm("run", study, cwd=tmp_path)
+    assert failed.returncode == 1
+    pruning, evaluation = sorted(told(failed))
+    assert pruning.startswith("FAILED ppm/r0.20/2_pruning: cell ")
+    assert evaluation.startswith("FAILED ppm/r0.50/3_evaluation: cell ")
+    assert evaluation.endswith("(see ppm/r0.50/3_evaluation.failed.html)")
+    assert standing(root, "2_pruning") == {"dense/r0.00", "ppm/r0.50"}
+    assert standing(root, "3_evaluation") == {"dense/r0.00"}
+    assert (root / "ppm/r0.50/3_evaluation.ipynb").exists()
+    status = ppm("status", study, cwd=tmp_path)
+    assert status.returncode == 1
+    assert "failed   ppm/r0.50/3_evaluation: " in status.stdout
+    assert "missing  ppm/r0.20/3_evaluation" in status.stdout
+    assert "missing  ppm/4_profiling" in status.stdout
+    page = (root / "index.html").read_text()
+    assert "ppm/r0.20" in page and "ppm/r0.50" in page
+
+    shutil.rmtree(in_the_way[0].parent)
+    in_the_way[1].unlink()
+    shutil.rmtree(root / "tables", ignore_errors=True)
+    (root / "tables").write_text("in the way")
+    failed = ppm("run", study, cwd=tmp_path)
+    (analysis,) = told(failed)
+    assert failed.returncode == 1 and analysis.startswith("FAILED 5_analysis: cell ")
+    assert standing(root, "3_evaluation") == set(KEYS)
+    assert standing(root, "4_profiling") == {"ppm"}
+    assert (root / "index.html").exists()
+
+    (root / "tables").unlink()
+    (root / "records/ppm/4_profiling.json").unlink()
+    kept = root / "records/ppm/r0.50/keep.safetensors"
+    good = kept.read_bytes()
+    kept.write_bytes(good[:-1] + b"?")
+    failed = ppm("run", study, cwd=tmp_path)
+    assert failed.returncode == 1
+    lines = told(failed)
+    assert lines[0].startswith("FAILED ppm/4_profiling: cell ")
+    assert "keep.safetensors: changed after" in lines[0]
+
+    kept.write_bytes(good)
+    done = ppm("run", study, cwd=tmp_path)
+    assert done.returncode == 0 and not told(done)
+    assert ppm("verify", root, cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("return gate", "expected a tensor of 256 values, got (256, 64)"),
+        ("return gate[:, 0] * float('nan')", "a score is not finite"),
+    ],
+)
+def test_a_custom_score_that_is_no_score_is_one_line(tmp_path, body, expected):
+    (tmp_path / "mine.py").write_text(f"def score(gate, up, down):\n    {body}\n")
+    study = write_study(tmp_path, TINY, criterion="mine.py:score")
+    failed = ppm("run", study, cwd=tmp_path)
+    assert failed.returncode == 1
+    (line,) = [line for line in told(failed) if "1_scoring" in line]
+    assert line.startswith("FAILED 1_scoring: cell ") and expected in line
+    assert str(tmp_path) not in line
+    plan = json.loads((tmp_path / "reports/small/study.json").read_text())
+    assert str(tmp_path) not in json.dumps(plan)
+    assert not records.find(tmp_path / "reports/small", "2_pruning")
