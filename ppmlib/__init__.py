@@ -16,6 +16,7 @@ lmeval/     what evaluation needs of lm-eval
 floors      a model's responses permuted across documents and scored again
 scorecard   one run's tables, prompts, examples and sentences (notebook 3)
 profiling   a fixed amount of work, timed at every width
+progress    the progress bar of a notebook's long cell
 device      what the device is and can do
 efficiency  profiling rows to limits, speed-ups and sentences (notebook 4)
 stats       paired differences, intervals, corrected p-values, verdicts

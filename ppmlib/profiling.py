@@ -252,11 +252,13 @@ def profile(
     *,
     clock=time.perf_counter,
     generate=greedy,
+    progress: Callable[[str, int, int, float], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Measure every width and batch size, widths interleaved round by round.
 
     After each installation the fresh weights are touched by a short unmeasured generation. In the
     last round each generation is made once more and timed as a whole, to hold against its parts.
+    `progress` is called between rounds, outside the clock: name, rounds done, in all, seconds.
 
     Returns:
         one row per run and batch size: medians and quartiles of `ttft_s`, `tpot_s`, `total_s` and
@@ -276,6 +278,7 @@ def profile(
     visits = rounds(widths.runs, workload.warmup + workload.repeats, workload.seed)
     with _no_garbage_collection():
         for number, runs in enumerate(visits):
+            round_started = time.perf_counter()
             for run in runs:
                 with widths.install(run) as model:
                     gc.collect()
@@ -291,6 +294,9 @@ def profile(
                             whole[run, batch] = time_whole(
                                 model, rows, new_tokens, clock=clock, generate=generate
                             )
+            if progress is not None:
+                seconds = time.perf_counter() - round_started
+                progress(f"round {number + 1}", number + 1, len(visits), seconds)
     return [
         _row(run, batch, new_tokens, timings[run, batch], widths.parked_bytes(run))
         | {"end_to_end_s": whole[run, batch]}

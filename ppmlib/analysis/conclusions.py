@@ -20,34 +20,64 @@ from ppmlib.analysis.wording import (
     widths_text,
 )
 
+CHANGES = {
+    "worse": "worse than the dense model",
+    "better": "better than the dense model",
+    "equivalent": "equivalent to the dense model within the margin",
+    "inconclusive": "not distinguishable from the dense model",
+}
+
 
 def summary(verdicts: pd.DataFrame, criterion: str) -> list[str]:
-    """What goes, stays and improves at the narrowest width, and where anything improved.
+    """The answer in one plain sentence, then what goes first, how far, and what improves.
 
     Planted tasks are left out here: they test the instrument and are judged on their own.
     """
     family = headlines(verdicts, criterion)
     rows = family[family["axis"] != PLANTED_AXIS]
     ratios = sorted(set(rows["pruning_ratio"]))
-    last = rows[rows["pruning_ratio"] == ratios[-1]]
-    counts, parts = rows["change"].value_counts(), []
-    for change, words in (("worse", "worse"), ("better", "better"),
-                          ("equivalent", "equivalent within the margin"),
-                          ("inconclusive", "not distinguishable")):  # fmt: skip
-        found = last[last["change"] == change].sort_values("diff_points")
-        if len(found):
-            named = (f"{row['task']} {difference_text(row)}" for row in found.to_dict("records"))
-            parts.append(f"{len(found)} {words} ({', '.join(named)})")
-    sentences = [
-        f"With {percent(ratios[-1])} of the neurons removed "
-        f"({last['expansion_ratio'].iloc[0]:.2f}x), of {len(last)} tasks against the dense model: "
-        f"{'; '.join(parts)}.",
+    last, total = rows[rows["pruning_ratio"] == ratios[-1]], rows["change"].value_counts()
+    counts = last["change"].value_counts()
+    at = f"{percent(ratios[-1])} of the neurons removed ({last['expansion_ratio'].iloc[0]:.2f}x)"
+    found = [f"{counts[name]} {'is' if counts[name] == 1 else 'are'} {words}"
+             for name, words in CHANGES.items() if name in counts]  # fmt: skip
+    answer = f"of {len(last)} tasks {joined(found)}"
+    if len(counts) == 1:
+        answer = f"all {len(last)} tasks are {CHANGES[counts.index[0]]}"
+    return [
+        f"With {at}, {answer}.",
+        _order_of_loss(rows, ratios),
+        *_largest_losses(last),
+        *_gains(rows, ratios),
         f"Over {rows['task'].nunique()} tasks and {len(ratios)} widths: "
-        + ", ".join(f"{counts.get(change, 0)} {change}"
-                    for change in ("worse", "better", "equivalent", "inconclusive"))
+        + ", ".join(f"{total.get(name, 0)} {name}" for name in CHANGES)
         + f" (p-values adjusted by Benjamini-Hochberg over {len(family)} headline comparisons).",
-    ]  # fmt: skip
-    better = rows[rows["change"] == "better"]
+    ]
+
+
+def _order_of_loss(rows: pd.DataFrame, ratios: list[float]) -> str:
+    """At which width each task is worse for the first time."""
+    worse = rows[rows["change"] == "worse"]
+    first = worse.groupby("task", sort=False)["pruning_ratio"].min()
+    parts = [f"{joined(first.index[first == ratio])} at {percent(ratio)} removed"
+             for ratio in ratios if (first == ratio).any()]  # fmt: skip
+    never = [task for task in rows["task"].unique() if task not in first.index]
+    text = f"First found worse: {'; '.join(parts)}." if parts else "No task is found worse."
+    return text + (f" Never found worse: {joined(never)}." if parts and never else "")
+
+
+def _largest_losses(last: pd.DataFrame, shown: int = 3) -> list[str]:
+    """The largest losses at the narrowest width, in points; perplexities have another unit."""
+    lost = last[(last["change"] == "worse") & (last["unit"] == "points")]
+    lost = lost.sort_values("diff_points").head(shown)
+    named = [f"{row['task']} {difference_text(row)}" for row in lost.to_dict("records")]
+    where = f"at {percent(last['pruning_ratio'].iloc[0])} removed"
+    return [f"The largest losses {where}: {', '.join(named)}."] if named else []
+
+
+def _gains(rows: pd.DataFrame, ratios: list[float]) -> list[str]:
+    """Every task that improves somewhere, with a warning where its level is not above its floor."""
+    sentences, better = [], rows[rows["change"] == "better"]
     for task, found in better.groupby("task", sort=False):
         best = found.loc[found["diff_points"].abs().idxmax()].to_dict()
         unmasked = found[found["level"].isin(["not above floor", "below floor"])]
@@ -62,9 +92,7 @@ def summary(verdicts: pd.DataFrame, criterion: str) -> list[str]:
             f"{task} is better than dense at {widths_text(found['pruning_ratio'], ratios)}, at "
             f"most by {difference_text(best)} at {percent(best['pruning_ratio'])}{warning}."
         )
-    if better.empty:
-        sentences.append("No task is better than the dense model at any width.")
-    return sentences
+    return sentences or ["No task is better than the dense model at any width."]
 
 
 def task_sentence(verdicts: pd.DataFrame, task: str, criterion: str) -> str:

@@ -22,13 +22,14 @@ from cycler import cycler
 from PIL import Image
 
 from ppmlib import records
+from ppmlib.report.images import shown_width
 
 # Okabe-Ito: told apart by readers with any common colour vision; markers differ as well.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 BASELINE = {"color": "#444444", "linestyle": "--", "linewidth": 1.2}
 CHANCE = {"color": "#999999", "linestyle": ":", "linewidth": 1.4}
-DPI = 144
+DPI = 192
 
 
 def style() -> None:
@@ -70,7 +71,8 @@ class Figure:
         numbers = self.table.to_html(border=0, float_format=lambda value: f"{value:.4g}")
         return (
             f'<figure id="figure-{html.escape(self.name)}">'
-            f'<img alt="{html.escape(self.alt)}" src="data:image/png;base64,{data}">'
+            f'<img width="{shown_width(self.png)}" alt="{html.escape(self.alt)}" '
+            f'src="data:image/png;base64,{data}">'
             f"<figcaption>{html.escape(self.title)}</figcaption>"
             f"<details><summary>The numbers of this figure</summary>{numbers}</details></figure>"
         )
@@ -111,7 +113,8 @@ def _indexed(png: io.BytesIO) -> bytes:
     """The same picture in 256 colours: a third of the bytes in every page that embeds it."""
     buffer = io.BytesIO()
     with Image.open(png) as picture:
-        picture.convert("RGB").quantize(256).save(buffer, format="png", optimize=True)
+        colours = picture.convert("RGB").quantize(256)
+        colours.save(buffer, format="png", optimize=True, dpi=(DPI, DPI))
     return buffer.getvalue()
 
 

@@ -103,6 +103,8 @@ class _Rebuilder(HTMLParser):
         if tag == "img":
             kept["src"] = attributes["src"]
             kept.setdefault("alt", "Figure without a description")
+            if re.fullmatch(r"[0-9]{1,4}", attributes.get("width") or ""):
+                kept["width"] = attributes["width"]
         href = (attributes.get("href") or "").strip()
         if tag == "a" and href and SAFE_URL.match(UNSAFE.sub("", href)):
             kept["href"] = UNSAFE.sub("", href)

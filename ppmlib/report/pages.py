@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ppmlib import records
 from ppmlib.report import inert
@@ -30,13 +30,20 @@ def templates():
     """The Jinja environment of the pages: autoescape on, undefined names are errors."""
     import jinja2
 
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(ASSETS),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = breakable
+    return environment
+
+
+def breakable(name: str) -> Markup:
+    """A name that may break after its underscores, on a phone."""
+    return Markup(escape(name).replace("_", Markup("_<wbr>")))
 
 
 @cache

@@ -15,6 +15,9 @@ from ppmlib import records
 from ppmlib.params import selection_slug
 from ppmlib.report import inert
 from ppmlib.report import study_tables as tables
+from ppmlib.report.images import shown_width
+
+LONGEST_ERROR = 1000  # characters of a failure shown on the page
 
 
 def content(root: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,6 +45,7 @@ def content(root: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
         "analysis": analysis["results"] if analysis else None,
         "conclusions": conclusions(analysis["results"]) if analysis else [],
         "figure": main_figure(root, analysis["results"]) if analysis else None,
+        "instrument": instrument(analysis["results"]) if analysis else [],
         "claims": [tables.claim(row) for row in analysis["results"]["claims"]] if analysis else [],
         "verdicts": tables.verdicts(analysis["results"]["verdicts"], study) if analysis else None,
         "efficiency": [tables.efficiency(record) for record in profiling.values()],
@@ -76,12 +80,19 @@ def _read_all(root: Path, plan: Mapping[str, Any], runs: Sequence[str]):
         if failure.exists() and state != "done":
             note = records.read_json(failure)
             where = f"cell {note['cell']}: " if note["cell"] is not None else ""
-            state, detail = "failed", inert.clean_text(inert.scrub_text(where + note["error"]))
+            state, detail = "failed", _why(where + note["error"])
         name = f"{key}.failed.html" if state == "failed" else f"{key}.html"
         page = name if (root / name).exists() else None
         jobs.append({"key": key, "stage": job["stage"], "state": state, "detail": detail,
                      "page": page})  # fmt: skip
     return found, jobs
+
+
+def _why(error: str) -> str:
+    """A failure in a line or two; its log and its notebook hold the rest."""
+    left_out = len(error) - LONGEST_ERROR
+    text = inert.clean_text(inert.scrub_text(error[:LONGEST_ERROR]))
+    return text + f" [{left_out:,} more characters are in the log]" * (left_out > 0)
 
 
 def _runs(plan: Mapping[str, Any]) -> list[str]:
@@ -116,9 +127,29 @@ def facts(study: Mapping[str, Any], found: Mapping[str, Any]) -> list[tuple[str,
 
 
 def conclusions(results: Mapping[str, Any]) -> list[str]:
-    """The computed sentences, less those of declared claims, which have a table of their own."""
+    """The computed sentences, less those of claims and planted truths: these have sections."""
     claims = {claim["sentence"] for claim in results["claims"]}
-    return [sentence for sentence in results["conclusions"] if sentence not in claims]
+    planted = tuple(f"Planted {row['expected']} ({row['task']}): " for row in results["planted"])
+    return [
+        sentence
+        for sentence in results["conclusions"]
+        if sentence not in claims and not sentence.startswith(planted)
+    ]
+
+
+def instrument(results: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
+    """How many declared claims hold and planted truths were found: (sentence, anchor, all)."""
+    lines = []
+    claims, planted = results["claims"], results["planted"]
+    if claims:
+        hold = sum(row["holds"] is True for row in claims)
+        lines.append((f"Of {len(claims)} claims declared before evaluation, {hold} hold.",
+                      "claims", True))  # fmt: skip
+    if planted:
+        held = sum(row["held"] for row in planted)
+        text = f"Of {len(planted)} truths planted in the model, {held} were found as declared."
+        lines.append((text, "planted", held == len(planted)))
+    return lines
 
 
 def main_figure(root: Path, results: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -132,7 +163,8 @@ def main_figure(root: Path, results: Mapping[str, Any]) -> dict[str, Any] | None
             is_text = [any(_number(row[i]) is None for row in rows) for i in range(len(head))]
             rows = [[_short(cell) for cell in row] for row in rows]
             picture = base64.b64encode(png).decode()
-            return {**entry, "png": picture, "head": head, "rows": rows, "is_text": is_text}
+            return {**entry, "png": picture, "width": shown_width(png),
+                    "head": head, "rows": rows, "is_text": is_text}  # fmt: skip
     return None
 
 

@@ -8,7 +8,9 @@ from ppmlib.report import inert
 
 MINUS = "\u2212"
 SYMBOLS = {"better": "\u25b2", "worse": "\u25bc", "equivalent": "=", "inconclusive": "?"}
+LEVEL_MARKS = {"not above floor": "\u00b0", "below floor": "\u25bd"}  # as in notebook 5
 SHOWN_HASH = 12
+DRAWING_WIDTH = 150  # pixels of an interval's drawing
 LONGEST_PROMPT = 4000  # characters of a prompt shown on the page
 
 
@@ -56,20 +58,58 @@ def verdicts(rows: Sequence[Mapping[str, Any]], study: Mapping[str, Any]) -> dic
         and (row["task"], row["metric"], row["filter"]) in headline
         and (not declared or row["pruning_ratio"] in declared)
     ]
-    drawn = [abs(row[end]) for row in rows if not _percent(row)
-             for end in ("ci_low_points", "ci_high_points") if row[end] is not None]  # fmt: skip
-    scale = max(drawn, default=1.0) or 1.0
-    return {"first": _by_run(chosen, scale), "all": _by_run(rows, scale), "scale": number(scale),
+    first, every = _by_run(chosen, *_ends(chosen)), _by_run(rows, *_ends(rows))
+    mine = [row for row in rows if row["criterion"] == main
+            and (row["task"], row["metric"], row["filter"]) in headline]  # fmt: skip
+    return {"first": first, "all": every, "matrix": matrix(mine),
             "methods": sorted({row["method"] for row in rows})}  # fmt: skip
 
 
-def _by_run(rows: Iterable[Mapping[str, Any]], scale: float) -> list[dict[str, Any]]:
+def matrix(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Every headline task at every width, wide to narrow: the change as text with its symbol."""
+    widths = sorted({(row["pruning_ratio"], row["expansion_ratio"]) for row in rows})
+    cells = {(row["task"], row["pruning_ratio"]): row for row in rows}
+    lines = []
+    for task in dict.fromkeys(row["task"] for row in rows):
+        line = [cells.get((task, ratio)) for ratio, _ in widths]
+        axis = next(row["axis"] for row in line if row)
+        shown = [{"change": row["change"], "symbol": SYMBOLS.get(row["change"], ""),
+                  "difference": _difference(row), "level": row["level"],
+                  "mark": LEVEL_MARKS.get(row["level"], "")} if row else None
+                 for row in line]  # fmt: skip
+        lines.append({"task": task, "axis": axis, "cells": shown})
+    head = [{"removed": f"{100 * ratio:.3g}%", "expansion_ratio": number(expansion, 2)}
+            for ratio, expansion in widths]  # fmt: skip
+    return {"head": head, "rows": lines}
+
+
+def _ends(rows: Iterable[Mapping[str, Any]]) -> tuple[float, float]:
+    """The least and the greatest end of the intervals in points, zero between them."""
+    drawn = [row[end] for row in rows if not _percent(row)
+             for end in ("ci_low_points", "ci_high_points") if row[end] is not None]  # fmt: skip
+    low, high = min(drawn, default=-1.0), max(drawn, default=1.0)
+    return (min(low, 0.0), max(high, 0.0)) if low < high else (-1.0, 1.0)
+
+
+def _by_run(rows: Iterable[Mapping[str, Any]], low: float, high: float) -> dict[str, Any]:
     groups: dict[str, dict[str, Any]] = {}
     for row in rows:
         group = groups.setdefault(row["run"], {"run": row["run"], "rows": []})
         group["expansion_ratio"] = number(row["expansion_ratio"], 2)
-        group["rows"].append(_verdict(row, scale))
-    return list(groups.values())
+        group["rows"].append(_verdict(row, low, high))
+    return {"groups": list(groups.values()), "low": number(low), "high": number(high, sign=True),
+            "zero": _drawn(0.0, low, high)}  # fmt: skip
+
+
+def _drawn(value: float, low: float, high: float) -> float:
+    """Where a difference is drawn, in pixels from the left."""
+    return round(4 + (DRAWING_WIDTH - 8) * (value - low) / (high - low), 1)
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    if row["diff_points"] is None:
+        return "\u2013"
+    return number(row["diff_points"], sign=True) + "%" * _percent(row)
 
 
 def _percent(row: Mapping[str, Any]) -> bool:
@@ -77,8 +117,7 @@ def _percent(row: Mapping[str, Any]) -> bool:
     return row["unit"] == "percent"
 
 
-def _verdict(row: Mapping[str, Any], scale: float) -> dict[str, Any]:
-    unit = "%" if _percent(row) else ""
+def _verdict(row: Mapping[str, Any], least: float, greatest: float) -> dict[str, Any]:
     low, high, middle = row["ci_low_points"], row["ci_high_points"], row["diff_points"]
     known = None not in (low, high, middle)
     interval = f"[{number(low, sign=True)}, {number(high, sign=True)}]" if known else "no interval"
@@ -89,7 +128,7 @@ def _verdict(row: Mapping[str, Any], scale: float) -> dict[str, Any]:
         "symbol": SYMBOLS.get(row["change"], ""),
         "dense": score(row["metric"], row["dense_value"]),
         "pruned": score(row["metric"], row["value"]),
-        "difference": f"{number(middle, sign=True)}{unit}" if middle is not None else "\u2013",
+        "difference": _difference(row),
         "interval": interval,
         "p": p_text(row["p_value"] if row["p_adjusted"] is None else row["p_adjusted"]),
         "adjusted": row["p_adjusted"] is not None,
@@ -97,8 +136,8 @@ def _verdict(row: Mapping[str, Any], scale: float) -> dict[str, Any]:
         if row["floor"] is not None
         else "",
         "mde": number(row["mde_points"]) if row["mde_points"] is not None else "\u2013",
-        "drawing": [round(60 + 56 * v / scale, 1) for v in (low, middle, high)]
-        if known and not unit
+        "drawing": [_drawn(value, least, greatest) for value in (low, middle, high)]
+        if known and not _percent(row)
         else None,
     }
 
