@@ -34,11 +34,13 @@ def lab(tmp_path_factory):
     home = tmp_path_factory.mktemp("lab")
     work = home / "notebooks"
     shutil.copytree(REPOSITORY / "notebooks", work)
-    # All cells stay in the page, so that they can be asked.
-    tracker = home / "settings" / "@jupyterlab" / "notebook-extension"
-    tracker.mkdir(parents=True)
-    settings = json.dumps({"windowingMode": "none"})
-    (tracker / "tracker.jupyterlab-settings").write_text(settings)
+    # All cells stay in the page, so that they can be asked; no question about news.
+    chosen = {"notebook-extension/tracker": {"windowingMode": "none"},
+              "apputils-extension/notification": {"fetchNews": "false"}}  # fmt: skip
+    for plugin, settings in chosen.items():
+        path = home / "settings" / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(settings))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -110,7 +112,7 @@ def open_notebook(page, lab: str, name: str) -> None:
     page.goto(f"{lab}/tree/{name}?reset")
     page.locator(".jp-MarkdownOutput h1").first.wait_for(timeout=60_000)
     # Run All before the kernel is there would ask which one to use.
-    page.get_by_text("Python 3", exact=False).first.wait_for()
+    page.locator(".jp-Toolbar-kernelName", has_text="Python 3").first.wait_for()
 
 
 def shot(page, name: str, target) -> None:
@@ -135,7 +137,7 @@ def test_pruning_with_another_ratio(lab, page):
     assert_sharp(figure)
     shot(page, "2-figure", figure)
     assert page.get_by_text("ppm/r0.25").count()
-    shot(page, "2-table", page.locator(".jp-OutputArea table").first)
+    shot(page, "2-table", page.locator(".jp-OutputArea table:visible").first)
     page.locator(".jp-MarkdownOutput a", has_text="3_evaluation").first.click()
     page.locator(".lm-TabBar-tab.lm-mod-current", has_text="3_evaluation").wait_for()
 
@@ -150,10 +152,9 @@ def test_analysis_of_the_example(lab, page):
         assert_sharp(figures.nth(index))
         shot(page, f"5-figure{index}", figures.nth(index))
     assert figures.count() >= 5
-    for index in range(page.locator(".jp-OutputArea table").count()):
-        table = page.locator(".jp-OutputArea table").nth(index)
-        if table.is_visible():
-            shot(page, f"5-table{index}", table)
+    tables = page.locator(".jp-OutputArea table:visible")
+    for index in range(tables.count()):
+        shot(page, f"5-table{index}", tables.nth(index))
 
 
 def test_a_long_cell_shows_a_bar(lab, page):
