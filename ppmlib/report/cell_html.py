@@ -97,7 +97,9 @@ def markdown(source: str, outline: Outline | None = None, links: dict[str, str] 
         def link(self, text: str, url: str, title: str | None = None) -> str:
             name = re.fullmatch(r"(?:.*/)?(\w+)\.ipynb(?:#.*)?", url)
             if name and links is not None:
-                url = links.get(name[1], links[""])
+                url = links.get(name[1], links.get(""))
+                if url is None:  # a page by itself: there is no other to lead to
+                    return text
             return super().link(text, url, title)
 
     html = MarkdownWithMath(renderer=Renderer(escape=False)).render(source)

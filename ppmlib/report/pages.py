@@ -156,6 +156,8 @@ def _place(html: Path, root: Path) -> str:
 
 
 def _notebook_links(nav: list[tuple[str, str]], html: Path, root: Path) -> dict[str, str]:
+    if not nav:
+        return {}
     index = os.path.relpath(root / "index.html", html.parent).replace(os.sep, "/")
     return {"": f"{index}#pages", **{Path(href).stem: href for _, href in nav}}
 
