@@ -7,6 +7,8 @@ or a number differs.
 """
 
 import argparse
+import contextlib
+import functools
 import json
 import random
 import shutil
@@ -14,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -36,14 +39,14 @@ STUDY = {
     "subset": {"n": 60, "seed": 0},
     "batch_size": 16,
 }
-GRACE_S = 5.0
+GRACE_S = 10.0
 
 
 def start(folder: Path) -> subprocess.Popen:
     """`ppm run` of the study in a folder, its output kept in ppm.log."""
-    log = open(folder / "ppm.log", "a")
     command = [sys.executable, "-m", "ppmlib.cli", "run", "killed.yaml"]
-    return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+    with open(folder / "ppm.log", "a") as log:
+        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
 
 
 def processes_in(folder: Path) -> list[psutil.Process]:
@@ -58,10 +61,20 @@ def processes_in(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def numbers(folder: Path) -> dict:
+def kernels_in(folder: Path) -> list[psutil.Process]:
+    """Kernels that work inside a folder."""
+    found = []
+    for process in processes_in(folder):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "ppmlib.workflow.kernel" in process.cmdline():
+                found.append(process)
+    return found
+
+
+def numbers(root: Path) -> dict:
     """Every record's fingerprint and results; measured time is not a number of the study."""
     found = {}
-    for path in sorted((folder / "reports" / "killed" / "records").rglob("*.json")):
+    for path in sorted((root / "records").rglob("*.json")):
         record = json.loads(path.read_text())
         found[record["key"]] = (record["fingerprint"], record["results"])
     return found
@@ -86,23 +99,30 @@ def wait_until_idle(folder: Path) -> float | None:
     return None
 
 
-def kill_one(folder: Path, what: str, after_s: float) -> str:
-    """Start or resume the study, kill the engine or a kernel after a while; what happened."""
-    run = start(folder)
-    try:
-        run.wait(after_s)
-        return "finished before the kill"
-    except subprocess.TimeoutExpired:
-        pass
-    if what == "engine":
-        run.kill()
-        run.wait()
-        return "killed"
-    kernels = [p for p in processes_in(folder) if "ppmlib.workflow.kernel" in p.cmdline()]
-    if kernels:
-        kernels[0].kill()
-    run.wait()
-    return "killed" if kernels else "no kernel at that moment"
+def kill_one(
+    begin: Callable[[], subprocess.Popen], folder: Path, what: str, now: Callable[[], bool]
+) -> tuple[str, float | None]:
+    """Start or resume a study, kill the engine or a kernel when it is time.
+
+    Args:
+        now: asked all the time; a kernel is killed when there is one, from then on.
+    Returns:
+        what happened, and the seconds until nothing worked in the folder any more (None: still).
+    """
+    run = begin()
+    outcome = "finished before the kill"
+    while run.poll() is None:
+        if now() and what == "engine":
+            run.kill()
+            outcome = "killed"
+        elif now() and (kernels := kernels_in(folder)):
+            kernels[0].kill()
+            outcome = "killed"
+        if outcome == "killed":
+            break
+        time.sleep(0.02)
+    run.communicate()
+    return outcome, wait_until_idle(folder)
 
 
 def main() -> int:
@@ -121,7 +141,7 @@ def main() -> int:
         print((quiet / "ppm.log").read_text())
         return 1
     whole_s = time.perf_counter() - started
-    expected = numbers(quiet)
+    expected = numbers(quiet / "reports" / "killed")
     print(f"uninterrupted: {whole_s:.1f} s, {len(expected)} records")
 
     left = {"engine": arguments.engine_kills, "kernel": arguments.kernel_kills}
@@ -134,8 +154,13 @@ def main() -> int:
             if what == "none":
                 break
             moment = rng.uniform(1.0, 0.8 * whole_s)
-            outcome = kill_one(folder, what, moment)
-            idle = wait_until_idle(folder)
+            due = time.perf_counter() + moment
+            outcome, idle = kill_one(
+                functools.partial(start, folder),
+                folder,
+                what,
+                functools.partial(lambda due: time.perf_counter() > due, due),
+            )
             orphans += idle is None
             if outcome == "killed":
                 left[what] -= 1
@@ -143,7 +168,7 @@ def main() -> int:
             state = "STILL COMPUTING" if idle is None else f"idle after {idle:.1f} s"
             print(f"{what} at {moment:5.1f} s: {outcome}, {state}", flush=True)
         failed = start(folder).wait()
-        same = not failed and numbers(folder) == expected
+        same = not failed and numbers(folder / "reports" / "killed") == expected
         differing += not same
         print(f"resumed to the end: {'same numbers' if same else 'DIFFERENT'}", flush=True)
     shutil.rmtree(base)

@@ -67,7 +67,7 @@ def atomic(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(descriptor)
-    temporary = Path(name)
+    temporary = path.with_name(Path(name).name)  # not absolute: errors name it
     try:
         yield temporary
         with open(temporary, "rb+") as handle:

@@ -15,6 +15,8 @@ from typing import Any
 
 from ppmlib import records
 
+COPIED = (".models", "records", "samples", "figures", "tables")
+
 
 def study_of(path: Path) -> tuple[Path, str | None]:
     """The study's folder of an executed notebook or a folder, and the notebook's key (or None).
@@ -40,7 +42,7 @@ def workspace(root: Path, key: str | None) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f".rerun-{root.name}-", dir=root.parent))
     try:
         shutil.copy(root / records.PLAN_FILE, folder)
-        for part in (".models",) if key is None else (".models", "records", "samples"):
+        for part in (".models",) if key is None else COPIED:
             if (root / part).is_dir():
                 shutil.copytree(root / part, folder / part, symlinks=True)
         if key is not None and key.endswith("3_evaluation"):

@@ -2,11 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import yaml
+
+from ppmlib import bench
 
 KNOWLEDGE = {"name": "bench_knowledge", "num_fewshot": 0, "metric": "acc", "axis": "knowledge"}
 INSTRUCTIONS = {
@@ -31,9 +34,11 @@ SMALL = {
         "repeats": 2,
     },
 }
-# The smallest study that has all stages but profiling.
+# The smallest study that has all stages, of a model in a folder.
 TINY = {
-    **{key: value for key, value in SMALL.items() if key not in ("profiling", "floors")},
+    **SMALL,
+    "model": {"id": "./my-model"},
+    "floors": [],
     "pruning_ratios": [0.5],
     "tasks": [KNOWLEDGE],
     "subset": {"n": 10, "seed": 0},
@@ -46,6 +51,12 @@ def write_study(folder: Path, base: dict = SMALL, **changes) -> Path:
     path = folder / "small.yaml"
     path.write_text(yaml.safe_dump(content))
     return path
+
+
+def write_local_study(folder: Path, **changes) -> Path:
+    """The tiny study, with its model beside it."""
+    shutil.copytree(bench.model_dir("bench-small"), folder / "my-model")
+    return write_study(folder, TINY, **changes)
 
 
 def command(*arguments) -> list[str]:

@@ -28,6 +28,11 @@ import signal, threading, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 threading.Thread(target=time.sleep, args=(600,)).start()
 """
+SIGNALS = [
+    signal.SIGTERM,
+    pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+    pytest.param(signal.SIGUSR1, marks=pytest.mark.slow),
+]
 WAIT = "import pathlib, time; pathlib.Path('running').touch(); time.sleep(600)"
 
 
@@ -83,7 +88,7 @@ def test_a_notebook_is_stopped_at_its_time_limit(tmp_path):
     assert not note["interrupted"] and states[-1] == "not run"
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("signum", SIGNALS)
 def test_stop_signals_are_handled_alike(tmp_path, signum):
     job = start(tmp_path, WAIT)
     while not (tmp_path / "running").exists():

@@ -2,13 +2,12 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
-from small_study import SMALL, numbers, ppm, write_study
+from small_study import ppm, write_study
 
 from ppmlib import records
 from ppmlib.params import Study
@@ -53,44 +52,6 @@ def test_a_second_run_finds_nothing_to_do(finished):
     assert {p: t for p, t in unchanged.items() if ".snakemake" not in p.parts} == {
         p: t for p, t in before.items() if ".snakemake" not in p.parts
     }
-
-
-def test_two_runs_in_two_folders_give_the_same_numbers(finished, tmp_path):
-    assert ppm("run", write_study(tmp_path), cwd=tmp_path).returncode == 0
-    assert numbers(tmp_path / "reports" / "small") == numbers(finished / "reports" / "small")
-
-
-def test_no_path_of_this_machine_is_in_the_record(finished):
-    root = finished / "reports" / "small"
-    for path in records.record_files(root):
-        if path.suffix in {".json", ".html", ".ipynb", ".csv", ".tex"}:
-            text = path.read_text()
-            for trace in (str(finished), str(REPOSITORY), str(Path.home()) + "/", sys.prefix):
-                assert trace not in text, f"{trace} in {path}"
-
-
-def test_a_ratio_that_fails_leaves_the_rest_done_and_says_so_on_one_line(tmp_path):
-    """The score file fails for one width only, when it is told to by a file beside it."""
-    study = write_study(tmp_path, tasks=SMALL["tasks"][:1], floors=[])
-    assert ppm("run", study, "-n", cwd=tmp_path).returncode == 0
-    root = tmp_path / "reports" / "small"
-    root.mkdir(parents=True, exist_ok=True)
-    # A folder where the page of one width should be written: that job alone cannot succeed.
-    (root / "samples" / "ppm" / "r0.50").parent.mkdir(parents=True)
-    (root / "samples" / "ppm" / "r0.50").write_text("in the way")
-    failed = ppm("run", study, cwd=tmp_path)
-    assert failed.returncode == 1
-    lines = [line for line in failed.stderr.splitlines() if line.startswith("FAILED")]
-    assert len(lines) == 1 and lines[0].startswith("FAILED ppm/r0.50/3_evaluation: cell ")
-    assert "Traceback" not in failed.stderr
-    assert (root / "ppm/r0.50/3_evaluation.failed.html").exists()
-    assert (root / "ppm/r0.50/3_evaluation.ipynb").exists()
-    assert records.read(root, "ppm/r0.20/3_evaluation")
-    assert "ppm/r0.50" in (root / "index.html").read_text()
-    status = ppm("status", study, cwd=tmp_path)
-    assert status.returncode == 1 and "failed   ppm/r0.50/3_evaluation" in status.stdout
-    (root / "samples" / "ppm" / "r0.50").unlink()
-    assert ppm("run", study, cwd=tmp_path).returncode == 0
 
 
 def test_an_exported_checkpoint_of_a_study_carries_its_numbers(finished, tmp_path):

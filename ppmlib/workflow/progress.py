@@ -59,7 +59,9 @@ class LogHandler(LogHandlerBase):
             self._on_error(record)
         elif event == LogEvent.ERROR or (event is None and record.levelno >= logging.ERROR):
             message = record.getMessage()
-            if not any(words in message for words in SAID_BETTER):
+            told = any(words in message for words in SAID_BETTER)
+            # `ppm run` itself says that the disk is full or the folder read-only.
+            if not told and processes.folder_trouble(Path()) is None:
                 self._say(message)
         elif event is None and "Nothing to be done" in record.getMessage():
             self._say("nothing to do: every record of this study is there and current")

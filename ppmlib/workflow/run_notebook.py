@@ -203,7 +203,10 @@ def run(key: str, threads: int) -> int:
         page_s = time.perf_counter() - finished
         print(f"{key}: notebook {finished - started:.1f} s, page {page_s:.1f} s")
         return 0
+    from ppmlib.report import inert
+
     failure = failure_of(key, error)
+    failure["error"] = inert.scrub_text(failure["error"])
     print(f"{key}: {failure['error']}", file=sys.stderr, flush=True)
     if executed.exists():
         mark_failed(executed, failure)

@@ -1,0 +1,23 @@
+"""One finished study that several test modules read, made once for all workers."""
+
+import fcntl
+from pathlib import Path
+
+import pytest
+from small_study import ppm, write_local_study
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """A folder with a finished study of a model that lies beside it. Copy it before changing it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if base.name.startswith("popen-") else base
+    folder = shared / "finished"
+    with open(shared / "finished.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            folder.mkdir()
+            done = ppm("run", write_local_study(folder), cwd=folder)
+            assert done.returncode == 0, done.stderr
+    assert (folder / "reports" / "small" / "manifest.json").exists()
+    return folder

@@ -1,0 +1,77 @@
+"""`ppm run` killed, told to stop, or started twice: what is left goes on to the same numbers."""
+
+import functools
+import signal
+import subprocess
+import time
+
+import kill_and_resume as kills
+import pytest
+from small_study import command, environment, numbers, ppm, write_local_study
+
+
+def start(folder) -> subprocess.Popen:
+    return subprocess.Popen(
+        command("run", "small.yaml"),
+        cwd=folder,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_kernel(folder) -> None:
+    deadline = time.monotonic() + 60
+    while not kills.kernels_in(folder):
+        assert time.monotonic() < deadline, "no kernel came up"
+        time.sleep(0.05)
+
+
+def stop(folder, signum) -> str:
+    """Start or resume the study, send a signal when a kernel works; what was printed."""
+    run = start(folder)
+    wait_for_kernel(folder)
+    run.send_signal(signum)
+    _, told = run.communicate(timeout=60)
+    print(told)
+    assert run.returncode == 4
+    assert "Traceback" not in told
+    last = f"ppm: stopped by {signum.name}; the same command goes on where it stopped"
+    assert told.splitlines()[-1] == last
+    assert kills.wait_until_idle(folder) is not None
+    return told
+
+
+def test_a_study_stopped_and_killed_goes_on_to_the_same_numbers(finished, tmp_path):
+    write_local_study(tmp_path)
+    root = tmp_path / "reports" / "small"
+    assert "STOPPED 1_scoring: " in stop(tmp_path, signal.SIGTERM)
+    status = ppm("status", "small.yaml", cwd=tmp_path)
+    assert status.returncode == 1 and "stopped  1_scoring: stopped by" in status.stdout
+    landmarks = {"engine": root / "records/1_scoring.json", "kernel": root / "samples"}
+    for what, landmark in landmarks.items():
+        outcome, idle_s = kills.kill_one(
+            functools.partial(start, tmp_path), tmp_path, what, landmark.exists
+        )
+        assert outcome == "killed"
+        assert idle_s is not None, "a process goes on computing"
+    assert ppm("run", "small.yaml", cwd=tmp_path).returncode == 0
+    assert numbers(root) == numbers(finished / "reports" / "small")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGUSR1])
+def test_interrupt_and_user_signal_stop_a_study_like_term(tmp_path, signum):
+    write_local_study(tmp_path)
+    stop(tmp_path, signum)
+
+
+def test_a_second_run_of_the_same_study_is_refused(tmp_path):
+    write_local_study(tmp_path)
+    run = start(tmp_path)
+    wait_for_kernel(tmp_path)
+    second = ppm("run", "small.yaml", cwd=tmp_path)
+    assert second.returncode == 3
+    assert second.stderr == "ppm: reports/small: another ppm run is working on this study\n"
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=30)
