@@ -161,6 +161,13 @@ def test_tables_scroll_in_their_box_and_have_one_header_row(tmp_path):
     assert page.count("<table") == page.count('class="scroll"') == 1
 
 
+def test_a_table_of_many_columns_is_set_closer(tmp_path):
+    tables = [pd.DataFrame([range(n)]).to_html() for n in (3, 12)]
+    outputs = [v4.new_output("display_data", {"text/html": table}) for table in tables]
+    page = render(tmp_path, notebook(v4.new_markdown_cell("# T"), code("t", *outputs)))
+    assert page.count('<table class="many">') == 1
+
+
 def test_images_are_inside_and_keep_their_alt_text(tmp_path):
     figure = f'<figure><img alt="A line falls." src="data:image/png;base64,{PIXEL}"></figure>'
     nb = notebook(

@@ -109,6 +109,7 @@ def markdown(source: str, outline: Outline | None = None, links: dict[str, str] 
 def framed(html: str) -> Markup:
     """Wide things (tables, displayed formulas) in boxes of their own that scroll sideways."""
     box = '<%s class="scroll" tabindex="0" role="group" aria-label="%s">'
+    html = re.sub(r"<table.*?</table>", _many_columns, html, flags=re.S)
     html = html.replace("<table", box % ("div", "Table") + "<table")
     html = html.replace("</table>", "</table></div>")
     block = r'<math[^>]*display="block".*?</math>'
@@ -116,6 +117,17 @@ def framed(html: str) -> Markup:
     html = re.sub(r"<thead>.*?</thead>", _merge_head, html, flags=re.S)
     html = re.sub(r"<table.*?</table>", _align, html, flags=re.S)
     return Markup(re.sub(r"<th[^>]*>\s*</th>", "<td></td>", html))  # a header must name something
+
+
+MANY_COLUMNS = 10
+
+
+def _many_columns(table: re.Match[str]) -> str:
+    """Mark a table of many columns (class many): it is set closer."""
+    widest = max(len(CELLS.findall(row)) for row in table[0].split("<tr"))
+    if widest < MANY_COLUMNS:
+        return table[0]
+    return re.sub(r"<table[^>]*>", '<table class="many">', table[0], count=1)
 
 
 CELLS = re.compile(r"<(td|th)([^>]*)>(.*?)</\1>", re.S)
