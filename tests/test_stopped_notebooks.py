@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from ppmlib.workflow import run_notebook
 run_notebook.notebooks_folder = lambda: Path("notebooks")
-sys.exit(run_notebook.main())
+run_notebook.main()
 """
 PARAMETERS = 'record_dir: str = ""  # the study\'s folder'
 WRITE_RECORD = """

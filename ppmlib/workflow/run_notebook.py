@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ppmlib import records
 from ppmlib.workflow.gpus import gpu_lease
@@ -217,8 +217,8 @@ def run(key: str, threads: int) -> int:
     return 1
 
 
-def main() -> int:
-    """Parse the command line, write everything this job says to `logs/<key>.log`, run it."""
+def main() -> NoReturn:
+    """Parse the command line, write everything this job says to `logs/<key>.log`, run it, exit."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("key")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the kernel")
@@ -233,8 +233,12 @@ def main() -> int:
         import logging
 
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-        return run(arguments.key, arguments.threads)
+        status = run(arguments.key, arguments.threads)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # At once: the sockets of a kernel that was stopped while it started would be waited for.
+    os._exit(status)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
