@@ -107,8 +107,7 @@ def rerun_notebook(root: Path, key: str) -> list[str]:
     records.read(root, key)
     with workspace(root, key) as folder:
         command = [sys.executable, "-m", "ppmlib.workflow.run_notebook", key]
-        threads = records.read_json(root / records.PLAN_FILE)["jobs"][key]["threads"]
-        done = subprocess.run([*command, "--threads", str(threads)], cwd=folder, check=False)
+        done = subprocess.run(command, cwd=folder, check=False)
         if done.returncode:
             failure = folder / "logs" / f"{key}.failed.json"
             raise records.RecordError(f"{key} failed: {records.read_json(failure)['error']}")

@@ -175,7 +175,7 @@ def neighbours(key: str, jobs: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, f"{home}/{name}.html") for name in dict.fromkeys(wanted)]
 
 
-def run(key: str, threads: int) -> int:
+def run(key: str) -> int:
     """Execute, check, render. Returns the exit status."""
     plan = records.read_json(Path(records.PLAN_FILE))
     job = plan["jobs"][key]
@@ -184,7 +184,7 @@ def run(key: str, threads: int) -> int:
     for earlier in (executed, failed_html, failure_file, records.record_path(Path(), key)):
         earlier.unlink(missing_ok=True)
     executed.parent.mkdir(parents=True, exist_ok=True)
-    os.environ.update(notebook_environment(threads))
+    os.environ.update(notebook_environment(job["threads"]))
     from nbclient.exceptions import CellControlSignal, DeadKernelError
     from papermill import PapermillExecutionError
 
@@ -221,7 +221,6 @@ def main() -> NoReturn:
     """Parse the command line, write everything this job says to `logs/<key>.log`, run it, exit."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("key")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the kernel")
     arguments = parser.parse_args()
     die_with_parent()
     skip_slow_imports()
@@ -233,7 +232,7 @@ def main() -> NoReturn:
         import logging
 
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-        status = run(arguments.key, arguments.threads)
+        status = run(arguments.key)
     sys.stdout.flush()
     sys.stderr.flush()
     # At once: the sockets of a kernel that was stopped while it started would be waited for.
