@@ -45,7 +45,7 @@ def start(folder, *sources, limit_minutes=None) -> subprocess.Popen:
     about = {"kernelspec": kernel, "language_info": {"name": "python"}}
     notebook = nbformat.v4.new_notebook(cells=cells, metadata=about)
     nbformat.write(notebook, folder / "notebooks/5_analysis.ipynb")
-    job = {"stage": "5_analysis", "parameters": {"record_dir": "."}, "reads": []}
+    job = {"stage": "5_analysis", "parameters": {"record_dir": "."}, "reads": [], "threads": 1}
     plan = {
         "study": {"study": "made"},
         "synthetic": True,
