@@ -135,10 +135,14 @@ def mark_failed(executed: Path, failure: dict[str, Any]) -> None:
     meta["exception"] = True
     meta["ppm_failure"] = failure["error"]
     code = [(i, cell) for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
-    begun = [(i, cell) for i, cell in code if cell.get("execution_count") is not None]
-    for _, cell in code:
-        if cell.get("execution_count") is None:
-            cell.metadata.setdefault("papermill", {})["status"] = "not run"
+    begun = []
+    for index, cell in code:
+        state = cell.metadata.setdefault("papermill", {})
+        # Not the execution count: a kernel may die before it tells it.
+        if state.get("start_time") is None:
+            state["status"] = "not run"
+        else:
+            begun.append((index, cell))
     if failure["cell"] is None and begun:
         failure["cell"], last = begun[-1]
         last.metadata.setdefault("papermill", {})["status"] = "stopped"
