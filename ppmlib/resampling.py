@@ -2,6 +2,7 @@
 
     mean_interval     the level of one score
     mean_replicates   resampled means, paired by their seed
+    over_documents_and_seeds   the same where selections of neurons were drawn as well
     sign_flip_p       is a paired change more than chance?
     widened           bootstrap limits that hold where few units changed
 
@@ -17,6 +18,7 @@ LEVEL = 0.05
 RESAMPLES = 1999
 PERMUTATIONS = 9999
 BATCH_CELLS = 2_000_000  # resampled values held at once
+BATCH_REPLICATES = 200
 
 
 def column_of(name: str, values: Sequence[float]) -> np.ndarray:
@@ -135,14 +137,16 @@ def mean_interval(totals, *, weights=None, clusters=None, seed: int) -> tuple[fl
     return mean, float(interval.low), float(interval.high)
 
 
-def mean_replicates(totals, *, weights=None, clusters=None, seed) -> np.ndarray:
+def mean_replicates(totals, *, weights=None, clusters=None, strata=None, seed) -> np.ndarray:
     """Bootstrap replicates of a weighted mean, (RESAMPLES,).
 
     Columns of the same length and seed get the same resampled documents, so differences of their
-    replicates are paired.
+    replicates are paired. With strata (and no clusters) each stratum is resampled by itself.
     """
     values, _ = pair_of(totals, totals)
     weight = np.ones(values.size) if weights is None else column_of("weights", weights)
+    if strata is not None and clusters is None:
+        return _stratified_replicates(values, weight, strata, seed)
     values, weight = per_unit(clusters, values, weight)
     result = stats.bootstrap(
         (values, weight), ratio, paired=True, vectorized=True, n_resamples=RESAMPLES,
@@ -150,6 +154,33 @@ def mean_replicates(totals, *, weights=None, clusters=None, seed) -> np.ndarray:
         rng=np.random.default_rng(seed),
     )  # fmt: skip
     return result.bootstrap_distribution
+
+
+def _stratified_replicates(values, weight, strata, seed) -> np.ndarray:
+    generator, names = np.random.default_rng(seed), np.asarray(strata, dtype=str)
+    sums = np.zeros((2, RESAMPLES))
+    for name in np.unique(names):
+        both = np.stack([column[names == name] for column in (values, weight)])
+        size = both.shape[1]
+        for start in range(0, RESAMPLES, step := max(1, BATCH_CELLS // size)):
+            rounds = min(step, RESAMPLES - start)
+            drawn = generator.multinomial(size, np.full(size, 1 / size), rounds)  # (rounds, size)
+            sums[:, start : start + rounds] += both @ drawn.T
+    return sums[0] / sums[1]
+
+
+def over_documents_and_seeds(values: np.ndarray, weight: np.ndarray, seed: int) -> np.ndarray:
+    """Replicates of a mean over documents and random selections, both redrawn, (RESAMPLES,).
+
+    Args:
+        values: totals, (selections, documents). weight: of each document.
+    """
+    generator, (seeds, documents), made = np.random.default_rng(seed), values.shape, []
+    for _ in range(-(-RESAMPLES // BATCH_REPLICATES)):
+        drawn = generator.multinomial(documents, [1 / documents] * documents, BATCH_REPLICATES)
+        picked = generator.multinomial(seeds, [1 / seeds] * seeds, BATCH_REPLICATES) / seeds
+        made.append(((picked @ values) * drawn).sum(axis=1) / (drawn @ weight))
+    return np.concatenate(made)[:RESAMPLES]
 
 
 def replicate_interval(replicates: np.ndarray) -> tuple[float, float, float]:

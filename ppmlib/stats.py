@@ -29,7 +29,7 @@ class Change:
 
     `n` documents, `units` independent units among them, `gained` and `lost` documents that scored
     higher and lower. `p_value` is two-sided, for no change. `replicates` holds the bootstrap
-    distribution where there is one.
+    distribution where there is one; `scale` the effective over the real number of documents.
     """
 
     n: int
@@ -44,6 +44,7 @@ class Change:
     lost: int
     detectable: float | None
     method: str
+    scale: float = 1.0
     replicates: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     def p_above(self, bound: float = 0.0) -> float:
@@ -56,7 +57,7 @@ class Change:
             half = self.p_value / 2
             return half if self.difference > 0 else 1 - half
         if self.replicates is None:
-            return float(stats.norm.sf(_score_statistic(bound, self.gained, self.lost, self.n)))
+            return float(stats.norm.sf(self._score(bound)))
         return float((1 + np.sum(self.replicates <= bound)) / (1 + self.replicates.size))
 
     def p_below(self, bound: float = 0.0) -> float:
@@ -65,8 +66,12 @@ class Change:
             half = self.p_value / 2
             return half if self.difference < 0 else 1 - half
         if self.replicates is None:
-            return float(stats.norm.cdf(_score_statistic(bound, self.gained, self.lost, self.n)))
+            return float(stats.norm.cdf(self._score(bound)))
         return float((1 + np.sum(self.replicates >= bound)) / (1 + self.replicates.size))
+
+    def _score(self, bound: float) -> float:
+        sizes = (self.scale * count for count in (self.gained, self.lost, self.n))
+        return _score_statistic(bound, *sizes)
 
     def p_equivalent(self, margin: float) -> float:
         """TOST: the larger one-sided p-value of a change beyond -margin or +margin (margin > 0)."""
@@ -75,7 +80,7 @@ class Change:
         return max(self.p_above(-margin), self.p_below(margin))
 
 
-def _score_statistic(difference: float, gained: int, lost: int, n: int) -> float:
+def _score_statistic(difference: float, gained: float, lost: float, n: float) -> float:
     """Tango's z for H0: P(gain) - P(loss) = difference; infinite where H0 has no variance."""
     distance = gained - lost - n * difference
     a = 2 * n
@@ -88,14 +93,15 @@ def _score_statistic(difference: float, gained: int, lost: int, n: int) -> float
     return float(distance / np.sqrt(variance))
 
 
-def tango_interval(gained: int, lost: int, n: int, confidence: float = 0.95) -> tuple:
+def tango_interval(gained: float, lost: float, n: float, confidence: float = 0.95) -> tuple:
     """Score interval for the difference of two paired proportions.
 
     Inverts the score test of H0: difference = d; keeps its level with few or no discordant pairs,
     where Wald and percentile bootstrap intervals are too short. Assumes independent documents.
 
     Args:
-        gained, lost: documents wrong then right, right then wrong; n: all documents.
+        gained, lost: documents wrong then right, right then wrong; n: all documents. They need
+            not be whole numbers (effective sample sizes).
     Returns:
         (low, high), fractions in [-1, 1].
     Source: Tango 1998, Statistics in Medicine 17:891-908.
@@ -146,7 +152,27 @@ def detectable_binary(n: int, discordant_share: float) -> float | None:
     return float(optimize.brentq(lambda d: power(d) - POWER, 1e-9, 1.0, xtol=1e-6))
 
 
-def paired_binary(dense: Sequence[float], pruned: Sequence[float]) -> Change:
+def stratified_gain(change: np.ndarray, strata: Sequence) -> float:
+    """Variance of a mean over strata of fixed sizes, relative to one drawn from all documents.
+
+    Between 0 and 1: what differs between strata (subjects of MMLU) is no error of the whole. 1
+    where nothing varies. A stratum of one document adds its squared distance from the overall mean.
+    """
+    names, member = np.unique(np.asarray(strata, dtype=str), return_inverse=True)
+    if member.size != change.size:
+        raise ValueError(f"{member.size} strata for {change.size} documents")
+    size = np.bincount(member, minlength=names.size)
+    means = np.bincount(member, weights=change) / size
+    centre = np.where(size > 1, means, change.mean())
+    within = np.bincount(member, weights=(change - centre[member]) ** 2)
+    within = np.sum(within * np.where(size > 1, size / np.maximum(size - 1, 1), 1.0))
+    total = np.sum((change - change.mean()) ** 2)
+    return float(min(1.0, within / total)) if total > 0 else 1.0
+
+
+def paired_binary(
+    dense: Sequence[float], pruned: Sequence[float], strata: Sequence | None = None
+) -> Change:
     """Change of the share of right answers: Tango's interval and McNemar's exact test.
 
     The conditional exact test is used at every size (a binomial test of gained against lost
@@ -155,9 +181,13 @@ def paired_binary(dense: Sequence[float], pruned: Sequence[float]) -> Change:
 
     Args:
         dense, pruned: 0 or 1 for each document, in the same order.
+        strata: a name per document where the sizes of the strata are fixed. The interval is then
+            Tango's at the effective sample size; the test is exact within strata as well and
+            stays as it is.
     Raises:
         ValueError: for fewer than 2 documents, unequal lengths, or values other than 0 and 1.
-    Source: McNemar 1947; Tango 1998; statsmodels.stats.contingency_tables.mcnemar.
+    Source: McNemar 1947; Tango 1998; statsmodels.stats.contingency_tables.mcnemar; effective
+        sample sizes Korn and Graubard 1998, Survey Methodology 24:193-201.
     """
     from statsmodels.stats.contingency_tables import mcnemar
 
@@ -166,13 +196,17 @@ def paired_binary(dense: Sequence[float], pruned: Sequence[float]) -> Change:
         raise ValueError("paired_binary needs values 0 and 1; use paired_mean for other scores")
     n, gained, lost = first.size, int(np.sum(second > first)), int(np.sum(second < first))
     table = [[n - gained - lost, gained], [lost, 0]]
-    low, high = tango_interval(gained, lost, n)
-    low90, high90 = tango_interval(gained, lost, n, 0.90)
+    scale = 1.0 if strata is None else 1 / max(stratified_gain(second - first, strata), 0.1)
+    table_sizes = (gained * scale, lost * scale, n * scale)
+    low, high = tango_interval(*table_sizes)
+    low90, high90 = tango_interval(*table_sizes, 0.90)
     return Change(
         n=n, units=n, difference=(gained - lost) / n, low=low, high=high, low90=low90,
         high90=high90, p_value=min(1.0, float(mcnemar(table, exact=True).pvalue)),
         gained=gained, lost=lost, detectable=detectable_binary(n, (gained + lost) / n),
-        method="Tango score interval, exact McNemar test",
+        method="Tango score interval, exact McNemar test"
+        + ("" if strata is None else ", stratified"),
+        scale=scale,
     )  # fmt: skip
 
 
@@ -237,11 +271,14 @@ def paired_mean(
 
 
 def paired(
-    dense, pruned, *, seed: int, weights=None, clusters=None, bounded: bool = True
+    dense, pruned, *, seed: int, weights=None, clusters=None, strata=None, bounded: bool = True
 ) -> Change:
-    """`paired_binary` for independent right/wrong documents, `paired_mean` for all else."""
+    """`paired_binary` for independent right/wrong documents, `paired_mean` for all else.
+
+    Strata only sharpen the former; clusters go before strata where documents have both.
+    """
     if weights is None and clusters is None and is_binary(dense, pruned):
-        return paired_binary(dense, pruned)
+        return paired_binary(dense, pruned, strata)
     return paired_mean(
         dense, pruned, weights=weights, clusters=clusters, bounded=bounded, seed=seed
     )

@@ -21,7 +21,6 @@ from ppmlib.analysis.verdicts import MARGIN_POINTS, headlines
 DICHOTOMY = ("knowledge", "instruction")
 PLANTED_AXIS = "planted"
 SEEDS_FOR_A_TEST = 5
-BATCH_REPLICATES = 200
 
 
 def axis_tasks(verdicts: pd.DataFrame, selection: str) -> dict[str, list[str]]:
@@ -54,7 +53,7 @@ class _Replicates:
                 *task.encode(),
             ]  # tasks are strata: independent, the same for all runs
             replicates = resampling.mean_replicates(
-                own.totals, weights=own.weights, clusters=own.clusters, seed=seed
+                own.totals, weights=own.weights, clusters=own.clusters, strata=own.strata, seed=seed
             )
             self.made[run, task] = float(row["value"]), replicates
         return self.made[run, task]
@@ -191,22 +190,14 @@ def _against(study: Study, mine: dict, control: str, scored: dict[Run, float], s
         change = study.change(mine["run"], row, seed=seed, reference=run.key)
         ends, p = (own.effect(change.low), own.effect(change.high)), change.p_value
     elif len(scored) >= SEEDS_FOR_A_TEST:
-        low, high, p = resampling.replicate_interval(_over_documents_and_seeds(gaps, weight, seed))
+        low, high, p = resampling.replicate_interval(
+            resampling.over_documents_and_seeds(gaps, weight, seed)
+        )
         ends = own.effect(low), own.effect(high)
     else:
         return found
     low, high = sorted(sign * end for end in ends)
     return {**found, "lead_low": low, "lead_high": high, "p_value": p}
-
-
-def _over_documents_and_seeds(gaps: np.ndarray, weight: np.ndarray, seed: int) -> np.ndarray:
-    """Replicates of the mean gap, (RESAMPLES,): documents and random selections both redrawn."""
-    generator, (seeds, documents), made = np.random.default_rng(seed), gaps.shape, []
-    while len(made) * BATCH_REPLICATES < resampling.RESAMPLES:
-        drawn = generator.multinomial(documents, [1 / documents] * documents, BATCH_REPLICATES)
-        picked = generator.multinomial(seeds, [1 / seeds] * seeds, BATCH_REPLICATES) / seeds
-        made.append(((picked @ gaps) * drawn).sum(axis=1) / (drawn @ weight))
-    return np.concatenate(made)[: resampling.RESAMPLES]
 
 
 def trade_off(verdicts: pd.DataFrame, *, criterion: str) -> dict:

@@ -17,14 +17,18 @@ import numpy as np
 import pandas as pd
 
 from ppmlib import records
-from ppmlib.analysis.study_records import DENSE, Study, run_of
+from ppmlib.analysis.study_records import DENSE, REPEAT, Study, is_trivial, run_of
 from ppmlib.records import RecordError
 
 # What identifies a width; all other inputs must be the same for every width of a study.
 WIDTH_INPUTS = frozenset({
     "run", "criterion", "seed", "pruning_ratio", "expansion_ratio", "keep_multiple_of",
     "keep_sha256", "keep_count", "intermediate_size", "requested", "upstream", "criterion_sha256",
+    "noise",
 })  # fmt: skip
+# What a responder without a model cannot have, and what the repeated dense run differs in.
+NOT_OF_RESPONDERS = ("model", "settings", "responder")
+NOT_OF_REPEAT = ("batch_size", "settings.batch_size", "settings.floors")
 
 
 def example_dir() -> Path:
@@ -56,18 +60,27 @@ def load(root: Path) -> Study:
     profiling = {key.rsplit("/", 1)[0]: r for key, r in records.find(root, "4_profiling").items()}
     if DENSE not in evaluations:
         raise RecordError(f"{records.record_path(root, f'{DENSE}/3_evaluation')}: no such record")
-    runs = {key: run_of(key, record["results"]) for key, record in evaluations.items()}
-    missing = [f"{key}: pruned but not evaluated" for key in sorted(set(pruning) - set(runs))]
+    runs = {key: run_of(key, record["results"]) for key, record in evaluations.items()
+            if key != REPEAT and not is_trivial(key)}  # fmt: skip
+    missing = _missing(root, set(evaluations), set(pruning))
     study = Study(root, runs, evaluations, profiling, pruning, missing)
-    for key in sorted(set(runs) - {DENSE}):
+    for key in sorted(set(evaluations) - {DENSE}):
         _refuse_unlike_inputs(study, key)
         _refuse_unlike_documents(study, key)
-        absent = set(evaluations[DENSE]["results"]["tasks"]) - set(
-            evaluations[key]["results"]["tasks"]
-        )
-        if not runs[key].selection.startswith("random"):
-            study.missing += [f"{key}: task {task} was not evaluated" for task in sorted(absent)]
     return study
+
+
+def _missing(root: Path, evaluated: set[str], pruned: set[str]) -> list[str]:
+    """Runs that the study's plan or its pruning records name and that have no evaluation."""
+    plan, planned = root / records.PLAN_FILE, set()
+    if plan.is_file():
+        jobs = records.read_json(plan)["jobs"]
+        planned = {key.rsplit("/", 1)[0] for key, job in jobs.items()
+                   if job["stage"].startswith("3_evaluation")}  # fmt: skip
+    return [
+        f"{run}: {'pruned' if run in pruned else 'planned'} but not evaluated"
+        for run in sorted((planned | pruned) - evaluated)
+    ]
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -88,6 +101,7 @@ def _refuse_unlike_inputs(study: Study, key: str) -> None:
         {n: v for n, v in study.evaluations[k]["inputs"].items() if n not in WIDTH_INPUTS}
         for k in (DENSE, key)
     )
+    ignored = NOT_OF_RESPONDERS if is_trivial(key) else NOT_OF_REPEAT if key == REPEAT else ()
     # A control may be evaluated on fewer tasks: per-task inputs are compared where both have them.
     common = set(study.evaluations[DENSE]["results"]["tasks"])
     common &= set(study.evaluations[key]["results"]["tasks"])
@@ -96,7 +110,8 @@ def _refuse_unlike_inputs(study: Study, key: str) -> None:
         about_task = name.startswith("tasks.") and not any(
             f"{name}.".startswith(f"tasks.{task}.") for task in common
         )
-        if about_task or first.get(name) == second.get(name):
+        aside = any(f"{name}.".startswith(f"{part}.") for part in ignored)
+        if about_task or aside or first.get(name) == second.get(name):
             continue
         raise RecordError(
             f"{DENSE} and {key} cannot be compared: {name} is {first.get(name)!r} "

@@ -19,6 +19,9 @@ from ppmlib.params import run_key
 from ppmlib.records import RecordError
 
 DENSE = run_key("ppm", pruning_ratio=0.0)
+REPEAT = "dense-aa/r0.00"  # the dense model once more, in other batches
+TRIVIAL = "floor-"  # runs of trivial responders
+NOISE = "noise"  # full width, damaged by weight noise instead of pruned
 PERPLEXITY_UNITS = {"word_perplexity": "words", "byte_perplexity": "bytes"}
 
 
@@ -43,12 +46,16 @@ class Run(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """One score per document: `totals / weights`; weights None means 1. `unit` is of the score."""
+    """One score per document: `totals / weights`; weights None means 1. `unit` is of the score.
+
+    Documents of one cluster are kept together; `strata` are a group's tasks (MMLU's subjects).
+    """
 
     totals: np.ndarray
     weights: np.ndarray | None
     clusters: np.ndarray | None
     unit: str
+    strata: np.ndarray | None = None
 
     def value(self, mean: float) -> float:
         """The score itself from a weighted mean of totals: a perplexity from log-likelihoods."""
@@ -63,7 +70,11 @@ class Outcome(NamedTuple):
 
 @dataclass
 class Study:
-    """The records of a study, by run. `missing` says in words what is not there."""
+    """The records of a study, by run. `missing` says in words what is not there.
+
+    `runs` are models that can be compared with the dense one; trivial responders and the repeated
+    dense run have evaluations, but are no widths.
+    """
 
     root: Path
     runs: dict[str, Run]
@@ -73,6 +84,12 @@ class Study:
     missing: list[str] = field(default_factory=list)
     _samples: dict = field(default_factory=dict, repr=False)
     _computed: dict = field(default_factory=dict, repr=False)
+
+    @property
+    def trivial(self) -> dict[str, str]:
+        """The runs of trivial responders, by their kind (`constant`, `echo`)."""
+        return {run.split("/")[0].removeprefix(TRIVIAL): run
+                for run in sorted(self.evaluations) if is_trivial(run)}  # fmt: skip
 
     @property
     def synthetic(self) -> bool:
@@ -135,6 +152,7 @@ class Study:
     def _outcome(self, run: str, row: dict[str, Any], floor: bool) -> Outcome:
         table, name = self.samples(run, row["task"]), _column_name(row, floor)
         clusters = table["cluster"].to_numpy() if "cluster" in table else None
+        strata = table["subtask"].to_numpy() if "subtask" in table else None
         if not floor and row["metric"] in PERPLEXITY_UNITS and "loglikelihood" in table:
             weights = table[PERPLEXITY_UNITS[row["metric"]]].to_numpy(float)
             return Outcome(table["loglikelihood"].to_numpy(float), weights, clusters, "percent")
@@ -144,7 +162,7 @@ class Study:
         if isinstance(values.iloc[0], (list, np.ndarray)):
             totals, weights = values.map(np.sum), values.map(len)
             return Outcome(totals.to_numpy(float), weights.to_numpy(float), clusters, "points")
-        return Outcome(values.to_numpy(float), None, clusters, "points")
+        return Outcome(values.to_numpy(float), None, clusters, "points", strata)
 
     def once(self, key: tuple, compute: Callable[[], Any]) -> Any:
         """`compute()`, kept under the key for the next time."""
@@ -155,8 +173,13 @@ class Study:
     def _compare(self, key: tuple, first: Outcome, second: Outcome, seed: int) -> stats.Change:
         return self.once(key, lambda: stats.paired(
             first.totals, second.totals, weights=first.weights, clusters=first.clusters,
-            bounded=first.unit == "points", seed=seed,
+            strata=first.strata, bounded=first.unit == "points", seed=seed,
         ))  # fmt: skip
+
+    def headline(self, run: str, task: str) -> dict[str, Any] | None:
+        """The headline row of a task, or None where the run was not evaluated on it."""
+        found = [row for row in self.rows(run) if row["task"] == task and row["headline"]]
+        return found[0] if found else None
 
     def change(
         self, run: str, row: dict[str, Any], *, seed: int, reference: str = DENSE
@@ -169,6 +192,11 @@ class Study:
         """A run's own responses minus the same responses permuted, paired by document."""
         first, second = self.outcome(run, row, floor=True), self.outcome(run, row)
         return self._compare(("floor", run, *_metric_key(row), seed), first, second, seed)
+
+
+def is_trivial(run: str) -> bool:
+    """Whether a run is that of a trivial responder, which reads no prompt."""
+    return run.startswith(TRIVIAL)
 
 
 def _metric_key(row: dict[str, Any]) -> tuple[str, str, str]:

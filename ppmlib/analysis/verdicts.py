@@ -90,6 +90,10 @@ def verdict_table(
     wanted, rows = margins(claims), []
     evaluated = {row["task"] for row in study.rows(DENSE)}
     _note(study, [f"task {task} was not evaluated" for task in tasks if task not in evaluated])
+    for run in study.widths(criterion):
+        absent = evaluated - {row["task"] for row in study.rows(run.key)}
+        _note(study, [f"{run.key}: task {task} was not evaluated"
+                      for task in tasks if task in absent])  # fmt: skip
     selections = [criterion, *(s for s in study.selections() if s != criterion)]
     for run in [run for selection in selections for run in study.widths(selection)]:
         for row in sorted(study.rows(run.key), key=lambda r: not r["headline"]):
