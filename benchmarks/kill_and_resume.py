@@ -153,7 +153,7 @@ def main() -> int:
             what = rng.choice([name for name, count in left.items() if count] or ["none"])
             if what == "none":
                 break
-            moment = rng.uniform(1.0, 0.8 * whole_s)
+            moment = rng.uniform(1.0, whole_s / 3)  # up to four of them in a study
             due = time.perf_counter() + moment
             outcome, idle = kill_one(
                 functools.partial(start, folder),

@@ -82,10 +82,15 @@ def run(study_file: Path, snakemake_options: tuple[str, ...], profile: str, repo
 
     Every further option goes to Snakemake, for example -n (dry run), --cores 4, --forcerun.
     """
+    with _refused_if(), launch.interruptible():
+        _run(study_file, snakemake_options, profile, reports)
+
+
+def _run(study_file: Path, snakemake_options: tuple[str, ...], profile: str, reports: Path) -> None:
     study, plan = _prepare(study_file, reports, to_run=True)
     root = reports / study.study
     dry = bool({"-n", "--dry-run", "--dryrun"} & set(snakemake_options))
-    with _refused_if(), launch.only_run(root):
+    with launch.only_run(root):
         records.write_json(root / records.PLAN_FILE, plan)
         if not dry:
             (root / ANALYSIS_FAILED).unlink(missing_ok=True)

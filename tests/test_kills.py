@@ -59,6 +59,19 @@ def test_a_study_stopped_and_killed_goes_on_to_the_same_numbers(finished, tmp_pa
     assert numbers(root) == numbers(finished / "reports" / "small")
 
 
+def test_a_signal_before_the_first_notebook_is_told_like_any_other(tmp_path):
+    write_local_study(tmp_path)
+    run = start(tmp_path)
+    while not (tmp_path / "reports").exists():  # the study is being checked
+        assert run.poll() is None
+        time.sleep(0.01)
+    run.send_signal(signal.SIGTERM)
+    _, told = run.communicate(timeout=60)
+    assert run.returncode == 4
+    last = "ppm: stopped by SIGTERM; the same command goes on where it stopped"
+    assert told.splitlines()[-1] == last
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGUSR1])
 def test_interrupt_and_user_signal_stop_a_study_like_term(tmp_path, signum):

@@ -1,5 +1,6 @@
 """A notebook that dies, hangs, takes too long or is told to stop: what its job leaves behind."""
 
+import fcntl
 import json
 import signal
 import subprocess
@@ -115,3 +116,15 @@ def test_a_kernel_that_hangs_after_its_last_cell_does_not_hang_the_sweep(tmp_pat
     assert not (tmp_path / "logs/5_analysis.failed.json").exists()
     for process in psutil.process_iter(["cwd"]):
         assert process.info["cwd"] != str(tmp_path), f"still there: {process}"
+
+
+def test_a_notebook_waits_for_what_an_earlier_run_left_behind(tmp_path):
+    log = tmp_path / "logs/5_analysis.log"
+    log.parent.mkdir()
+    with open(log, "w") as left:
+        fcntl.flock(left, fcntl.LOCK_EX)
+        job = start(tmp_path, WRITE_RECORD)
+        time.sleep(3)
+        assert not (tmp_path / "5_analysis.ipynb").exists()
+    assert job.wait(60) == 0
+    assert (tmp_path / "records/5_analysis.json").exists()

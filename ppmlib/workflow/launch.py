@@ -35,6 +35,17 @@ def only_run(root: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Interrupted on the first stop signal in the block, also before there is a Snakemake."""
+
+    def on_signal(signum, _frame):
+        raise Interrupted(f"stopped by {signal.Signals(signum).name}")
+
+    with _handling_stop_signals(on_signal):
+        yield
+
+
 def snakemake(root: Path, profile: str, options: Sequence[str]) -> int:
     """Run Snakemake in a study's folder with a packaged profile. Returns its exit status.
 
@@ -73,6 +84,16 @@ def alone(root: Path, key: str) -> int:
     return status
 
 
+@contextmanager
+def _handling_stop_signals(handler) -> Iterator[None]:
+    before = {signum: signal.signal(signum, handler) for signum in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for signum, earlier in before.items():
+            signal.signal(signum, earlier)
+
+
 class _Engine:
     """Snakemake's processes, stopped in order by the first signal."""
 
@@ -100,12 +121,8 @@ class _Engine:
             if self.process is not None:
                 self._stop()
 
-        before = {signum: signal.signal(signum, on_signal) for signum in STOP_SIGNALS}
-        try:
+        with _handling_stop_signals(on_signal):
             yield
-        finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
 
     def _stop(self) -> None:
         if self.process.poll() is not None:

@@ -6,6 +6,7 @@ when its verified record and its page are there. Exit status: 0 done, 1 the note
 
 import argparse
 import contextlib
+import fcntl
 import json
 import os
 import sys
@@ -13,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from ppmlib import records
 from ppmlib.workflow.gpus import gpu_lease
@@ -27,6 +28,7 @@ from ppmlib.workflow.stopping import Stopped, TimeLimit, stopped_in_time
 
 AUTOSAVE_EVERY_S = 5
 KERNEL_START_LIMIT_S = 120
+TURN_LIMIT_S = 30
 LIVE = "live:"
 
 
@@ -221,6 +223,25 @@ def run(key: str) -> int:
     return 1
 
 
+def wait_for_turn(log: TextIO, key: str) -> None:
+    """Hold a notebook's log for this job; its kernel, which writes there too, holds it as well.
+
+    After a kill of the engine the processes it left take a moment to end: until then the same
+    notebook is not begun again.
+
+    Raises:
+        SystemExit: if they have not ended after `TURN_LIMIT_S`.
+    """
+    started = time.monotonic()
+    while True:
+        try:
+            return fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() - started > TURN_LIMIT_S:
+                sys.exit(f"{key}: a process left from an earlier run still works on it; end it")
+            time.sleep(0.1)
+
+
 def main() -> NoReturn:
     """Parse the command line, write everything this job says to `logs/<key>.log`, run it, exit."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -230,7 +251,9 @@ def main() -> NoReturn:
     skip_slow_imports()
     log = Path("logs", f"{arguments.key}.log")
     log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "w") as handle:
+    with open(log, "a") as handle:
+        wait_for_turn(handle, arguments.key)
+        handle.truncate(0)
         os.dup2(handle.fileno(), sys.stdout.fileno())
         os.dup2(handle.fileno(), sys.stderr.fileno())
         import logging
