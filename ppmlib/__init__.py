@@ -13,6 +13,8 @@ export      a pruned model as an ordinary checkpoint with its card
 neurons     tables and sentences about scores and kept neurons (notebooks 1 and 2)
 evaluation  lm-eval: tasks to tidy rows and per-document outcomes; resume by fingerprint
 lmeval/     what evaluation needs of lm-eval
+responses   what a response looks like: length, repetition
+subject     what one evaluation is of: a model sliced to its width, or a trivial responder
 floors      a model's responses permuted across documents and scored again
 scorecard   one run's tables, prompts, examples and sentences (notebook 3)
 profiling   a fixed amount of work, timed at every width

@@ -14,9 +14,9 @@ from typing import Any
 import pandas as pd
 
 from ppmlib import bench, records
-from ppmlib.floors import FLOORS
 from ppmlib.lmeval import protocol
 from ppmlib.lmeval.samples import EvaluationError
+from ppmlib.params import WIDTH_FLOORS
 
 STAGE = "3_evaluation"
 COLUMNS = (
@@ -38,11 +38,12 @@ class Evaluation:
     files: list[Path]
     measured: dict[str, Any]  # seconds of each task in this call, and which were only read
     reused: list[str]  # tasks taken from an earlier call
+    skipped: dict[str, str]  # by task: why a trivial responder cannot answer it
 
     def results(self) -> dict[str, Any]:
         """`rows` and `tasks` as plain JSON values: null where a number does not exist."""
         rows = self.rows.astype(object).where(self.rows.notna(), None)
-        return {"rows": rows.to_dict("records"), "tasks": self.tasks}
+        return {"rows": rows.to_dict("records"), "tasks": self.tasks, "skipped": self.skipped}
 
 
 def evaluate(
@@ -60,7 +61,7 @@ def evaluate(
     lm_eval_seeds: Sequence[int] = (0, 1234, 1234, 1234),
     subset: Mapping[str, int] | None = None,
     generation: Mapping[str, int] | None = None,
-    floors: Sequence[str] = FLOORS,
+    floors: Sequence[str] = WIDTH_FLOORS,
     floor_seed: int = 0,
     task_folders: Sequence[Path] | None = None,
     progress: Callable[[str, int, int, float], None] | None = None,
@@ -68,7 +69,8 @@ def evaluate(
     """Evaluate a model, pruned or dense, on lm-eval tasks; each task is saved as it is finished.
 
     Args:
-        loaded: a `models.Loaded`, its model already sliced.
+        loaded: a `models.Loaded`, its model already sliced; or a trivial responder, as
+            `lmeval.responders.load` gives it, which leaves out the tasks it cannot answer.
         tasks: dicts with name, num_fewshot, metric, filter, axis; a name may be a group's.
         root, run: results go to `<root>/samples/<run>/<task>.{parquet,json,lm-eval.json}`.
         kept_inputs: what identifies the kept neurons, for instance `{"keep_sha256": ...}`.
@@ -84,18 +86,21 @@ def evaluate(
     Raises:
         EvaluationError: naming the task and what does not fit.
     """
-    from ppmlib.lmeval import harness
+    from ppmlib.lmeval import harness, responders
 
     started = time.perf_counter()
     protocol.check_settings(tasks, batch_size, lm_eval_seeds, subset, generation, floors)
-    lm = harness.backend(
-        loaded.model,
-        loaded.tokenizer,
-        batch_size=batch_size,
-        add_bos_token=add_bos_token,
-        max_length=max_length,
-        softmax_dtype=softmax_dtype,
-    )
+    if "responder" in loaded.identity:
+        lm = responders.backend(loaded, max_length=max_length)
+    else:
+        lm = harness.backend(
+            loaded.model,
+            loaded.tokenizer,
+            batch_size=batch_size,
+            add_bos_token=add_bos_token,
+            max_length=max_length,
+            softmax_dtype=softmax_dtype,
+        )
     settings = protocol.settings_inputs(
         loaded.tokenizer,
         batch_size=batch_size,
@@ -114,18 +119,27 @@ def evaluate(
     folder = Path(root) / "samples" / run
     folders = [bench.tasks_dir()] if task_folders is None else task_folders
     done: dict[str, dict[str, Any]] = {}
+    skipped: dict[str, str] = {}
     seconds: dict[str, float] = {}
     reused = []
     for number, spec in enumerate(tasks, start=1):
         task_started = time.perf_counter()
         name = spec["name"]
         with harness.seeded(lm_eval_seeds):
-            done[name], fresh = _evaluate_task(lm, spec, common, folder, folders, loaded.identity)
+            found, fresh = _evaluate_task(lm, spec, common, folder, folders, loaded.identity)
+        if isinstance(found, str):
+            skipped[name] = found
+            continue
+        done[name] = found
         reused += [] if fresh else [name]
         seconds[name] = time.perf_counter() - task_started
         if progress is not None:
             progress(name, number, len(tasks), seconds[name])
-    rows = [row for spec in tasks for row in _labelled(done[spec["name"]], spec)]
+    if not done:
+        reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
+        raise EvaluationError(f"{loaded.identity['id']} can answer no task ({reasons})")
+    rows = [row for spec in tasks if spec["name"] in done
+            for row in _labelled(done[spec["name"]], spec)]  # fmt: skip
     return Evaluation(
         rows=pd.DataFrame(rows),
         samples={name: pd.read_parquet(_file(folder, name, "parquet")) for name in done},
@@ -141,13 +155,14 @@ def evaluate(
             "wall_s": time.perf_counter() - started,
         },
         reused=reused,
+        skipped=skipped,
     )
 
 
 def _evaluate_task(
     lm, spec, common, folder: Path, folders, identity
-) -> tuple[dict[str, Any], bool]:
-    """One task's stored result, and whether it was evaluated now."""
+) -> tuple[dict[str, Any] | str, bool]:
+    """One task's stored result, or why it has none, and whether it was evaluated now."""
     from ppmlib.lmeval import taskrun
     from ppmlib.lmeval import tasks as lm_eval_tasks
 
@@ -162,6 +177,8 @@ def _evaluate_task(
     taskrun.check_task(task, lm, spec)
     sizes = {name: len(sub.eval_docs) for name, sub in task.tasks.items()}
     indices = protocol.subset_indices(sizes, settings["subset"], group=task.name)
+    if "responder" in identity and (reason := lm.prepare(task, indices)):
+        return reason, False
     hashes = taskrun.hashes(task, indices)
     inputs = {**common, "task": taskrun.static_description(task, hashes)}
     stored = _stored(folder, task.name, inputs)
@@ -198,7 +215,8 @@ def _save(folder: Path, task: str, inputs, measured, identity) -> dict[str, Any]
     """Save one task's result, the file that declares it complete last."""
     parquet, plain = _file(folder, task, "parquet"), _file(folder, task, "lm-eval.json")
     records.write_parquet(parquet, measured.table)
-    model_name = {"model_source": "hf", "model_name": identity["id"]}
+    source = "ppmlib" if "responder" in identity else "hf"
+    model_name = {"model_source": source, "model_name": identity["id"]}
     records.write_json(plain, {**measured.lm_eval, **model_name})
     full = _full(inputs)
     stored = {

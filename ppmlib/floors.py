@@ -12,7 +12,6 @@ import numpy as np
 
 from ppmlib.lmeval.samples import EvaluationError, column_value
 
-FLOORS = ("permuted",)
 PERMUTATIONS = 5
 
 

@@ -146,6 +146,28 @@ def _hash_once(target: Path, size: int, mtime_ns: int) -> str:
     return records.sha256_file(target)
 
 
+def is_packaged(model: str) -> bool:
+    """Whether a name is a bench model's: synthetic, an instrument check."""
+    return model in bench.MODELS
+
+
+def load_tokenizer(model: str, *, revision: str | None = None) -> tuple[Any, Path]:
+    """A model's tokenizer without its weights, and the folder it lies in.
+
+    Raises:
+        ModelError: if the model or its tokenizer cannot be found or read.
+    """
+    from transformers import AutoTokenizer
+
+    folder = locate(model, revision)
+    try:
+        return AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        ), folder
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{model!r}: its tokenizer cannot be loaded: {error}") from error
+
+
 def load(
     model: str,
     *,

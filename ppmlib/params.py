@@ -20,6 +20,17 @@ from pydantic import (
 )
 
 CRITERIA = ("ppm", "l2", "vow", "pon", "random", "inverse")
+WIDTH_FLOORS = ("permuted",)  # measured with every width, of its own responses
+# Answers without a model, and the kind of task each can answer.
+RESPONDERS = {
+    "constant": "generate_until",
+    "repeated_token": "generate_until",
+    "echo": "generate_until",
+    "empty": "generate_until",
+    "uniform": "multiple_choice",
+    "majority": "multiple_choice",
+}
+RESPONDER_PREFIX = "floor-"
 Axis = Literal[
     "knowledge",
     "mathematics",
@@ -54,6 +65,17 @@ def selection_slug(criterion: str, seed: int = 0) -> str:
     return criterion.rsplit("/", 1)[-1].replace(".py:", ".")
 
 
+def responder_slug(kind: str) -> str:
+    """Folder name, and in a notebook the criterion, of a trivial responder: `floor-constant`."""
+    return f"{RESPONDER_PREFIX}{kind}"
+
+
+def responder_kind(criterion: str) -> str | None:
+    """The trivial responder that a criterion names, or None if it is none: it has no width."""
+    prefix, _, kind = criterion.partition(RESPONDER_PREFIX)
+    return kind if kind and not prefix else None
+
+
 def width_slug(pruning_ratio: float | None = None, expansion_ratio: float | None = None) -> str:
     """Folder name of a requested width: `r0.40`, `r0.125`, or `e2.40` for an expansion target.
 
@@ -73,7 +95,12 @@ def run_key(
     pruning_ratio: float | None = None,
     expansion_ratio: float | None = None,
 ) -> str:
-    """Name of a run: `ppm/r0.40`, `random-s0/e2.40`; `dense/r0.00` for the unpruned model."""
+    """Name of a run: `ppm/r0.40`, `random-s0/e2.40`; `dense/r0.00` for the unpruned model.
+
+    A trivial responder has no width; its run is `floor-constant/r0.00`.
+    """
+    if responder_kind(criterion):
+        return f"{criterion}/{width_slug(0.0)}"
     width = width_slug(pruning_ratio, expansion_ratio)
     if pruning_ratio == 0:
         return f"dense/{width}"
@@ -200,7 +227,7 @@ class Study(Strict):
     expansion_ratios: list[Expansion] | None = None
     keep_multiple_of: Count = 1
     controls: list[Control] = []
-    floors: list[Literal["permuted"]] = []
+    floors: list[Literal[*WIDTH_FLOORS, *RESPONDERS]] = []
     tasks: Annotated[list[Task], Field(min_length=1)]
     claims: list[Claim] = []
     add_bos_token: bool = True
@@ -232,6 +259,7 @@ class Study(Strict):
             raise ValueError("the list of ratios is empty; the dense model is added by itself")
         names = [task.name for task in self.tasks]
         _refuse_twice("tasks", names)
+        _refuse_twice("floors", self.floors)
         for control in self.controls:
             _check_criterion(control.criterion)
             if self.expansion_ratios and control.pruning_ratios:
@@ -279,6 +307,12 @@ class Study(Strict):
             for seed in control.seeds or [0]:
                 runs += self._widths(control.criterion, seed, ratios, chosen)
         return runs
+
+    def responders(self) -> list[Run]:
+        """The trivial responders among the floors, as runs without a width over all tasks."""
+        names = tuple(task.name for task in self.tasks)
+        kinds = [floor for floor in self.floors if floor in RESPONDERS]
+        return [Run(responder_slug(kind), 0, 0.0, None, names) for kind in kinds]
 
     def _widths(self, criterion, seed, pruning_ratios, tasks) -> list[Run]:
         if self.expansion_ratios:

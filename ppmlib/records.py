@@ -29,7 +29,7 @@ STAGE_VERSIONS = {
     "0_bench_model": 1,
     "1_scoring": 1,
     "2_pruning": 1,
-    "3_evaluation": 1,
+    "3_evaluation": 2,
     "4_profiling": 1,
     "5_analysis": 1,
     "6_published": 1,

@@ -33,12 +33,14 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return mean - margin, mean + margin
 
 
-def headlines(rows: pd.DataFrame, samples: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def headlines(
+    rows: pd.DataFrame, samples: Mapping[str, pd.DataFrame], *, is_model: bool = True
+) -> pd.DataFrame:
     """One row per task: its headline score, error, chance, permuted floor and level.
 
     level is 'above', 'not above' or 'below' the permuted floor where there is one, else chance;
-    None for perplexities, which have neither. Own and permuted scores are compared document by
-    document.
+    None for perplexities, which have neither, and where `is_model` is False: a trivial responder
+    is a floor itself. Own and permuted scores are compared document by document.
 
     Returns:
         indexed by task: axis, metric, filter, value, stderr, low, high (95% interval of a score),
@@ -51,7 +53,8 @@ def headlines(rows: pd.DataFrame, samples: Mapping[str, pd.DataFrame]) -> pd.Dat
     ].copy()
     table["permuted"] = other["value"].reindex(table.index)
     details = [_level(row, samples[task]) for task, row in table.iterrows()]
-    return table.join(pd.DataFrame(details, index=table.index))
+    judged = table.join(pd.DataFrame(details, index=table.index))
+    return judged if is_model else judged.assign(floor=None, level=None)
 
 
 def _level(row: pd.Series, table: pd.DataFrame) -> dict[str, Any]:
@@ -173,11 +176,21 @@ def examples(
 
 
 def conclusions(
-    table: pd.DataFrame, samples: Mapping[str, pd.DataFrame], tasks: Mapping[str, Mapping[str, Any]]
+    table: pd.DataFrame,
+    samples: Mapping[str, pd.DataFrame],
+    tasks: Mapping[str, Mapping[str, Any]],
+    skipped: Mapping[str, str],
 ) -> list[str]:
-    """Sentences computed from `headlines`: what is above its floor, what is not, how it answers."""
+    """Sentences computed from `headlines`: what is above its floor, what is not, how it answers.
+
+    Args:
+        skipped: tasks that were not answered, and why.
+    """
     judged = table[table["level"].notna()]
-    sentences = []
+    sentences = [
+        f"`{row.Index}`: {row.metric} {100 * row.value:.1f} %."
+        for row in table[table["level"].isna() & table["low"].notna()].itertuples()
+    ]
     for level, words in LEVELS.items():
         names = [
             f"`{r.Index}` ({100 * r.value:.1f} %, {r.floor} {100 * getattr(r, r.floor):.1f} %)"
@@ -194,6 +207,16 @@ def conclusions(
             sentences.append(
                 f"`{name}`: {100 * stopped:.0f} % of the responses end by themselves within "
                 f"{tasks[name]['max_gen_toks']} tokens; the median response has "
-                f"{tokens.median():.0f} tokens."
+                f"{tokens.median():.0f} tokens; {_repeating(samples[name])}."
             )
+    reasons: dict[str, list[str]] = {}
+    for name, why in skipped.items():
+        reasons.setdefault(why, []).append(f"`{name}`")
+    sentences += [f"Not answered ({why}): {', '.join(names)}." for why, names in reasons.items()]
     return sentences
+
+
+def _repeating(table: pd.DataFrame) -> str:
+    repetition, empty = table["response_repetition"], (table["response_characters"] == 0).sum()
+    text = f"on average {100 * repetition.mean():.0f} % of its word 4-grams repeat earlier ones"
+    return f"{text}; {empty} responses are empty" if empty else text

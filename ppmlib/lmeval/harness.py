@@ -31,6 +31,8 @@ class RecordingLM(HFLM):
     second is scored (lm-eval issue 3333).
     """
 
+    model_type = "hf"
+
     def begin(self) -> None:
         """Forget the notes of the task before."""
         self.first_ids: list[int] | None = None

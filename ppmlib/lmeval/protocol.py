@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ppmlib import records
-from ppmlib.floors import FLOORS, PERMUTATIONS
+from ppmlib.floors import PERMUTATIONS
 from ppmlib.lmeval.samples import EvaluationError
+from ppmlib.params import WIDTH_FLOORS
 
 TASK_KEYS = {"name", "num_fewshot", "metric", "filter", "axis"}
 # What of a model's identity can change its numbers; its name cannot.
@@ -20,6 +21,8 @@ MODEL_KEYS = (
     "attn_implementation",
     "device",
 )
+
+RESPONDER_KEYS = ("responder", "seed", "tokenizer_sha256")
 
 
 def settings_inputs(
@@ -53,7 +56,12 @@ def settings_inputs(
 
 
 def model_inputs(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a model's identity goes into a fingerprint; threads count on a CPU only."""
+    """What of a model's identity goes into a fingerprint; threads count on a CPU only.
+
+    Of a trivial responder: which it is, its seed, and the tokenizer that counts its tokens.
+    """
+    if "responder" in identity:
+        return {key: identity[key] for key in RESPONDER_KEYS}
     inputs = {key: identity[key] for key in MODEL_KEYS}
     if str(identity["device"]).startswith("cpu"):
         inputs["threads"] = identity["threads"]
@@ -84,9 +92,10 @@ def check_settings(tasks, batch_size, seeds, subset, generation, floors) -> None
         set(generation) != {"max_gen_toks"} or generation["max_gen_toks"] < 1
     ):
         raise EvaluationError(f"generation {dict(generation)}: give max_gen_toks, at least 1")
-    unknown = sorted(set(floors) - set(FLOORS))
+    unknown = sorted(set(floors) - set(WIDTH_FLOORS))
     if unknown:
-        raise EvaluationError(f"no floor {', '.join(unknown)}; there is: {', '.join(FLOORS)}")
+        known = ", ".join(WIDTH_FLOORS)
+        raise EvaluationError(f"no floor {', '.join(unknown)}; there is: {known}")
 
 
 def subset_indices(

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+DEFAULT_OUTPUT_TYPE = "generate_until"  # lm-eval's, where a file names none
 DECLARES = re.compile(r"^(?:task|group):[ \t]*[\"']?([\w.:-]+)[\"']?[ \t]*$", re.MULTILINE)
 
 
@@ -73,6 +74,47 @@ def mistakes(tasks: Iterable[Mapping[str, Any]], folders: Iterable[Path]) -> lis
         else:
             lines += [f"tasks: {name}: {line}" for line in _unfit(task, definition(file))]
     return lines
+
+
+def output_types(name: str, folders: Iterable[Path]) -> set[str] | None:
+    """lm-eval's output types of a task, or of all tasks of a group, as their files say.
+
+    Returns:
+        None where the files do not say it (tasks written as Python classes).
+    """
+    known: dict[str, Path] = {}
+    for folder in folders:
+        known = declared(folder) | known
+    file = known.get(name) or lm_eval_files().get(name)
+    return None if file is None else _kinds(file, known)
+
+
+def _kinds(file: Path, known: Mapping[str, Path]) -> set[str] | None:
+    content = definition(file)
+    if "class" in content:
+        return None
+    members = content.get("task")
+    if not isinstance(members, list):
+        return {content.get("output_type", DEFAULT_OUTPUT_TYPE)}
+    found: set[str] = set()
+    for member in members:
+        name = member if isinstance(member, str) else str(member.get("task"))
+        below = known.get(name) or lm_eval_files().get(name)
+        files = [below] if below else _tagged(name, file.parent)
+        kinds = [_kinds(inner, known) for inner in files]
+        if not kinds or None in kinds:
+            return None
+        found |= set().union(*kinds)
+    return found
+
+
+def _tagged(tag: str, folder: Path) -> list[Path]:
+    """The task files below a folder that carry a tag."""
+    carries = re.compile(
+        rf"^[\"']?tag[\"']?:[ \t]*[\"']?{re.escape(tag)}[\"']?[ \t]*$", re.MULTILINE
+    )
+    files = sorted(folder.rglob("*.yaml"))
+    return [file for file in files if carries.search(file.read_text(encoding="utf-8"))]
 
 
 def _unfit(task: Mapping[str, Any], content: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ppmlib import floors
+from ppmlib import floors, responses
 from ppmlib.lmeval import harness, samples
 from ppmlib.lmeval.harness import RecordingLM
 from ppmlib.lmeval.samples import EvaluationError
@@ -145,7 +145,7 @@ def measure(
             "group": task.name if task.group else None,
         }
         rows += [common | row for row in own]
-    plain = _plain(results, settings)
+    plain = _plain(results, settings, lm.model_type)
     if task.group is None:
         return Measured(tables[task.name], rows, notes, plain)
     return Measured(_stack(task, tables), _group_rows(task, results, rows, tables), notes, plain)
@@ -154,7 +154,7 @@ def measure(
 def _notes(lm, task: LoadedTask, logged, settings: Mapping[str, Any]) -> dict[str, Any]:
     if lm.largest_batch > settings["batch_size"]:
         raise EvaluationError(f"{task.name}: lm-eval ran a batch of {lm.largest_batch}")
-    has_bos = lm.tokenizer.bos_token_id is not None
+    has_bos = lm.bos_counts is not None and lm.tokenizer.bos_token_id is not None
     if settings["add_bos_token"] and has_bos and lm.bos_counts != {1}:
         counts = " or ".join(map(str, sorted(lm.bos_counts)))
         raise EvaluationError(
@@ -172,10 +172,11 @@ def _notes(lm, task: LoadedTask, logged, settings: Mapping[str, Any]) -> dict[st
 
 
 def _add_endings(lm: RecordingLM, table: pd.DataFrame, entries) -> None:
-    """Columns response_tokens and stopped, from the generated ids themselves.
+    """Columns response_tokens, stopped, response_characters and response_repetition.
 
-    response_tokens counts to the end-of-text token or the end of the first stop string; stopped
-    is False where the limit of new tokens cut the response.
+    response_tokens counts the generated ids to the end-of-text token or the end of the first stop
+    string, both included; stopped is False where the limit of new tokens cut the response. The
+    other two are of the text before that, see `responses`.
     """
     first_filter = entries[0]["filter"]
     endings = []
@@ -184,6 +185,8 @@ def _add_endings(lm: RecordingLM, table: pd.DataFrame, entries) -> None:
         endings.append([queue.popleft() for _ in entry["resps"][0]][0])
     table["response_tokens"] = [tokens for tokens, _ in endings]
     table["stopped"] = [stopped for _, stopped in endings]
+    for name, values in responses.features(table["response"]).items():
+        table[name] = values
 
 
 def _permuted_rows(sub, table: pd.DataFrame, model_rows, floor: Mapping) -> list[dict[str, Any]]:
@@ -271,13 +274,13 @@ def _weighted_stderr(below: list[dict], weights: Mapping[str, float]) -> float |
     return float(np.sqrt(sum((weights[row["task"]] * row["stderr"]) ** 2 for row in below)))
 
 
-def _plain(results: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(results: Mapping, settings: Mapping[str, Any], model_type: str) -> dict[str, Any]:
     """lm-eval's own results as its users' tools read them: no samples, paths, host or date."""
     seeds = dict(
         zip(("random", "numpy", "torch", "fewshot"), settings["lm_eval_seeds"], strict=True)
     )
     config = {
-        "model": "hf",
+        "model": model_type,
         "model_args": {k: settings[k] for k in ("add_bos_token", "max_length", "softmax_dtype")},
         "batch_size": settings["batch_size"],
         "limit": None,

@@ -5,7 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from ppmlib import bench, models, records
-from ppmlib.params import ParamsError, Run, Study, selection_slug
+from ppmlib.lmeval import task_files
+from ppmlib.params import (
+    RESPONDERS,
+    WIDTH_FLOORS,
+    ParamsError,
+    Run,
+    Study,
+    responder_kind,
+    selection_slug,
+)
 from ppmlib.workflow import preflight
 
 
@@ -80,6 +89,14 @@ def build(study: Study, study_file: Path, root: Path) -> dict[str, Any]:
             f"{run.key}/3_evaluation",
             {**width, **_evaluation_parameters(study, run)},
             [f"{run.key}/2_pruning"],
+        )
+    for run in study.responders():
+        tasks = _answerable(study, run)
+        answers = {**common, "criterion": run.criterion, "pruning_ratio": 0.0}
+        add(
+            f"{run.key}/3_evaluation",
+            {**answers, **_evaluation_parameters(study, run._replace(tasks=tasks)), "floors": []},
+            [],
         )
     if study.profiling is not None:
         slug = selection_slug(study.criterion)
@@ -164,10 +181,17 @@ def _criterion(criterion: str, source: Path, root: Path) -> str:
     return f"{_relative(source / path, root)}.py:{function}"
 
 
+def _answerable(study: Study, run: Run) -> tuple[str, ...]:
+    """The tasks that a trivial responder can answer, as far as their files say what they ask."""
+    wanted = RESPONDERS[responder_kind(run.criterion)]
+    found = {name: task_files.output_types(name, [bench.tasks_dir()]) for name in run.tasks}
+    return tuple(name for name, kinds in found.items() if kinds is None or kinds == {wanted})
+
+
 def _evaluation_parameters(study: Study, run: Run) -> dict[str, Any]:
     return {
         "tasks": [task.model_dump() for task in study.tasks if task.name in run.tasks],
-        "floors": list(study.floors),
+        "floors": [floor for floor in study.floors if floor in WIDTH_FLOORS],
         "add_bos_token": study.add_bos_token,
         "apply_chat_template": study.apply_chat_template,
         "batch_size": study.batch_size,

@@ -6,7 +6,7 @@ from typing import Any
 
 from ppmlib import bench, checkpoint
 from ppmlib.lmeval import task_files
-from ppmlib.params import ParamsError, Study
+from ppmlib.params import RESPONDERS, ParamsError, Study
 from ppmlib.workflow.processes import SMALLEST_FREE_BYTES
 
 
@@ -22,6 +22,7 @@ def check(study: Study, study_file: Path, located: Path) -> None:
     lines = [
         *_widths(study, config),
         *_score_files(study, Path(study_file).parent),
+        *_unanswered(study),
         *task_files.mistakes(study.model_dump()["tasks"], [bench.tasks_dir()]),
     ]
     if lines:
@@ -60,6 +61,18 @@ def _widths(study: Study, config: dict[str, Any]) -> list[str]:
         except ValueError as error:
             runs.setdefault(str(error), []).append(run.key)
     return [f"{', '.join(keys)}: {mistake}" for mistake, keys in runs.items()]
+
+
+def _unanswered(study: Study) -> list[str]:
+    """Trivial responders that can answer none of the study's tasks, as their files have it."""
+    kinds = {task.name: task_files.output_types(task.name, [bench.tasks_dir()])
+             for task in study.tasks} if study.responders() else {}  # fmt: skip
+    lines = []
+    for floor in study.floors:
+        asked = RESPONDERS.get(floor)
+        if asked and not any(found is None or found == {asked} for found in kinds.values()):
+            lines.append(f"floors: {floor} answers {asked} tasks and the study has none")
+    return lines
 
 
 def _score_files(study: Study, source: Path) -> list[str]:
