@@ -54,6 +54,7 @@ def evaluate(
     run: str,
     kept_inputs: Mapping[str, Any],
     batch_size: int,
+    engine: str = "plain",
     add_bos_token: bool,
     apply_chat_template: bool = False,
     max_length: int | None = None,
@@ -75,6 +76,8 @@ def evaluate(
         root, run: results go to `<root>/samples/<run>/<task>.{parquet,json,lm-eval.json}`.
         kept_inputs: what identifies the kept neurons, for instance `{"keep_sha256": ...}`.
         batch_size: documents per batch; set on lm-eval's model, where it counts.
+        engine: `plain` is lm-eval's Hugging Face backend; `fast` gives its numbers and encodes
+            nothing twice.
         add_bos_token: every prompt starts with one BOS; False is lm-eval 0.4.9.1's behaviour.
         max_length: tokens; None is the model's own limit.
         lm_eval_seeds: for random, numpy, torch and the few-shot sampler.
@@ -100,10 +103,12 @@ def evaluate(
             add_bos_token=add_bos_token,
             max_length=max_length,
             softmax_dtype=softmax_dtype,
+            engine=engine,
         )
     settings = protocol.settings_inputs(
         loaded.tokenizer,
         batch_size=batch_size,
+        engine=engine,
         add_bos_token=add_bos_token,
         apply_chat_template=apply_chat_template,
         max_length=lm.max_length,

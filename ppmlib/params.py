@@ -233,6 +233,7 @@ class Study(Strict):
     add_bos_token: bool = True
     apply_chat_template: bool = False
     batch_size: Count = 1
+    engine: Literal["plain", "fast"] = "plain"
     lm_eval_seeds: Annotated[list[int], Field(min_length=4, max_length=4)] = [0, 1234, 1234, 1234]
     softmax_dtype: Literal["float32"] | None = None
     max_length: Count | None = None

@@ -84,7 +84,9 @@ def test_notebooks_in_git_are_clean_and_short_of_code(path):
     for cell in notebook.cells:
         if cell.cell_type == "code":
             assert not cell.outputs and cell.execution_count is None
-            assert len(cell.source.splitlines()) <= 20, cell.id
+            # Parameters are a list, one to a line, not code.
+            if "parameters" not in cell.metadata.get("tags", []):
+                assert len(cell.source.splitlines()) <= 20, cell.id
 
 
 def test_a_plan_gives_each_notebook_exactly_the_parameters_it_declares(tmp_path):

@@ -40,6 +40,7 @@ class RecordingLM(HFLM):
         self.truncated = 0
         self.largest_batch = 0
         self.generated: dict[str, deque[tuple[int, bool]]] = defaultdict(deque)
+        self.engine_notes: dict[str, Any] = {"engine": "plain"}
         self._first_context: str | None = None
         self._encoded: dict[tuple[str, bool | None], list[int]] = {}
 
@@ -69,11 +70,15 @@ class RecordingLM(HFLM):
         finally:
             self.add_bos_token = asked
 
-    def _loglikelihood_tokens(self, requests, disable_tqdm=True, override_bs=None):
+    def note_requests(self, requests) -> None:
+        """Take notes of log-likelihood requests: (texts or None, context ids, continuation ids)."""
         for text, context, continuation in requests:
             if text is not None or self.first_ids is None:  # later rolling windows have no BOS
                 self._note(context + continuation)
             self.truncated += len(context) + len(continuation) > self.max_length + 1
+
+    def _loglikelihood_tokens(self, requests, disable_tqdm=True, override_bs=None):
+        self.note_requests(requests)
         return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
 
     def _model_call(self, inps, attn_mask=None, labels=None):
@@ -140,14 +145,16 @@ def backend(
     add_bos_token: bool,
     max_length: int | None,
     softmax_dtype: str | None,
+    engine: str = "plain",
 ) -> RecordingLM:
     """The backend of one model, with the batch size set where lm-eval reads it: on the model.
 
     Raises:
-        EvaluationError: if the backend did not take the batch size.
+        EvaluationError: if the backend did not take the batch size, or the engine cannot run the
+            model.
     """
     with quiet():
-        lm = RecordingLM(
+        lm = _engine(engine)(
             pretrained=model,
             tokenizer=tokenizer,
             batch_size=batch_size,
@@ -158,6 +165,16 @@ def backend(
     if lm.batch_size != batch_size:
         raise EvaluationError(f"lm-eval runs batches of {lm.batch_size}, not {batch_size}")
     return lm
+
+
+def _engine(name: str) -> type[RecordingLM]:
+    if name == "plain":
+        return RecordingLM
+    if name != "fast":
+        raise EvaluationError(f"no engine {name!r}; there is plain and fast")
+    from ppmlib.lmeval.fast import FastLM  # imports this module
+
+    return FastLM
 
 
 @contextlib.contextmanager

@@ -167,6 +167,7 @@ def _notes(lm, task: LoadedTask, logged, settings: Mapping[str, Any]) -> dict[st
         "bos": sorted(lm.bos_counts) if has_bos else None,
         "truncated": lm.truncated,
         "largest_batch": lm.largest_batch,
+        "engine": lm.engine_notes,
         "kind": "perplexity" if "rolling" in task.output_type else "accuracy",
     }
 

@@ -195,6 +195,7 @@ def _evaluation_parameters(study: Study, run: Run) -> dict[str, Any]:
         "add_bos_token": study.add_bos_token,
         "apply_chat_template": study.apply_chat_template,
         "batch_size": study.batch_size,
+        "engine": study.engine,
         "max_length": study.max_length,
         "softmax_dtype": study.softmax_dtype,
         "lm_eval_seeds": study.lm_eval_seeds,
