@@ -107,9 +107,7 @@ class Writer:
         self._ends = end_tokens(lm)
 
     @torch.inference_mode()
-    def write(
-        self, prompts: Sequence[np.ndarray], done: Callable[[int, list[int]], None]
-    ) -> None:
+    def write(self, prompts: Sequence[np.ndarray], done: Callable[[int, list[int]], None]) -> None:
         """Write a response to each prompt, the longest first; `done` gets its number and tokens."""
         waiting = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), prompts[i].tolist()))
         capacity = len(prompts[waiting[0]]) + self._new_tokens
