@@ -50,6 +50,7 @@ class Responder(LM):
 
     batch_size = 1
     largest_batch = 1
+    engine_notes = {"engine": "none"}
     truncated = 0
     bos_counts = None  # nothing is encoded for a model
     model_type = "ppmlib responder"
