@@ -6,6 +6,9 @@ params      the study file: strict, with units; the names of runs
 records     provenance, fingerprints, atomic files, verification
 checkpoint  what a model's folder says about itself, read without torch
 models      load a model and its tokenizer from the package, a folder or the hub; hash them
+data_root   a folder from which a study runs without a network
+check       whether everything a study needs loads with the network off
+hub         what the hub answers when it refuses, in one line
 glu         find the GLU MLPs of a causal LM; widths, expansion ratio, parameter counts
 scores      importance scores: one value per neuron, higher = keep
 pruning     how many neurons stay, which ones, slicing in memory

@@ -1,5 +1,6 @@
 """The `ppm` command: run a study, look at where it stands, verify its record, export a model."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ppmlib import records
+from ppmlib import data_root, records
 from ppmlib.params import ParamsError, Study
 from ppmlib.workflow import launch
 from ppmlib.workflow.processes import folder_trouble
@@ -65,6 +66,14 @@ REPORTS = click.option(
     help="Folder that holds one folder per study.",
 )
 
+DATA_ROOT = click.option(
+    "--data-root",
+    "data_folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar=data_root.VARIABLE,
+    help="Folder that `ppm prefetch` filled; models and data sets are read only from it.",
+)
+
 
 @main.command(context_settings={"ignore_unknown_options": True})
 @STUDY_FILE
@@ -76,22 +85,36 @@ REPORTS = click.option(
     show_default=True,
     help="Where the notebooks run.",
 )
+@DATA_ROOT
 @REPORTS
-def run(study_file: Path, snakemake_options: tuple[str, ...], profile: str, reports: Path) -> None:
+def run(
+    study_file: Path,
+    snakemake_options: tuple[str, ...],
+    profile: str,
+    data_folder: Path | None,
+    reports: Path,
+) -> None:
     """Run a study, or go on with it: finished records are not computed again.
 
     Every further option goes to Snakemake, for example -n (dry run), --cores 4, --forcerun.
     """
     with _refused_if(), launch.interruptible():
-        _run(study_file, snakemake_options, profile, reports)
+        _run(study_file, snakemake_options, profile, data_folder, reports)
 
 
-def _run(study_file: Path, snakemake_options: tuple[str, ...], profile: str, reports: Path) -> None:
-    study, plan = _prepare(study_file, reports, to_run=True)
+def _run(
+    study_file: Path,
+    snakemake_options: tuple[str, ...],
+    profile: str,
+    data_folder: Path | None,
+    reports: Path,
+) -> None:
+    study, plan = _prepare(study_file, reports, to_run=True, data_folder=data_folder)
     root = reports / study.study
     dry = bool({"-n", "--dry-run", "--dryrun"} & set(snakemake_options))
     with launch.only_run(root):
         records.write_json(root / records.PLAN_FILE, plan)
+        data_root.link(root, data_folder)
         if not dry:
             (root / ANALYSIS_FAILED).unlink(missing_ok=True)
         status = launch.snakemake(root, profile, snakemake_options)
@@ -101,6 +124,28 @@ def _run(study_file: Path, snakemake_options: tuple[str, ...], profile: str, rep
         if not dry:
             _partial_report(root, profile)
         raise SystemExit(EXIT_FAILED)
+
+
+@main.command()
+@STUDY_FILE
+@DATA_ROOT
+def check(study_file: Path, data_folder: Path | None) -> None:
+    """Prove, with the network off, that the model, its tokenizer and every task load.
+
+    Exit status 1 if anything is missing or wrong.
+    """
+    study = _load(study_file)
+    _read_only_from(data_folder)
+    os.environ.update(data_root.OFFLINE)
+    from ppmlib import check as checking
+
+    with _refused_if(ParamsError):
+        checked = checking.check(study, study_file, lambda line: click.echo(line, err=True))
+    for line in (*checking.table(checked.rows), *checked.problems):
+        click.echo(line)
+    if checked.problems:
+        raise Failed(f"{study_file}: {len(checked.problems)} missing or wrong")
+    click.echo(f"{study_file}: model, tokenizer and {len(checked.rows)} tasks load")
 
 
 @main.command()
@@ -196,21 +241,38 @@ def published(reports: Path) -> None:
     click.echo(f"report: {root / key}.html")
 
 
-def _prepare(study_file: Path, reports: Path, *, to_run: bool = False):
-    """Everything that can be refused without starting a kernel."""
-    try:
-        study = Study.load(study_file)
-        from ppmlib import models
-        from ppmlib.workflow import plan, preflight
-    except ParamsError as error:
-        raise Refused(str(error)) from None
+def _prepare(
+    study_file: Path, reports: Path, *, to_run: bool = False, data_folder: Path | None = None
+):
+    """Everything that can be refused without starting a kernel.
+
+    A run takes the data root it is given; other commands the one of the study's last run.
+    """
+    study = _load(study_file)
     root = reports / study.study
+    _read_only_from(data_folder if to_run else data_root.linked(root))
+    from ppmlib import models
+    from ppmlib.workflow import plan, preflight
+
     try:
         if to_run:
             preflight.writable(root)
         return study, plan.build(study, study_file, root)
     except (ParamsError, models.ModelError) as error:
         raise Refused(str(error)) from None
+
+
+def _load(study_file: Path) -> Study:
+    with _refused_if(ParamsError):
+        return Study.load(study_file)
+
+
+def _read_only_from(folder: Path | None) -> None:
+    """Give this process a data root, or none, before the hub's libraries are loaded."""
+    os.environ.pop(data_root.VARIABLE, None)
+    if folder is not None:
+        with _refused_if(data_root.DataRootError):
+            os.environ.update(data_root.environment(data_root.opened(folder.resolve()).folder))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ppmlib import bench, records
+from ppmlib import bench, data_root, hub, records
 from ppmlib.checkpoint import ModelError, check_present, read_json, shapes, weight_files
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -30,6 +30,7 @@ TOKENIZER_FILES = (
     "vocab.txt",
 )
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+HUB_IGNORED = ["*/*", "consol*"]
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # Say nothing about what the weights compute; they change with every save.
 VOLATILE_CONFIG = ("transformers_version", "_name_or_path", "torch_dtype", "dtype", "use_cache")
@@ -46,7 +47,9 @@ class Loaded:
 
 
 def locate(model: str, revision: str | None = None) -> Path:
-    """The folder that holds a model: packaged, local, or downloaded from the hub.
+    """The folder that holds a model: packaged, local, in the data root, or from the hub.
+
+    A process with a data root (`ppmlib.data_root`) takes hub ids from there and nowhere else.
 
     Args:
         model: a packaged name (`bench`, `bench-small`), a folder, or a hub id `owner/name`.
@@ -56,7 +59,14 @@ def locate(model: str, revision: str | None = None) -> Path:
     """
     packaged = model in bench.MODELS
     folder = bench.model_dir(model) if packaged else Path(model).expanduser()
-    if packaged or folder.is_dir():
+    try:
+        root = data_root.current() if HUB_ID.fullmatch(model) else None
+        stored = root.found_model(model, revision) if root else None
+    except data_root.DataRootError as error:
+        raise ModelError(str(error)) from None
+    if stored is not None:
+        folder = stored
+    elif packaged or folder.is_dir():
         if revision is not None:
             raise ModelError(f"{model!r} is a folder: revision {revision!r} means nothing there")
     elif HUB_ID.fullmatch(model):
@@ -83,29 +93,15 @@ def _check_folder(folder: Path, model: str) -> None:
 
 
 def _download(model: str, revision: str | None) -> Path:
-    from huggingface_hub import errors, snapshot_download
+    from huggingface_hub import snapshot_download
 
-    at = f"{model!r} at revision {revision!r}" if revision else f"{model!r}"
     try:
-        folder = snapshot_download(
-            model, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=["*/*", "consol*"]
-        )
-    except errors.GatedRepoError:
-        raise ModelError(
-            f"{at} is gated: accept its licence on its page on the hub, then `hf auth login`"
-        ) from None
-    except errors.RepositoryNotFoundError:
-        raise ModelError(
-            f"the hub has no model {model!r}, or it is private: check the name, or `hf auth login`"
-        ) from None
-    except errors.RevisionNotFoundError:
-        raise ModelError(f"the hub has {model!r}, but no revision {revision!r}") from None
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, errors.HfHubHTTPError,
-            OSError) as error:  # fmt: skip
-        raise ModelError(
-            f"{at} is not in the local cache and the hub cannot be reached "
-            f"({type(error).__name__}); fetch it where there is a network: `hf download {model}`"
-        ) from error
+        with hub.explained(model, revision):
+            folder = snapshot_download(
+                model, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=HUB_IGNORED
+            )
+    except hub.HubError as error:
+        raise ModelError(str(error)) from error
     return Path(folder)
 
 
@@ -180,7 +176,8 @@ def load(
     Args:
         model, revision: as `locate`.
         dtype: of the weights; set while loading, so that rotary buffers stay in float32.
-        device: None takes CUDA where there is one.
+        device: None takes CUDA where there is one; `meta` checks names and shapes of all weights
+            without reading them into memory.
     Raises:
         ModelError: if the model cannot be found, is incomplete, needs remote code, or its
             tokenizer does not fit its embeddings.
@@ -201,6 +198,7 @@ def load(
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=False,
+                device_map="meta" if place.type == "meta" else None,
                 ignore_mismatched_sizes=True,  # reported, and refused below
                 output_loading_info=True,
             )
@@ -226,10 +224,12 @@ def _identity(model: str, folder: Path, dtype: str, network, place) -> dict[str,
     import torch
 
     packaged = model in bench.MODELS
-    on_hub = not packaged and not Path(model).expanduser().is_dir()
+    root = data_root.current() if HUB_ID.fullmatch(model) else None
+    on_hub = root is not None or not (packaged or Path(model).expanduser().is_dir())
+    commit = root.commit("models", model) if root else folder.name
     return {
         "id": model if packaged or on_hub else folder.resolve().name,
-        "revision": folder.name if on_hub else None,
+        "revision": commit if on_hub else None,
         "dtype": dtype,
         "weights_sha256": weights_sha256(folder),
         "config_sha256": config_sha256(folder),

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ppmlib import records
+from ppmlib import data_root, records
 
 COPIED = (".models", "records", "samples", "figures", "tables")
 
@@ -45,6 +45,9 @@ def workspace(root: Path, key: str | None) -> Iterator[Path]:
         for part in (".models",) if key is None else COPIED:
             if (root / part).is_dir():
                 shutil.copytree(root / part, folder / part, symlinks=True)
+        stored = data_root.linked(root)
+        if stored is not None:
+            data_root.link(folder, stored)
         if key is not None and key.endswith("3_evaluation"):
             # Otherwise it would find its finished tasks and compute nothing.
             shutil.rmtree(folder / "samples" / Path(key).parent)

@@ -1,6 +1,8 @@
 """lm-eval behind `ppmlib.evaluation`: its tasks untouched, its backend with notes taken.
 
 protocol    settings checked, what of them is fingerprinted, which documents a subset takes
+task_files  names, metrics and filters, told from lm-eval's task files
+task_data   which data sets a task reads, told from its file
 tasks       lm-eval's tasks found by name and loaded
 harness     lm-eval's Hugging Face backend with notes taken
 fast        the same backend with shared prefixes encoded once (`engine: fast`)

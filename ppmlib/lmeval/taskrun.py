@@ -15,7 +15,7 @@ from ppmlib import floors, responses
 from ppmlib.lmeval import harness, samples
 from ppmlib.lmeval.harness import RecordingLM
 from ppmlib.lmeval.samples import EvaluationError
-from ppmlib.lmeval.tasks import LoadedTask, new_tokens
+from ppmlib.lmeval.tasks import LoadedTask, new_tokens, quiet
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in the text of a function without source
 
@@ -58,6 +58,19 @@ def check_task(task: LoadedTask, lm: RecordingLM, spec: Mapping[str, Any]) -> No
                 f"{sub_name}: {new_tokens(sub)} new tokens leave no room for a prompt in "
                 f"{lm.max_length}; lower them with `generation: {{max_gen_toks: N}}`"
             )
+
+
+def first_prompt(sub, lm: RecordingLM, *, apply_chat_template: bool) -> str:
+    """What the model reads of a task's first document, as `measure` would send it."""
+    with quiet():
+        sub.build_all_requests(
+            limit=1,
+            apply_chat_template=apply_chat_template,
+            fewshot_as_multiturn=True,
+            chat_template=lm.apply_chat_template if apply_chat_template else None,
+            tokenizer_name=lm.tokenizer_name if apply_chat_template else "",
+        )
+    return "".join(part for part in sub.instances[0].args if isinstance(part, str))
 
 
 def hashes(task: LoadedTask, indices: Mapping[str, list[int]] | None) -> dict[str, pd.DataFrame]:

@@ -17,6 +17,7 @@ from lm_eval.api.task import Task
 from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.tasks import TaskManager
 
+from ppmlib import data_root
 from ppmlib.lmeval import task_files
 from ppmlib.lmeval.samples import EvaluationError
 
@@ -125,8 +126,10 @@ def load(
     """
     manager = task_manager(name, folders)
     try:
-        with quiet():
+        with quiet(), data_root.local_datasets():
             found = manager.load([name])
+    except data_root.DataRootError as error:
+        raise EvaluationError(f"{name}: {error}") from error
     except (IndexError, StopIteration) as error:  # lm-eval and datasets read the first document
         raise EvaluationError(f"{name}: no documents") from error
     loaded = LoadedTask(name, found["tasks"], found.get("groups", {}))

@@ -30,12 +30,13 @@ def build(study: Study, study_file: Path, root: Path) -> dict[str, Any]:
         limit_minutes}}}
     Raises:
         ParamsError: for a width the model cannot have, an unknown task or metric, a score file
-            without its function.
+            without its function, a data set that is not in the data root.
         ModelError: for a model that is not there, damaged, or has no GLU MLPs.
     """
     source = Path(study_file).resolve().parent
-    located = _locate(study, study_file)
+    located = locate(study, study_file)
     preflight.check(study, study_file, located)
+    preflight.check_data_root(study, study_file)
     model = link_model(root, located) if study.model.is_folder else study.model.id
     synthetic = study.model.id in bench.MODELS
     static = {
@@ -145,7 +146,13 @@ def build(study: Study, study_file: Path, root: Path) -> dict[str, Any]:
     }
 
 
-def _locate(study: Study, study_file: Path) -> Path:
+def locate(study: Study, study_file: Path) -> Path:
+    """The folder of a study's model; a folder in the study is relative to its file.
+
+    Raises:
+        ParamsError: if there is no such folder.
+        ModelError: as `models.locate`.
+    """
     name = study.model.id
     if not study.model.is_folder:
         return models.locate(name, study.model.revision)

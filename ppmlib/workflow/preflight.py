@@ -4,8 +4,8 @@ import ast
 from pathlib import Path
 from typing import Any
 
-from ppmlib import bench, checkpoint
-from ppmlib.lmeval import task_files
+from ppmlib import bench, checkpoint, data_root
+from ppmlib.lmeval import task_data, task_files
 from ppmlib.params import RESPONDERS, ParamsError, Study
 from ppmlib.workflow.processes import SMALLEST_FREE_BYTES
 
@@ -25,6 +25,20 @@ def check(study: Study, study_file: Path, located: Path) -> None:
         *_unanswered(study),
         *task_files.mistakes(study.model_dump()["tasks"], [bench.tasks_dir()]),
     ]
+    if lines:
+        raise ParamsError("\n".join(f"{study_file}: {line}" for line in lines))
+
+
+def check_data_root(study: Study, study_file: Path) -> None:
+    """With a data root, all that the study's tasks read must be in it; the files are not opened.
+
+    Raises:
+        ParamsError: a line for each data set that is missing.
+    """
+    root = data_root.current()
+    if root is None:
+        return
+    lines = task_data.missing(root, [task.name for task in study.tasks], [bench.tasks_dir()])
     if lines:
         raise ParamsError("\n".join(f"{study_file}: {line}" for line in lines))
 

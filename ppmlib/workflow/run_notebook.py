@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from ppmlib import records
+from ppmlib import data_root, records
 from ppmlib.workflow.gpus import gpu_lease
 from ppmlib.workflow.places import notebooks_folder
 from ppmlib.workflow.processes import (
@@ -191,6 +191,9 @@ def run(key: str) -> int:
         earlier.unlink(missing_ok=True)
     executed.parent.mkdir(parents=True, exist_ok=True)
     os.environ.update(notebook_environment(job["threads"]))
+    stored = data_root.linked(Path())
+    if stored is not None:
+        os.environ.update(data_root.environment(stored))
     from nbclient.exceptions import CellControlSignal, DeadKernelError
     from papermill import PapermillExecutionError
 

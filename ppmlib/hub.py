@@ -1,0 +1,62 @@
+"""What the hub answers, in one line: gated, private, unknown, out of reach."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class HubError(Exception):
+    """The hub did not give what was asked for; the message says why and what to do."""
+
+
+@contextmanager
+def explained(repository: str, revision: str | None = None, kind: str = "model") -> Iterator[None]:
+    """Turn the hub client's errors within the block into one line each.
+
+    Args:
+        kind: `model` or `data set`.
+    Raises:
+        HubError: for a gated, private or unknown repository, an unknown revision, no network.
+    """
+    from huggingface_hub import constants, errors
+
+    where = f"{kind} {repository!r}" + (f" at revision {revision!r}" if revision else "")
+    option = "" if kind == "model" else "--repo-type dataset "
+    fetch = f"hf download {option}{repository}"
+    page = f"{constants.ENDPOINT}/{'' if kind == 'model' else 'datasets/'}{repository}"
+    try:
+        yield
+    except errors.GatedRepoError:
+        raise HubError(
+            f"{where} is gated: accept its licence on {page}, then `hf auth login` or set HF_TOKEN "
+            "to a token of that account"
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise HubError(
+            f"the hub has no {kind} {repository!r}, or it is private: check the name, or "
+            "`hf auth login`"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise HubError(f"the hub has {kind} {repository!r}, but no revision {revision!r}") from None
+    except errors.LocalEntryNotFoundError as error:
+        raise HubError(
+            f"{where} is not in the local cache and the hub cannot be reached; fetch it where "
+            f"there is a network: `{fetch}`"
+        ) from error
+    except errors.OfflineModeIsEnabled as error:
+        raise HubError(f"{where}: the hub is switched off by HF_HUB_OFFLINE") from error
+    except (errors.HfHubHTTPError, *_transport_errors()) as error:
+        raise HubError(f"{where}: {type(error).__name__}: {_line(error)}") from error
+
+
+def _transport_errors() -> tuple[type[Exception], ...]:
+    """What the hub's own HTTP client raises: its base class, and that of the client it is built on.
+
+    The client has been requests, httpx and httpx2; its errors are the bases of the hub's.
+    """
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return tuple(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

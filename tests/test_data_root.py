@@ -1,0 +1,150 @@
+"""A study's model, data sets and nltk data from a folder, and only from there."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from lm_eval.tasks import TaskManager
+from real_data import MODEL, STUDY, lay_out
+from small_study import KNOWLEDGE, TINY, ppm, write_study
+
+from ppmlib import data_root, models
+from ppmlib.data_root import DataRootError
+from ppmlib.evaluation import EvaluationError
+from ppmlib.lmeval import task_data, task_files, taskrun, tasks
+
+PAPER_TASKS = {
+    "wikitext": ("EleutherAI/wikitext_document_level", "wikitext-2-raw-v1"),
+    "lambada_openai": ("EleutherAI/lambada_openai", "default"),
+    "arc_challenge": ("allenai/ai2_arc", "ARC-Challenge"),
+    "hellaswag": ("Rowan/hellaswag", None),
+    "winogrande": ("allenai/winogrande", "winogrande_xl"),
+    "piqa": ("baber/piqa", None),
+    "boolq": ("aps/super_glue", "boolq"),
+    "truthfulqa_mc1": ("truthfulqa/truthful_qa", "multiple_choice"),
+    "truthfulqa_mc2": ("truthfulqa/truthful_qa", "multiple_choice"),
+    "gsm8k": ("openai/gsm8k", "main"),
+    "ifeval": ("google/IFEval", None),
+}
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory) -> Path:
+    return lay_out(tmp_path_factory.mktemp("stored"))
+
+
+@pytest.fixture
+def within(stored, tmp_path, monkeypatch) -> Path:
+    """This process reads only from the data root; datasets' cache is the test's own."""
+    import datasets
+
+    for name, value in data_root.environment(stored).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    return stored
+
+
+def load(name: str, num_fewshot: int = 0) -> tasks.LoadedTask:
+    return tasks.load(name, num_fewshot=num_fewshot, fewshot_seed=1234, generation=None, folders=[])
+
+
+def test_the_papers_tasks_name_their_repositories():
+    for name, expected in PAPER_TASKS.items():
+        assert [source[1:] for source in task_data.sources(name, [])] == [(*expected, None)]
+    assert task_data.resources("ifeval", []) == ["tokenizers/punkt_tab"]
+    assert task_data.resources("gsm8k", []) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "count"),
+    [("mmlu", "mmlu", 57), ("truthfulqa", "truthfulqa", 3), ("leaderboard_musr", "leaderboard", 3)],
+)
+def test_a_group_or_tag_reads_what_lm_eval_itself_loads(name, folder, count, monkeypatch):
+    from lm_eval.api.task import ConfigurableTask
+    from lm_eval.config.task import TaskConfig
+
+    def keep_config(task, *arguments, config, **options):
+        task._config = TaskConfig(**config)
+
+    monkeypatch.setattr(ConfigurableTask, "__init__", keep_config)
+    path = task_files.lm_eval_folder() / folder
+    loaded = TaskManager(include_path=[path], include_defaults=False).load([name])["tasks"]
+    configs = [task.config for task in loaded.values()]
+    expected = {(config.task, config.dataset_path, config.dataset_name) for config in configs}
+    assert {source[:3] for source in task_data.sources(name, [])} == expected
+    assert len(expected) == count
+
+
+def test_a_task_is_the_same_task_whether_from_a_clone_or_the_data_root(
+    within, tmp_path, monkeypatch
+):
+    def description(task):
+        return taskrun.static_description(task, taskrun.hashes(task, None))
+
+    stored = description(load("gsm8k", num_fewshot=5))
+    monkeypatch.delenv(data_root.VARIABLE)
+    monkeypatch.chdir(within / "datasets")
+    assert description(load("gsm8k", num_fewshot=5)) == stored
+
+
+def test_without_a_manifest_nothing_is_asserted_about_revisions(within):
+    identity = models.load(MODEL, revision="main", device="cpu").identity
+    assert identity["id"] == MODEL and identity["revision"] is None
+    assert str(within) not in str(identity)
+
+
+def test_what_is_not_in_the_data_root_is_not_looked_for_elsewhere(within):
+    with pytest.raises(EvaluationError, match=r"data set 'baber/piqa' is not in the data root"):
+        load("piqa")
+    with pytest.raises(models.ModelError, match=r"model 'meta-llama/Llama-3.2-1B' is not in the"):
+        models.locate("meta-llama/Llama-3.2-1B")
+    with pytest.raises(DataRootError, match="there is no data root"):
+        data_root.opened(within / "nowhere")
+
+
+def test_a_run_is_refused_with_a_line_for_each_thing_that_is_missing(stored, tmp_path):
+    there = tmp_path / "there"
+    shutil.copytree(stored, there)
+    shutil.rmtree(there / "datasets" / "openai")
+    shutil.rmtree(there / "nltk_data")
+    path = tmp_path / "real.yaml"
+    path.write_text(yaml.safe_dump(STUDY))
+    done = ppm("run", path, "--data-root", there, "-n", cwd=tmp_path)
+    assert done.returncode == 2
+    assert [line.split(": ", 2)[1:] for line in done.stderr.splitlines()] == [
+        [
+            f"{path}",
+            "ifeval: nltk's punkt_tab is not in the data root: it has no "
+            "nltk_data/tokenizers/punkt_tab; fetch it with `ppm prefetch`",
+        ],
+        [
+            "gsm8k",
+            "data set 'openai/gsm8k' is not in the data root: it has no datasets/openai/gsm8k; "
+            "fetch it with `ppm prefetch`",
+        ],
+    ]
+
+
+def test_check_shows_what_loads(stored, tmp_path):
+    path = tmp_path / "real.yaml"
+    path.write_text(yaml.safe_dump(STUDY | {"subset": {"n": 40, "seed": 0}}))
+    done = ppm("check", path, "--data-root", stored, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("  ") for line in done.stdout.splitlines()]
+    shown = [[cell.strip() for cell in row if cell] for row in rows]
+    assert shown[1:5] == [
+        ["ifeval", "40 of 541", "google/IFEval", "-", "ok, 220 tokens"],
+        ["gsm8k", "40 of 1,319", "openai/gsm8k (main)", "-", "ok, 2,275 tokens, cut to 512"],
+        ["arc_challenge", "40 of 1,125", "allenai/ai2_arc (ARC-Challenge)", "-", "ok, 99 tokens"],
+        ["leaderboard_musr", "30", "TAUR-Lab/MuSR", "-", "ok, 3,346 tokens, cut to 512"],
+    ]
+    assert not (tmp_path / "reports").exists()
+
+
+def test_check_needs_no_data_root_for_the_package(tmp_path):
+    path = write_study(tmp_path, TINY, model={"id": "bench-small"}, tasks=[KNOWLEDGE])
+    done = ppm("check", path, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "bench_knowledge  10 of 400  package" in done.stdout
