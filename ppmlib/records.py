@@ -31,7 +31,7 @@ STAGE_VERSIONS = {
     "2_pruning": 1,
     "3_evaluation": 2,
     "4_profiling": 1,
-    "5_analysis": 1,
+    "5_analysis": 2,
     "6_published": 1,
 }
 BARE_FOLDER = "ppm-out"

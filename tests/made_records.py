@@ -139,6 +139,33 @@ def floors(task: str, columns: dict[str, list], n: int) -> dict[str, list]:
     return made
 
 
+def responder(values: list, kind: str, n: int) -> list:
+    """Outcomes of a trivial responder: a share of the documents, the same for every metric."""
+    passed = np.random.default_rng(len(kind)).random(n) < (0 if kind == "floor-empty" else 0.12)
+    if isinstance(values[0], list):
+        return [[float(p)] * len(v) for p, v in zip(passed, values, strict=True)]
+    return passed.astype(float).tolist()
+
+
+def answers(task: str, step: float, n: int, columns: dict[str, list]) -> dict[str, list]:
+    """Written answers that get shorter with the damage; some are empty, loop or never stop."""
+    rng = np.random.default_rng([int(10 * step), n])
+    lengths = np.maximum(0, rng.poisson(max(1.0, 12 - 1.5 * step), n))
+    loops = rng.random(n) < min(0.05 * step, 0.9)
+    text = ["la " * 20 if loop else " ".join(f"w{j}" for j in range(length))
+            for length, loop in zip(lengths, loops, strict=True)]  # fmt: skip
+    made = {
+        "prompt_end": [f"<b>Prompt {i}</b> of {task}" for i in range(n)],
+        "target": ["target"] * n, "response": text,
+        "response_tokens": [20 if loop else int(k) for k, loop in zip(lengths, loops, strict=True)],
+        "stopped": (~loops).tolist(),
+    }  # fmt: skip
+    if task == "made_instructions":
+        parts = columns["inst_level_strict_acc,none"]
+        made["instruction_ids"] = [["reverse", "commas", "quotes"][: len(part)] for part in parts]
+    return made
+
+
 def score(key: str, columns: dict[str, list]) -> float:
     if key.endswith("perplexity,none"):
         weights = columns["words" if key.startswith("word") else "bytes"]
@@ -159,11 +186,17 @@ def write_evaluation(
     change_table=None,
 ) -> None:
     """Write `<run>/3_evaluation` with its samples, and `<run>/2_pruning`."""
+    if selection.startswith("floor-") or selection == "dense-aa":
+        run, width = f"{selection}/r0.00", 0.0
+    elif selection == "noise":
+        run, width = run_key("noise", 0, ratio), 0.0
+    else:
+        run, width = None, ratio
     seed = int(selection.removeprefix("random-s")) if selection.startswith("random") else 0
     criterion = "random" if selection.startswith("random") else selection
-    run = run_key(criterion, seed, ratio)
+    run = run or run_key(criterion, seed, ratio)
     step = 10 * ratio * (1.6 if criterion == "random" else 1) + (0.2 * seed if ratio else 0)
-    keep = DENSE_WIDTH - int(ratio * DENSE_WIDTH)
+    keep = DENSE_WIDTH - int(width * DENSE_WIDTH)
     described = {
         "run": run,
         "criterion": criterion,
@@ -177,13 +210,17 @@ def write_evaluation(
     rows, about, files = [], {}, []
     for task in tasks:
         name, columns = task["name"], outcomes(task["name"], min(step, 6.0), n)
+        if selection.startswith("floor-"):
+            columns = {key: responder(values, selection, n) for key, values in columns.items()}
         extra = floors(name, columns, n) if floor and name in GENERATED else {}
+        written = answers(name, step, n, columns) if name in GENERATED else {}
         table = pd.DataFrame(
             {
                 "doc_id": range(n),
                 "doc_hash": [f"d{i}" for i in range(n)],
                 "target_hash": [f"t{i}" for i in range(n)],
                 **columns,
+                **written,
                 **extra,
             }
         )
@@ -233,7 +270,8 @@ def write_evaluation(
         "keep_sha256": run,
         **(change_inputs or {}),
     }
-    records.write(root, f"{run}/2_pruning", inputs={"run": run}, results=described)
+    if not run.startswith(("floor-", "dense-aa")):
+        records.write(root, f"{run}/2_pruning", inputs={"run": run}, results=described)
     results = {**described, "rows": rows, "tasks": about}
     records.write(root, f"{run}/3_evaluation", inputs=inputs, results=results, files=files)
 

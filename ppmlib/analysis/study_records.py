@@ -23,6 +23,7 @@ REPEAT = "dense-aa/r0.00"  # the dense model once more, in other batches
 TRIVIAL = "floor-"  # runs of trivial responders
 NOISE = "noise"  # full width, damaged by weight noise instead of pruned
 PERPLEXITY_UNITS = {"word_perplexity": "words", "byte_perplexity": "bytes"}
+LOG_PERPLEXITY = "perplexity"  # LAMBADA's: its values per document are log-likelihoods
 
 
 class Run(NamedTuple):
@@ -159,6 +160,8 @@ class Study:
         if name not in table:
             raise RecordError(f"samples of {run}, {row['task']}: no per-document values of {name}")
         values = table[name]
+        if row["metric"] == LOG_PERPLEXITY:
+            return Outcome(values.to_numpy(float), None, clusters, "percent")
         if isinstance(values.iloc[0], (list, np.ndarray)):
             totals, weights = values.map(np.sum), values.map(len)
             return Outcome(totals.to_numpy(float), weights.to_numpy(float), clusters, "points")

@@ -7,6 +7,7 @@
     verdicts   the claims, judged
     sentences  the conclusions, in words
     tables     the same numbers for a page
+    beside     published beside measured, for studies of the same models
 
 Every number here was published or computed from what was; none is measured by this package.
 """
