@@ -11,9 +11,9 @@ import pandas as pd
 from ppmlib import stats
 from ppmlib.analysis.study_records import DENSE, Outcome, Study, describe_run
 from ppmlib.analysis.wording import interval_text, joined, p_number, percent, signed
+from ppmlib.responses import repetition
 
-REPEATS_FROM = 0.5  # share of repeated words from which an answer counts as repeating
-REPETITION_WORDS = 4
+REPEATS_FROM = 0.5  # share of repeated word 4-grams from which an answer counts as repeating
 EXAMPLES = 12
 SHOWN = 300  # characters of a prompt's end or of an answer
 RESPONSE_COLUMNS = [
@@ -26,14 +26,6 @@ KIND_COLUMNS = ["kind", "n", "dense", "pruned", "permuted", "diff_points", "low"
                 "p_adjusted"]  # fmt: skip
 
 
-def repeating_share(text: str) -> float:
-    """Share of a text's words that lie in runs of four words seen before in it; 0 if shorter."""
-    words = text.split()
-    grams = [tuple(words[i : i + REPETITION_WORDS]) for i in
-             range(len(words) - REPETITION_WORDS + 1)]  # fmt: skip
-    return 1 - len(set(grams)) / len(grams) if grams else 0.0
-
-
 def features(table: pd.DataFrame) -> pd.DataFrame:
     """Per document of a generation task: tokens, stopped, empty, repeating, degenerate.
 
@@ -43,7 +35,7 @@ def features(table: pd.DataFrame) -> pd.DataFrame:
     found = pd.DataFrame({
         "tokens": table["response_tokens"].astype(float), "stopped": table["stopped"].astype(bool),
         "empty": text.str.strip() == "",
-        "repeating": text.map(repeating_share) >= REPEATS_FROM,
+        "repeating": text.map(repetition) >= REPEATS_FROM,
     })  # fmt: skip
     found["degenerate"] = found["empty"] | found["repeating"] | ~found["stopped"]
     return found

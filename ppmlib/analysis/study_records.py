@@ -15,12 +15,11 @@ import numpy as np
 import pandas as pd
 
 from ppmlib import stats
-from ppmlib.params import run_key
+from ppmlib.params import responder_kind, run_key
 from ppmlib.records import RecordError
 
 DENSE = run_key("ppm", pruning_ratio=0.0)
 REPEAT = "dense-aa/r0.00"  # the dense model once more, in other batches
-TRIVIAL = "floor-"  # runs of trivial responders
 NOISE = "noise"  # full width, damaged by weight noise instead of pruned
 PERPLEXITY_UNITS = {"word_perplexity": "words", "byte_perplexity": "bytes"}
 LOG_PERPLEXITY = "perplexity"  # LAMBADA's: its values per document are log-likelihoods
@@ -89,7 +88,7 @@ class Study:
     @property
     def trivial(self) -> dict[str, str]:
         """The runs of trivial responders, by their kind (`constant`, `echo`)."""
-        return {run.split("/")[0].removeprefix(TRIVIAL): run
+        return {responder_kind(run.split("/")[0]): run
                 for run in sorted(self.evaluations) if is_trivial(run)}  # fmt: skip
 
     @property
@@ -199,7 +198,7 @@ class Study:
 
 def is_trivial(run: str) -> bool:
     """Whether a run is that of a trivial responder, which reads no prompt."""
-    return run.startswith(TRIVIAL)
+    return responder_kind(run.split("/")[0]) is not None
 
 
 def _metric_key(row: dict[str, Any]) -> tuple[str, str, str]:
