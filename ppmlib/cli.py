@@ -293,7 +293,8 @@ def _partial_report(root: Path, profile: str) -> None:
     trouble = folder_trouble(root)
     if trouble:
         raise Failed(f"{root}: {trouble}")
-    if not (root / ANALYSIS_FAILED).exists():
+    analysed = "5_analysis" in records.read_json(root / records.PLAN_FILE)["jobs"]
+    if analysed and not (root / ANALYSIS_FAILED).exists():
         launch.snakemake(root, profile, ("--config", "partial=1", "--", "records/5_analysis.json"))
     made = subprocess.run(
         [sys.executable, "-m", "ppmlib.workflow.make_index"], cwd=root, check=False

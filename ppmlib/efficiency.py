@@ -1,7 +1,9 @@
-"""What the profiling rows say: the hardware's limits beside them, speed-ups, computed sentences.
+"""What the profiling rows say: the hardware's limits beside them, speed-ups, alignment, break-even.
 
-The limits are lower bounds of the time, from what the pass cannot avoid: in prefill the arithmetic
-of all prompt tokens, in decode reading the weights and the key-value cache once per step.
+The limits are lower bounds of the time, from what a pass cannot avoid: its arithmetic at the rate
+of a large matrix product, and reading the weights and the key-value cache once at the rate of a
+large copy; the larger of the two binds. Prefill is judged by its arithmetic (MFU), decode by its
+reading (MBU).
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,183 +39,191 @@ def prefill_flops(model, batch_size: int, prompt_tokens: int) -> int:
     Two per weight and token in the linear layers, and in attention two per query-key pair and
     channel for the scores and two for the values (causal pairs only).
     """
-    config, head = model.config.get_text_config(), model.get_output_embeddings()
-    linears = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
-    weights = sum(m.weight.numel() for m in linears)
     pairs = prompt_tokens * (prompt_tokens + 1) // 2
-    channels = config.num_hidden_layers * config.num_attention_heads * _head_dim(config)
-    per_row = prompt_tokens * 2 * weights + 4 * pairs * channels + 2 * head.weight.numel()
-    return batch_size * per_row
+    per_row = prompt_tokens * 2 * _linear_weights(model) + 4 * pairs * _channels(model)
+    return batch_size * (per_row + 2 * model.get_output_embeddings().weight.numel())
 
 
-def decode_bytes(model, batch_size: int, prompt_tokens: int, new_tokens: int) -> float:
-    """Bytes one decode step must read: every weight once and, on average, the cache so far.
+def decode_flops(model, batch_size: int, prompt_tokens: int, new_tokens: int) -> float:
+    """Multiplications and additions of one decode step, its attention averaged over the steps."""
+    head = model.get_output_embeddings().weight.numel()
+    positions = prompt_tokens + new_tokens / 2
+    return batch_size * (2 * (_linear_weights(model) + head) + 4 * positions * _channels(model))
 
-    An input embedding of its own counts no bytes (one row per token); tied to the head it does.
+
+def _linear_weights(model) -> int:
+    head = model.get_output_embeddings()
+    linears = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
+    return sum(m.weight.numel() for m in linears)
+
+
+def _channels(model) -> int:
+    config = model.config.get_text_config()
+    return config.num_hidden_layers * config.num_attention_heads * _head_dim(config)
+
+
+def pass_bytes(model) -> int:
+    """Bytes of weights that every pass must read, whatever its size.
+
+    An input embedding of its own counts none (one row per token); tied to the head it does.
     """
     embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     weights = sum(p.nbytes for p in model.parameters())
-    if embedding is not head:
-        weights -= embedding.nbytes
-    return weights + kv_cache_bytes(model, batch_size, 1) * (prompt_tokens + new_tokens / 2)
+    return weights if embedding is head else weights - embedding.nbytes
 
 
-def add_limits(rows: Sequence[Mapping], widths, workload, rates: Mapping[str, float]) -> list[dict]:
-    """The rows with `ttft_limit_s`, `tpot_limit_s` and the utilisation of each: `mfu`, `mbu`.
+def decode_bytes(model, batch_size: int, prompt_tokens: int, new_tokens: int) -> float:
+    """Bytes one decode step must read: every weight once and, on average, the cache so far."""
+    cache = kv_cache_bytes(model, batch_size, 1) * (prompt_tokens + new_tokens / 2)
+    return pass_bytes(model) + cache
+
+
+def add_limits(rows: Sequence[Mapping], widths, rates: Mapping[str, float]) -> list[dict]:
+    """The rows with what a pass needs, the least time it can take, and how much of it is used.
+
+    `ttft_flops`, `ttft_bytes`, `tpot_flops`, `tpot_bytes`; `ttft_limit_s`, `tpot_limit_s`: the
+    larger of arithmetic and reading; `ttft_bound`, `tpot_bound`: which of the two that is; `mfu` of
+    prefill and `mbu` of decode. And `kv_cache_bytes_computed`, in closed form.
 
     Args:
-        rows, widths, workload: what `profiling.profile` gave and got.
+        rows, widths: what `profiling.profile` gave and got.
         rates: `device.limits` of the same process.
     """
     limited = []
     for row in rows:
-        batch = row["batch_size"]
+        batch, prompt, new = row["batch_size"], row["prompt_tokens"], row["new_tokens"]
         with widths.install(row["run"]) as model:
-            flops = prefill_flops(model, batch, workload.prompt_tokens)
-            read = decode_bytes(model, batch, workload.prompt_tokens, workload.new_tokens)
-        ttft_limit_s = flops / rates["matmul_flop_per_s"]
-        tpot_limit_s = read / rates["copy_bytes_per_s"]
-        limited.append({
-            **row,
-            "ttft_limit_s": ttft_limit_s,
-            "tpot_limit_s": tpot_limit_s,
-            "mfu": ttft_limit_s / row["ttft_s"],
-            "mbu": tpot_limit_s / row["tpot_s"],
-        })  # fmt: skip
+            needs = {
+                "ttft": (prefill_flops(model, batch, prompt), pass_bytes(model)),
+                "tpot": (decode_flops(model, batch, prompt, new),
+                         decode_bytes(model, batch, prompt, new)),
+            }  # fmt: skip
+        row, times = dict(row), {}
+        row["kv_cache_bytes_computed"] = kv_cache_bytes(widths.model, batch, prompt + new - 1)
+        for phase, (flops, read) in needs.items():
+            times[phase] = flops / rates["matmul_flop_per_s"], read / rates["copy_bytes_per_s"]
+            row |= {f"{phase}_flops": flops, f"{phase}_bytes": read}
+            row[f"{phase}_limit_s"] = max(times[phase])
+            row[f"{phase}_bound"] = (
+                "reading" if times[phase][1] >= times[phase][0] else "arithmetic"
+            )
+        row["mfu"] = times["ttft"][0] / row["ttft_s"]
+        row["mbu"] = times["tpot"][1] / row["tpot_s"]
+        limited.append(row)
     return limited
+
+
+def job(row: Mapping[str, Any]) -> tuple[str, int]:
+    """Which work a row is about: workload and batch size, the same for every width."""
+    return row["workload"], row["batch_size"]
+
+
+def job_name(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    """A row's work for readers: its batch size, and its workload where there are several."""
+    several = len({each["workload"] for each in rows}) > 1
+    return (
+        f"{row['workload']}, batch {row['batch_size']}" if several else f"batch {row['batch_size']}"
+    )
 
 
 def speed_ups(rows: Sequence[Mapping[str, Any]], baseline: str) -> list[dict[str, Any]]:
     """Speed of each width against the baseline run, round by round.
 
     Returns:
-        one row per run (the baseline left out), batch size and quantity: `speed_up`, the median
-        over rounds of baseline seconds / seconds, its quartiles, and `differs`: whether the
-        interquartile ranges of the two times are apart and every round agrees on the direction.
+        one row per run (the baseline left out), workload, batch size and quantity: `speed_up`, the
+        median over rounds of baseline seconds / seconds, its quartiles, `limit_speed_up`: the same
+        of the least times, and `differs`: whether the interquartile ranges of the two times are
+        apart and every round agrees on the direction.
     """
-    dense = {row["batch_size"]: row for row in rows if row["run"] == baseline}
+    dense = {job(row): row for row in rows if row["run"] == baseline}
     found = []
     for row in rows:
         if row["run"] == baseline:
             continue
-        base = dense[row["batch_size"]]
+        base = dense[job(row)]
         for name, phase in QUANTITIES.items():
-            ratios = np.divide(base["repeats"][name], row["repeats"][name])
-            q25, median, q75 = np.percentile(ratios, [25, 50, 75]).tolist()
-            faster = row[f"{name}_q75"] < base[f"{name}_q25"] and ratios.min() > 1
-            slower = row[f"{name}_q25"] > base[f"{name}_q75"] and ratios.max() < 1
             found.append({
                 "run": row["run"],
+                "workload": row["workload"],
                 "batch_size": row["batch_size"],
                 "phase": phase,
-                "speed_up": median,
-                "speed_up_q25": q25,
-                "speed_up_q75": q75,
-                "differs": bool(faster or slower),
+                **_ratio(base, row, name, "speed_up"),
+                "limit_speed_up": _limit(base, name) / _limit(row, name),
             })  # fmt: skip
     return found
 
 
-def widths_table(described: Sequence[Mapping[str, Any]]):
-    """The widths as a DataFrame for reading: ratios, neurons, parameters, bytes of weights."""
-    import pandas as pd
-
-    return pd.DataFrame(
-        {
-            "run": width["run"],
-            "neurons per layer": width["intermediate_size"],
-            "removed": f"{width['pruning_ratio']:.1%}",
-            "expansion ratio": f"{width['expansion_ratio']:.2f}x",
-            "parameters": f"{width['parameters']:,}",
-            "weights, MB": f"{width['weights_bytes'] / 1e6:,.2f}",
-        }
-        for width in described
-    ).set_index("run")
+def _limit(row: Mapping[str, Any], name: str) -> float:
+    return row[f"{name.removesuffix('_s')}_limit_s"]
 
 
-def times_table(rows: Sequence[Mapping[str, Any]]):
-    """The measured times as a DataFrame for reading: medians, quartiles, limits, in ms."""
-    import pandas as pd
+def alignment(
+    rows: Sequence[Mapping[str, Any]], described: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The same ratios at other multiples of the neuron count, against the study's own widths.
 
-    def cells(row: Mapping, group: str, name: str, limit: str, share: str) -> dict:
-        low, high = (_milliseconds(row[f"{name}_{quartile}"]) for quartile in ("q25", "q75"))
-        return {
-            (group, "median"): _milliseconds(row[name]),
-            (group, "IQR"): f"{low}\u2060\u2013\u2060{high}",
-            (group, "limit"): _milliseconds(row[limit]),
-            (group, share.upper()): f"{row[share]:.0%}",
-        }
-
-    table = pd.DataFrame(
-        {
-            ("", "batch"): row["batch_size"],
-            **cells(row, "first token, ms", "ttft_s", "ttft_limit_s", "mfu"),
-            **cells(row, "each later token, ms", "tpot_s", "tpot_limit_s", "mbu"),
-            ("", "tokens/s"): f"{row['tokens_per_s']:,.0f}",
-        }
-        for row in rows
-    )
-    table.columns = pd.MultiIndex.from_tuples(table.columns)
-    return table.set_index(pd.Index([row["run"] for row in rows], name="run"))
-
-
-def _milliseconds(seconds: float) -> str:
-    value = 1e3 * seconds
-    decimals = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
-    return f"{value:,.{decimals}f}"
-
-
-def memory_table(rows: Sequence[Mapping[str, Any]], described: Sequence[Mapping[str, Any]]):
-    """Bytes per run and batch size in MB (10^6): weights, key-value cache, measured peak."""
-    import pandas as pd
-
-    widths = {width["run"]: width for width in described}
-
-    def megabytes(count: int | None) -> str:
-        return "not measurable here" if count is None else f"{count / 1e6:,.2f}"
-
-    return pd.DataFrame(
-        {
-            "run": row["run"],
-            "batch": row["batch_size"],
-            "weights, MB": megabytes(widths[row["run"]]["weights_bytes"]),
-            "KV cache, MB": megabytes(row["kv_cache_bytes"]),
-            "measured peak, MB": megabytes(row["peak_memory_bytes"]),
-        }
-        for row in rows
-    ).set_index("run")
-
-
-def checks_table(rows: Sequence[Mapping[str, Any]], workload, tolerance: float = 0.05):
-    """Per row: tokens asked and made, spread of the repeats, parts against an end-to-end timing.
-
-    The end-to-end run follows the last repeat of its width, with the clock read only at its ends,
-    and is held against the sum of that repeat's parts.
+    Returns:
+        per requested ratio, further multiple, workload, batch size and phase: `neurons` of the
+        study's own width and `aligned_neurons`; `ratio`, the median over rounds of own seconds /
+        aligned seconds (above 1: alignment pays), its quartiles; `limit_ratio`, what the fewer
+        neurons alone would give; `differs` as in `speed_ups`; `same`, whether the two widths are
+        one, so that they differ by noise alone. Empty if there are no further multiples.
     """
-    import pandas as pd
-
-    def spread(row, name: str) -> str:
-        return f"{(row[f'{name}_q75'] - row[f'{name}_q25']) / row[name]:.0%}"
-
-    generation = "one generation, ms"
-    table = pd.DataFrame(
-        {
-            ("", "batch"): row["batch_size"],
-            ("tokens", "asked"): row["batch_size"] * workload.new_tokens,
-            ("tokens", "made"): row["tokens"],
-            ("IQR / median", "first token"): spread(row, "ttft_s"),
-            ("IQR / median", "later token"): spread(row, "tpot_s"),
-            (generation, "sum of parts"): _milliseconds(row["repeats"]["total_s"][-1]),
-            (generation, "end to end"): _milliseconds(row["end_to_end_s"]),
-            (generation, "ratio"): f"{end_to_end_ratio(row):.2f}",
-            ("", f"within {tolerance:.0%}"): (
-                "yes" if abs(end_to_end_ratio(row) - 1) <= tolerance else "no"
-            ),
-        }
+    about = {width["run"]: width for width in described}
+    own = {
+        (about[row["run"]]["requested"], *job(row)): row
         for row in rows
-    )
-    table.columns = pd.MultiIndex.from_tuples(table.columns)
-    return table.set_index(pd.Index([row["run"] for row in rows], name="run"))
+        if about[row["run"]]["keep_multiple_of"] == described[0]["keep_multiple_of"]
+    }
+    found = []
+    for row in rows:
+        width = about[row["run"]]
+        base = own[width["requested"], *job(row)]
+        if row["run"] == base["run"]:
+            continue
+        for name, phase in QUANTITIES.items():
+            found.append({
+                "requested": width["requested"],
+                "multiple": width["keep_multiple_of"],
+                "workload": row["workload"],
+                "batch_size": row["batch_size"],
+                "phase": phase,
+                "neurons": about[base["run"]]["intermediate_size"],
+                "aligned_neurons": width["intermediate_size"],
+                **_ratio(base, row, name, "ratio"),
+                "limit_ratio": _limit(base, name) / _limit(row, name),
+                "same": about[base["run"]]["intermediate_size"] == width["intermediate_size"],
+            })  # fmt: skip
+    return found
+
+
+def break_even(rows: Sequence[Mapping[str, Any]], baseline: str) -> list[dict[str, Any]]:
+    """How much longer a narrower model's answers may be before they take as long as the dense's.
+
+    Of a prompt and an answer of the profiled length: `length_ratio`, the tokens the narrower model
+    has made when the dense one is done, relative to the dense one's; median over rounds and
+    quartiles. Per run (the baseline left out), workload and batch size.
+    """
+    dense = {job(row): row for row in rows if row["run"] == baseline}
+    found = []
+    for row in rows:
+        if row["run"] == baseline:
+            continue
+        base, tokens = dense[job(row)]["repeats"], row["new_tokens"]
+        own = {name: np.array(row["repeats"][name]) for name in QUANTITIES}
+        dense_s = np.array(base["ttft_s"]) + (tokens - 1) * np.array(base["tpot_s"])
+        ratios = (1 + (dense_s - own["ttft_s"]) / own["tpot_s"]) / tokens
+        q25, median, q75 = np.percentile(ratios, [25, 50, 75]).tolist()
+        found.append({
+            "run": row["run"],
+            "workload": row["workload"],
+            "batch_size": row["batch_size"],
+            "new_tokens": tokens,
+            "length_ratio": median,
+            "length_ratio_q25": q25,
+            "length_ratio_q75": q75,
+        })  # fmt: skip
+    return found
 
 
 def end_to_end_ratio(row: Mapping[str, Any]) -> float:
@@ -221,53 +231,11 @@ def end_to_end_ratio(row: Mapping[str, Any]) -> float:
     return row["end_to_end_s"] / row["repeats"]["total_s"][-1]
 
 
-def conclusions(
-    rows: Sequence[Mapping[str, Any]], described: Sequence[Mapping[str, Any]], baseline: str
-) -> list[str]:
-    """What the numbers say, in sentences: speed at the narrowest width, utilisation, memory."""
-    widths = {width["run"]: width for width in described}
-    dense, narrow = widths[baseline], min(described, key=lambda w: w["intermediate_size"])
-    removed = 1 - narrow["parameters"] / dense["parameters"]
-    name = f"{narrow['run']} ({narrow['expansion_ratio']:.2f}x, {removed:.0%} fewer parameters)"
-    gains = speed_ups(rows, baseline)
-    sentences = [
-        "A difference counts as measurable when the interquartile ranges of the two times are "
-        "apart and every round agrees on its direction."
-    ]
-    for gain in (g for g in gains if g["run"] == narrow["run"]):
-        same = [g for g in gains if all(g[k] == gain[k] for k in ("batch_size", "phase"))]
-        sentences.append(
-            f"Batch {gain['batch_size']}, {gain['phase']}: {name} runs at "
-            f"{gain['speed_up']:.2f} times the dense speed "
-            f"[{gain['speed_up_q25']:.2f}, {gain['speed_up_q75']:.2f}]"
-            f"{'' if gain['differs'] else ', no measurable difference'}; "
-            f"{sum(g['differs'] for g in same)} of {len(same)} narrower widths differ measurably "
-            "from dense."
-        )
-    for row in (r for r in rows if r["run"] == baseline):
-        sentences.append(
-            f"Dense, batch {row['batch_size']}: prefill takes {1 / row['mfu']:.1f} times as "
-            f"long as its arithmetic needs at the measured matmul rate (MFU {row['mfu']:.0%}), "
-            f"decode {1 / row['mbu']:.1f} times as long as reading weights and cache needs at the "
-            f"measured copy bandwidth (MBU {row['mbu']:.0%})."
-        )
-    ratios = [end_to_end_ratio(row) for row in rows]
-    sentences.append(
-        f"A generation timed only at its ends takes {np.median(ratios):.2f} times the sum of its "
-        f"parts (median of {len(ratios)}; from {min(ratios):.2f} to {max(ratios):.2f})."
-    )
-    if all(row["preemptions"] is not None for row in rows):
-        taken = sum(row["preemptions"] for row in rows)
-        made = sum(len(row["repeats"]["total_s"]) for row in rows)
-        sentences.append(
-            f"Other processes took the core {taken} times during the {made} measured generations"
-            f"{'; such times are upper bounds' * (taken > 0)}."
-        )
-    cache = max((r for r in rows if r["run"] == baseline), key=lambda r: r["kv_cache_bytes"])
-    sentences.append(
-        f"Weights shrink from {dense['weights_bytes'] / 1e6:.2f} to "
-        f"{narrow['weights_bytes'] / 1e6:.2f} MB ({removed:.0%} less); the key-value cache, "
-        f"{cache['kv_cache_bytes'] / 1e6:.2f} MB at batch {cache['batch_size']}, does not depend "
-        "on the width."
-    )
-    return sentences
+def _ratio(base: Mapping[str, Any], row: Mapping[str, Any], name: str, called: str) -> dict:
+    """Base seconds over a row's, round by round: median, quartiles, whether the two differ."""
+    ratios = np.divide(base["repeats"][name], row["repeats"][name])
+    q25, median, q75 = np.percentile(ratios, [25, 50, 75]).tolist()
+    faster = row[f"{name}_q75"] < base[f"{name}_q25"] and ratios.min() > 1
+    slower = row[f"{name}_q25"] > base[f"{name}_q75"] and ratios.max() < 1
+    return {called: median, f"{called}_q25": q25, f"{called}_q75": q75,
+            "differs": bool(faster or slower)}  # fmt: skip

@@ -1,6 +1,7 @@
 """Load a causal LM and its tokenizer from the package, a folder or the hub; hash them.
 
-Safetensors only, never remote code. `locate` and the hashes need neither torch nor transformers,
+Safetensors only, never remote code. `shape:<name>` is made, not loaded: random weights, no
+tokenizer (see `random_shapes`). `locate` and the hashes need neither torch nor transformers,
 so that a study can be checked before a kernel starts.
 """
 
@@ -12,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ppmlib import bench, data_root, hub, records
+from ppmlib import bench, data_root, hub, random_shapes, records
 from ppmlib.checkpoint import ModelError, check_present, read_json, shapes, weight_files
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -38,12 +39,28 @@ VOLATILE_CONFIG = ("transformers_version", "_name_or_path", "torch_dtype", "dtyp
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in evaluation mode, its tokenizer, and what identifies them in a fingerprint."""
+    """A model in evaluation mode, its tokenizer, and what identifies them in a fingerprint.
+
+    A shape with random weights has neither tokenizer nor folder.
+    """
 
     model: Any
     tokenizer: Any
     identity: dict[str, Any]
-    folder: Path
+    folder: Path | None
+
+    @property
+    def random_weights(self) -> bool:
+        """Whether the weights are random, good for time and energy only."""
+        return random_shapes.is_shape(self.identity["id"])
+
+    @property
+    def vocabulary(self) -> tuple[int, list[int]]:
+        """Number of tokens and the special ids among them."""
+        if self.random_weights:
+            config = self.model.config
+            return config.vocab_size, [config.bos_token_id, config.eos_token_id]
+        return len(self.tokenizer), list(self.tokenizer.all_special_ids)
 
 
 def locate(model: str, revision: str | None = None) -> Path:
@@ -174,7 +191,7 @@ def load(
     """Load a model in evaluation mode with its tokenizer.
 
     Args:
-        model, revision: as `locate`.
+        model, revision: as `locate`; or `shape:<name>`, made with random weights.
         dtype: of the weights; set while loading, so that rotary buffers stay in float32.
         device: None takes CUDA where there is one; `meta` checks names and shapes of all weights
             without reading them into memory.
@@ -187,8 +204,10 @@ def load(
 
     if dtype not in DTYPES:
         raise ModelError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
-    folder = locate(model, revision)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if random_shapes.is_shape(model):
+        return _random(model, dtype, place)
+    folder = locate(model, revision)
     try:
         with quiet():
             network, loading = AutoModelForCausalLM.from_pretrained(
@@ -220,9 +239,18 @@ def load(
     return Loaded(network, tokenizer, _identity(model, folder, dtype, network, place), folder)
 
 
-def _identity(model: str, folder: Path, dtype: str, network, place) -> dict[str, Any]:
-    import torch
+def _random(model: str, dtype: str, place) -> Loaded:
+    network = random_shapes.build(model, dtype, place)
+    hashes = {
+        "weights_sha256": random_shapes.weights_sha256(model),
+        "config_sha256": records.fingerprint(random_shapes.config_of(model)),
+        "tokenizer_sha256": None,
+    }
+    identity = {"id": model, "revision": None, "dtype": dtype, **hashes}
+    return Loaded(network, None, identity | _conditions(network, place, synthetic=False), None)
 
+
+def _identity(model: str, folder: Path, dtype: str, network, place) -> dict[str, Any]:
     packaged = model in bench.MODELS
     root = data_root.current() if HUB_ID.fullmatch(model) else None
     on_hub = root is not None or not (packaged or Path(model).expanduser().is_dir())
@@ -234,9 +262,17 @@ def _identity(model: str, folder: Path, dtype: str, network, place) -> dict[str,
         "weights_sha256": weights_sha256(folder),
         "config_sha256": config_sha256(folder),
         "tokenizer_sha256": tokenizer_sha256(folder),
+        **_conditions(network, place, synthetic=packaged),
+    }
+
+
+def _conditions(network, place, *, synthetic: bool) -> dict[str, Any]:
+    import torch
+
+    return {
         "attn_implementation": network.config._attn_implementation,
         "device": device_name(place),
-        "synthetic": packaged,
+        "synthetic": synthetic,
         "threads": torch.get_num_threads() if place.type == "cpu" else None,
     }
 

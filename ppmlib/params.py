@@ -114,7 +114,10 @@ class Strict(BaseModel):
 
 
 class ModelSource(Strict):
-    """Which model: packaged name, hub id, or a folder written with a leading `.`, `/` or `~`."""
+    """Which model: packaged name, hub id, or a folder written with a leading `.`, `/` or `~`.
+
+    `shape:llama-3.2-1b` has random weights of that shape: for profiling alone.
+    """
 
     id: str = Field(min_length=1)
     revision: str | None = None
@@ -124,6 +127,11 @@ class ModelSource(Strict):
     def is_folder(self) -> bool:
         """Whether the id names a folder rather than a packaged or hub model."""
         return self.id.startswith((".", "/", "~"))
+
+    @property
+    def is_shape(self) -> bool:
+        """Whether the id names a shape with random weights."""
+        return self.id.startswith("shape:")
 
 
 class Task(Strict):
@@ -185,14 +193,48 @@ class Seeds(Strict):
     bootstrap: Annotated[int, Field(ge=0)] = 0
 
 
+class ProfiledWork(Strict):
+    """One workload of the profiling: tokens of each prompt and of each answer."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+    prompt_tokens: Count
+    new_tokens: Annotated[int, Field(ge=2)]
+
+
+class EnergyWindows(Strict):
+    """How long each window of the energy counters lasts, and how many there are of each."""
+
+    seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 5.0
+    repeats: Count = 3
+
+
 class Profiling(Strict):
-    """The fixed amount of work every width does (tokens per row, rows per batch, repeats)."""
+    """The fixed amount of work every width does (tokens per row, rows per batch, repeats).
+
+    `workloads` replace `prompt_tokens` and `new_tokens`; repeats take turns with `prompt_seeds`;
+    `also_keep_multiples_of` adds every width once more for each of them, rounded down to it.
+    """
 
     prompt_tokens: Count = 64
     new_tokens: Annotated[int, Field(ge=2)] = 16
-    batch_sizes: list[Count] = [1, 8]
+    workloads: list[ProfiledWork] = []
+    batch_sizes: Annotated[list[Count], Field(min_length=1)] = [1, 8]
     warmup: Count = 1
     repeats: Annotated[int, Field(ge=2)] = 5
+    prompt_seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
+    also_keep_multiples_of: list[Count] = []
+    energy_windows: EnergyWindows = EnergyWindows()
+
+    @model_validator(mode="after")
+    def _work_is_said_once(self):
+        if self.workloads and self.model_fields_set & {"prompt_tokens", "new_tokens"}:
+            raise ValueError("give either workloads, or prompt_tokens and new_tokens")
+        _refuse_twice("workloads", [work.name for work in self.workloads])
+        _refuse_twice("batch_sizes", self.batch_sizes)
+        _refuse_twice("also_keep_multiples_of", self.also_keep_multiples_of)
+        if self.repeats < len(self.prompt_seeds):
+            raise ValueError("repeats must be at least as many as prompt_seeds")
+        return self
 
 
 class Limits(Strict):
@@ -228,7 +270,7 @@ class Study(Strict):
     keep_multiple_of: Count = 1
     controls: list[Control] = []
     floors: list[Literal[*WIDTH_FLOORS, *RESPONDERS]] = []
-    tasks: Annotated[list[Task], Field(min_length=1)]
+    tasks: list[Task]
     claims: list[Claim] = []
     add_bos_token: bool = True
     apply_chat_template: bool = False
@@ -261,6 +303,7 @@ class Study(Strict):
         names = [task.name for task in self.tasks]
         _refuse_twice("tasks", names)
         _refuse_twice("floors", self.floors)
+        self._purpose_is_clear()
         for control in self.controls:
             _check_criterion(control.criterion)
             if self.expansion_ratios and control.pruning_ratios:
@@ -274,6 +317,14 @@ class Study(Strict):
                 raise ValueError(f"claims: pruning_ratio {claim.pruning_ratio} is not in the study")
         _refuse_twice("runs (a ratio or control)", [run.key for run in self.runs()])
         return self
+
+    def _purpose_is_clear(self) -> None:
+        if self.model.is_shape and (self.tasks or self.controls):
+            raise ValueError("random weights know nothing: tasks and controls must be empty ([])")
+        if not self.tasks and self.profiling is None:
+            raise ValueError("tasks is empty and there is no profiling: nothing would be measured")
+        if not self.tasks and self.controls:
+            raise ValueError("controls are selections to evaluate, and tasks is empty")
 
     @classmethod
     def load(cls, path: Path) -> "Study":
@@ -346,7 +397,7 @@ def _check_criterion(criterion: str) -> None:
     )
 
 
-def _refuse_twice(what: str, names: list[str]) -> None:
+def _refuse_twice(what: str, names: list) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"{what}: {name} appears twice")

@@ -11,6 +11,7 @@ all widths alike and rounds can be compared as pairs.
 """
 
 import gc
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,108 +23,96 @@ import torch
 from torch import Tensor
 
 from ppmlib import device as devices
-from ppmlib import glu, pruning
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What every width has to do: `repeats` measured rounds after `warmup` unmeasured ones.
+    """What every width has to do: new tokens after prompts of one length, in each batch size.
 
     Raises:
         ValueError: for numbers no measurement can be made with.
     """
 
+    name: str
     prompt_tokens: int
     new_tokens: int
     batch_sizes: tuple[int, ...]
-    warmup: int
-    repeats: int
-    seed: int = 0
 
     def __post_init__(self):
-        if min(self.prompt_tokens, self.repeats, *self.batch_sizes) < 1 or self.warmup < 0:
-            raise ValueError(f"prompt_tokens, batch_sizes and repeats must be positive: {self}")
+        if min(self.prompt_tokens, *self.batch_sizes) < 1:
+            raise ValueError(f"prompt_tokens and batch_sizes must be positive: {self}")
         if self.new_tokens < 2:
             raise ValueError("new_tokens must be at least 2: one for prefill, the rest for decode")
 
 
-def prompts(workload: Workload, vocab_size: int, special_ids: Sequence[int]) -> Tensor:
+@dataclass(frozen=True)
+class Rounds:
+    """`repeats` measured rounds over all widths after `warmup` unmeasured ones.
+
+    Rounds take turns with the prompt seeds: each seed draws prompts of its own. `order_seed`
+    decides the order in which a round visits the widths.
+    """
+
+    warmup: int
+    repeats: int
+    prompt_seeds: tuple[int, ...] = (0,)
+    order_seed: int = 0
+
+    def __post_init__(self):
+        if self.repeats < 1 or self.warmup < 0 or not self.prompt_seeds:
+            raise ValueError(f"repeats must be positive, and there must be a prompt seed: {self}")
+        if self.repeats < len(self.prompt_seeds):
+            raise ValueError(
+                f"{self.repeats} repeats cannot take turns with {len(self.prompt_seeds)} prompt "
+                "seeds: raise repeats to at least as many"
+            )
+
+    def prompt_seed(self, number: int) -> int:
+        """The prompt seed of a round, warm-up rounds counted."""
+        return self.prompt_seeds[(number - self.warmup) % len(self.prompt_seeds)]
+
+
+def workloads_of(
+    workloads: Sequence[Mapping[str, Any]],
+    prompt_tokens: int,
+    new_tokens: int,
+    batch_sizes: Sequence[int],
+) -> list[Workload]:
+    """The workloads of a study file: those listed, or the one of `prompt_tokens` if none are."""
+    listed = workloads or [
+        {"name": "fixed", "prompt_tokens": prompt_tokens, "new_tokens": new_tokens}
+    ]
+    return [Workload(**each, batch_sizes=tuple(batch_sizes)) for each in listed]
+
+
+def prompts(workload: Workload, vocab_size: int, special_ids: Sequence[int], seed: int) -> Tensor:
     """Seeded random prompts, (max batch size, prompt_tokens) int64, without special ids.
 
     Smaller batches use the first rows, so that the prompt of batch 1 is also in batch 8.
     """
     allowed = torch.tensor(sorted(set(range(vocab_size)) - set(special_ids)))
-    generator = torch.Generator().manual_seed(workload.seed)
+    generator = torch.Generator().manual_seed(seed)
     shape = (max(workload.batch_sizes), workload.prompt_tokens)
     return allowed[torch.randint(len(allowed), shape, generator=generator)]
 
 
-class Widths:
-    """One model at several widths: all but the MLP weights is shared.
-
-    Only the dense weights and the slice of one width exist at a time, however many widths there
-    are: a slice is made when its width is installed and dropped afterwards.
-
-    Args:
-        model: the dense model; it is dense again after each `install`.
-        keeps: run -> (num_layers, k) kept indices, or None for the dense model itself.
-    """
-
-    def __init__(self, model, keeps: Mapping[str, Tensor | None]):
-        self.model = model
-        self.keeps = dict(keeps)
-        self.runs = tuple(self.keeps)
-        mlps = glu.glu_mlps(model)
-        self._modules = [m for mlp in mlps for m in (mlp.module, mlp.gate, mlp.up, mlp.down)]
-        linears = [m for mlp in mlps for m in (mlp.gate, mlp.up, mlp.down)]
-        self._dense_bytes = sum(p.nbytes for linear in linears for p in linear.parameters())
-
-    def parked_bytes(self, run: str) -> int:
-        """Bytes of dense MLP weights that wait in memory while this width is installed."""
-        return 0 if self.keeps[run] is None else self._dense_bytes
-
-    @contextmanager
-    def install(self, run: str) -> Iterator[Any]:
-        """Yield the model at this width; its dense weights come back afterwards, whatever happens.
-
-        Raises:
-            ValueError: as `pruning.slice_mlps`, if the kept indices do not fit the model.
-        """
-        keep = self.keeps[run]
-        if keep is None:
-            yield self.model
-            return
-        config = self.model.config.get_text_config()
-        width = config.intermediate_size
-        # slice_mlps puts new parameters into the modules and leaves the dense tensors as they are.
-        saved = [(module, dict(module._parameters), _sizes(module)) for module in self._modules]
-        try:
-            pruning.slice_mlps(self.model, keep)
-            yield self.model
-        finally:
-            config.intermediate_size = width
-            for module, parameters, sizes in saved:
-                module._parameters.update(parameters)
-                vars(module).update(sizes)
-
-    def describe(self, run: str) -> dict[str, Any]:
-        """What a width is: achieved ratios, parameters, and the bytes of its weights."""
-        hidden, dense = glu.hidden_size(self.model), glu.intermediate_size(self.model)
-        with self.install(run) as model:
-            width = glu.intermediate_size(model)
-            return {
-                "run": run,
-                "pruning_ratio": 1 - width / dense,
-                "expansion_ratio": width / hidden,
-                "intermediate_size": width,
-                "parameters": glu.parameter_count(model),
-                "weights_bytes": sum(p.nbytes for p in model.parameters()),
-            }
+def prompt_sets(
+    workloads: Sequence[Workload], rounds: Rounds, vocab_size: int, special_ids: Sequence[int]
+) -> dict[tuple[str, int], Tensor]:
+    """The prompts of every workload and prompt seed."""
+    return {
+        (workload.name, seed): prompts(workload, vocab_size, special_ids, seed)
+        for workload in workloads
+        for seed in rounds.prompt_seeds
+    }
 
 
-def _sizes(module) -> dict[str, int]:
-    names = ("intermediate_size", "in_features", "out_features")
-    return {name: vars(module)[name] for name in names if name in vars(module)}
+def prompts_sha256(sets: Mapping[tuple[str, int], Tensor]) -> str:
+    """SHA-256 over all prompts, in order."""
+    digest = hashlib.sha256()
+    for name, seed in sets:
+        digest.update(f"{name} {seed}\n".encode() + sets[name, seed].numpy().tobytes())
+    return digest.hexdigest()
 
 
 def greedy(model, prompt_ids: Tensor, new_tokens: int, mark: Callable[[], None]):
@@ -149,7 +138,12 @@ def cache_bytes(cache) -> int:
     return sum(tensor.nbytes for entry in cache for tensor in entry[:2])
 
 
-def _check_work(tokens: Tensor, cache, prompt_ids: Tensor, new_tokens: int) -> None:
+def check_work(tokens: Tensor, cache, prompt_ids: Tensor, new_tokens: int) -> None:
+    """Refuse a generation that made fewer tokens than asked or padded after an early stop.
+
+    Raises:
+        RuntimeError: if a row has another number of tokens, or the cache of positions.
+    """
     batch, prompt_tokens = prompt_ids.shape
     if tuple(tokens.shape) != (batch, new_tokens):
         raise RuntimeError(
@@ -204,7 +198,7 @@ def time_parts(
     tokens, cache = generate(model, prompt_ids, new_tokens, mark)
     preemptions = None if before is None else devices.preemptions() - before
     peak = meter.read()
-    _check_work(tokens, cache, prompt_ids, new_tokens)
+    check_work(tokens, cache, prompt_ids, new_tokens)
     first, *later = np.diff(marks).tolist()
     return Timing(first, tuple(later), peak, cache_bytes(cache), preemptions)
 
@@ -219,11 +213,11 @@ def time_whole(
     tokens, cache = generate(model, prompt_ids, new_tokens, lambda: None)
     sync()
     seconds = clock() - start
-    _check_work(tokens, cache, prompt_ids, new_tokens)
+    check_work(tokens, cache, prompt_ids, new_tokens)
     return seconds
 
 
-def rounds(runs: Sequence[str], number: int, seed: int) -> list[list[str]]:
+def visits(runs: Sequence[str], number: int, seed: int) -> list[list[str]]:
     """The order of visits: one seeded shuffle, rotated by one each round.
 
     Every round holds every run once, and no run comes first in two of `len(runs)` rounds.
@@ -245,63 +239,73 @@ def _no_garbage_collection() -> Iterator[None]:
         gc.unfreeze()
 
 
+def settle(model, prompt_ids: Tensor, generate=greedy) -> None:
+    """Touch freshly installed weights by a short generation that nobody measures."""
+    gc.collect()
+    generate(model, prompt_ids[:1], 2, lambda: None)
+
+
 def profile(
-    widths: Widths,
-    prompt_ids: Tensor,
-    workload: Workload,
+    widths,
+    workloads: Sequence[Workload],
+    sets: Mapping[tuple[str, int], Tensor],
+    rounds: Rounds,
     *,
     clock=time.perf_counter,
     generate=greedy,
     progress: Callable[[str, int, int, float], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Measure every width and batch size, widths interleaved round by round.
+    """Measure every width, workload and batch size, widths interleaved round by round.
 
-    After each installation the fresh weights are touched by a short unmeasured generation. In the
-    last round each generation is made once more and timed as a whole, to hold against its parts.
-    `progress` is called between rounds, outside the clock: name, rounds done, in all, seconds.
+    In the last round each generation is made once more and timed as a whole, to hold against its
+    parts.
 
+    Args:
+        widths: `widths.Widths`. sets: `prompt_sets`.
+        progress: called between rounds, outside the clock: name, rounds done, in all, seconds.
     Returns:
-        one row per run and batch size: medians and quartiles of `ttft_s`, `tpot_s`, `total_s` and
-        `tokens_per_s`, `peak_memory_bytes` (largest repeat, less the dense weights parked beside a
-        narrower width; None if not measurable), `kv_cache_bytes`, `tokens`, `preemptions` (all
-        repeats), `end_to_end_s`, and the raw `repeats` in the order of the rounds.
+        one row per run, workload and batch size: medians and quartiles of `ttft_s`, `tpot_s`,
+        `total_s` and `tokens_per_s`, `peak_memory_bytes` (largest repeat, less the dense weights
+        parked beside a narrower width; None if not measurable), `kv_cache_bytes`, `tokens`,
+        `preemptions` (all repeats), `end_to_end_s`, and the raw `repeats` in the order of the
+        rounds.
     Raises:
         RuntimeError: if a width generated fewer tokens than asked.
     """
     where = next(widths.model.parameters()).device
-    prompt_ids = prompt_ids.to(where)
+    sets = {key: ids.to(where) for key, ids in sets.items()}
     meter = devices.peak_meter(where)
-    new_tokens = workload.new_tokens
-    jobs = [(run, batch) for run in widths.runs for batch in workload.batch_sizes]
-    timings: dict[tuple[str, int], list[Timing]] = {job: [] for job in jobs}
-    whole: dict[tuple[str, int], float] = {}
-    visits = rounds(widths.runs, workload.warmup + workload.repeats, workload.seed)
+    jobs = [(work, batch) for work in workloads for batch in work.batch_sizes]
+    timings: dict[tuple, list[Timing]] = {}
+    whole: dict[tuple, float] = {}
+    order = visits(widths.runs, rounds.warmup + rounds.repeats, rounds.order_seed)
     with _no_garbage_collection():
-        for number, runs in enumerate(visits):
-            round_started = time.perf_counter()
+        for number, runs in enumerate(order):
+            started, seed = time.perf_counter(), rounds.prompt_seed(number)
             for run in runs:
                 with widths.install(run) as model:
-                    gc.collect()
-                    generate(model, prompt_ids[:1], 2, lambda: None)
-                    for batch in workload.batch_sizes:
-                        rows = prompt_ids[:batch]
-                        timing = time_parts(
-                            model, rows, new_tokens, meter=meter, clock=clock, generate=generate
-                        )
-                        if number >= workload.warmup:
-                            timings[run, batch].append(timing)
-                        if number == len(visits) - 1:
-                            whole[run, batch] = time_whole(
-                                model, rows, new_tokens, clock=clock, generate=generate
-                            )
+                    settle(model, sets[workloads[0].name, seed], generate)
+                    for work, batch in jobs:
+                        job = (run, work.name, batch)
+                        todo = (sets[work.name, seed][:batch], work.new_tokens)
+                        how = {"clock": clock, "generate": generate}
+                        timing = time_parts(model, *todo, meter=meter, **how)
+                        if number >= rounds.warmup:
+                            timings.setdefault(job, []).append(timing)
+                        if number == len(order) - 1:
+                            whole[job] = time_whole(model, *todo, **how)
             if progress is not None:
-                seconds = time.perf_counter() - round_started
-                progress(f"round {number + 1}", number + 1, len(visits), seconds)
-    return [
-        _row(run, batch, new_tokens, timings[run, batch], widths.parked_bytes(run))
-        | {"end_to_end_s": whole[run, batch]}
-        for run, batch in jobs
-    ]
+                seconds = time.perf_counter() - started
+                progress(f"round {number + 1}", number + 1, len(order), seconds)
+    seeds = [rounds.prompt_seed(rounds.warmup + n) for n in range(rounds.repeats)]
+    rows = []
+    for run in widths.runs:
+        for work, batch in jobs:
+            job = (run, work.name, batch)
+            row = _row(run, work, batch, timings[job], widths.parked_bytes(run))
+            row["repeats"]["prompt_seed"] = seeds
+            rows.append(row | {"end_to_end_s": whole[job]})
+    return rows
 
 
 def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
@@ -309,8 +313,8 @@ def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
     return {name: median, f"{name}_q25": q25, f"{name}_q75": q75}
 
 
-def _row(run, batch, new_tokens, timings: Sequence[Timing], parked_bytes: int) -> dict[str, Any]:
-    tokens = batch * new_tokens
+def _row(run, work: Workload, batch, timings: Sequence[Timing], parked_bytes: int):
+    tokens = batch * work.new_tokens
     repeats = {
         name: [getattr(t, name) for t in timings] for name in ("ttft_s", "tpot_s", "total_s")
     }
@@ -319,6 +323,9 @@ def _row(run, batch, new_tokens, timings: Sequence[Timing], parked_bytes: int) -
     (kv_bytes,) = {t.cache_bytes for t in timings}
     return {
         "run": run,
+        "workload": work.name,
+        "prompt_tokens": work.prompt_tokens,
+        "new_tokens": work.new_tokens,
         "batch_size": batch,
         "tokens": tokens,
         **_spread("ttft_s", repeats["ttft_s"]),

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ppmlib import bench, models, records
+from ppmlib import bench, models, random_shapes, records
 from ppmlib.lmeval import task_files
 from ppmlib.params import (
     RESPONDERS,
@@ -41,7 +41,9 @@ def build(study: Study, study_file: Path, root: Path) -> dict[str, Any]:
     synthetic = study.model.id in bench.MODELS
     static = {
         "versions": records.package_versions(),
-        "weights_sha256": models.weights_sha256(located),
+        "weights_sha256": random_shapes.weights_sha256(study.model.id)
+        if study.model.is_shape
+        else models.weights_sha256(located),
     }
     common = {
         "model": model,
@@ -131,6 +133,7 @@ def build(study: Study, study_file: Path, root: Path) -> dict[str, Any]:
         },
         [key for key in jobs if key.endswith(("2_pruning", "3_evaluation", "4_profiling"))],
     )
+    jobs = _only_asked(study, jobs)
     resolved = study.model_dump()
     # Where a folder or a score file lies on this machine is no part of the study.
     if study.model.is_folder:
@@ -146,14 +149,35 @@ def build(study: Study, study_file: Path, root: Path) -> dict[str, Any]:
     }
 
 
-def locate(study: Study, study_file: Path) -> Path:
+def _only_asked(study: Study, jobs: dict[str, Any]) -> dict[str, Any]:
+    """The jobs without those that a study of time and energy alone has no use for.
+
+    Without tasks nothing is evaluated or analysed. Random weights have no scores or kept sets
+    worth a record either: their profiling draws the widths itself.
+    """
+    left_out = [] if study.tasks else ["3_evaluation", "5_analysis"]
+    if study.model.is_shape:
+        left_out += ["1_scoring", "2_pruning"]
+    asked = {key: job for key, job in jobs.items() if job["stage"] not in left_out}
+    return {
+        key: job | {"reads": [read for read in job["reads"] if read in asked]}
+        for key, job in asked.items()
+    }
+
+
+def locate(study: Study, study_file: Path) -> Path | None:
     """The folder of a study's model; a folder in the study is relative to its file.
+
+    None for a shape with random weights, which has none.
 
     Raises:
         ParamsError: if there is no such folder.
         ModelError: as `models.locate`.
     """
     name = study.model.id
+    if study.model.is_shape:
+        random_shapes.config_of(name)
+        return None
     if not study.model.is_folder:
         return models.locate(name, study.model.revision)
     folder = Path(study_file).parent / Path(name).expanduser()

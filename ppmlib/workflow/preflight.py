@@ -4,23 +4,29 @@ import ast
 from pathlib import Path
 from typing import Any
 
-from ppmlib import bench, checkpoint, data_root
+from ppmlib import bench, checkpoint, data_root, random_shapes
 from ppmlib.lmeval import task_data, task_files
 from ppmlib.params import RESPONDERS, ParamsError, Study
 from ppmlib.workflow.processes import SMALLEST_FREE_BYTES
 
 
-def check(study: Study, study_file: Path, located: Path) -> None:
+def check(study: Study, study_file: Path, located: Path | None) -> None:
     """Check a study against its model's folder, its score files and lm-eval's task files.
+
+    A shape with random weights has no folder: `located` is None.
 
     Raises:
         ParamsError: a line per mistake, `file: what is wrong`.
         ModelError: for a model that cannot be pruned or run.
     """
-    checkpoint.check(located, study.model.id)
-    config = checkpoint.text_config(checkpoint.read_json(located / "config.json"))
+    if located is None:
+        config = random_shapes.config_of(study.model.id)
+    else:
+        checkpoint.check(located, study.model.id)
+        config = checkpoint.text_config(checkpoint.read_json(located / "config.json"))
     lines = [
         *_widths(study, config),
+        *_profiled_lengths(study, config),
         *_score_files(study, Path(study_file).parent),
         *_unanswered(study),
         *task_files.mistakes(study.model_dump()["tasks"], [bench.tasks_dir()]),
@@ -62,18 +68,20 @@ def writable(root: Path) -> None:
 def _widths(study: Study, config: dict[str, Any]) -> list[str]:
     from ppmlib.pruning import keep_count
 
-    runs: dict[str, list[str]] = {}
+    also = study.profiling.also_keep_multiples_of if study.profiling else []
+    runs: dict[str, dict[str, None]] = {}
     for run in study.runs():
-        try:
-            keep_count(
-                config["intermediate_size"],
-                hidden_size=config["hidden_size"],
-                pruning_ratio=run.pruning_ratio,
-                expansion_ratio=run.expansion_ratio,
-                keep_multiple_of=study.keep_multiple_of,
-            )
-        except ValueError as error:
-            runs.setdefault(str(error), []).append(run.key)
+        for multiple in [study.keep_multiple_of, *also]:
+            try:
+                keep_count(
+                    config["intermediate_size"],
+                    hidden_size=config["hidden_size"],
+                    pruning_ratio=run.pruning_ratio,
+                    expansion_ratio=run.expansion_ratio,
+                    keep_multiple_of=multiple,
+                )
+            except ValueError as error:
+                runs.setdefault(str(error), {})[run.key] = None
     return [f"{', '.join(keys)}: {mistake}" for mistake, keys in runs.items()]
 
 
@@ -87,6 +95,21 @@ def _unanswered(study: Study) -> list[str]:
         if asked and not any(found is None or found == {asked} for found in kinds.values()):
             lines.append(f"floors: {floor} answers {asked} tasks and the study has none")
     return lines
+
+
+def _profiled_lengths(study: Study, config: dict[str, Any]) -> list[str]:
+    """Workloads of the profiling that do not fit into the model's context."""
+    profiling, context = study.profiling, config.get("max_position_embeddings")
+    if profiling is None or context is None:
+        return []
+    lengths = [(w.prompt_tokens, w.new_tokens) for w in profiling.workloads]
+    lengths = lengths or [(profiling.prompt_tokens, profiling.new_tokens)]
+    return [
+        f"profiling: {prompt} prompt tokens and {new} new ones do not fit into the model's "
+        f"{context} positions"
+        for prompt, new in lengths
+        if prompt + new > context
+    ]
 
 
 def _score_files(study: Study, source: Path) -> list[str]:
