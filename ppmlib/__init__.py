@@ -5,6 +5,7 @@ The library computes, the notebook tells, Snakemake schedules, the record proves
 params      the study file: strict, with units; the names of runs
 records     provenance, fingerprints, atomic files, verification
 checkpoint  what a model's folder says about itself, read without torch
+random_shapes  models of a published shape with random weights, for time and energy
 models      load a model and its tokenizer from the package, a folder or the hub; hash them
 data_root   a folder from which a study runs without a network
 check       whether everything a study needs loads with the network off
@@ -22,8 +23,11 @@ floors      a model's responses permuted across documents and scored again
 scorecard   one run's tables, prompts, examples and sentences (notebook 3)
 profiling   a fixed amount of work, timed at every width
 progress    the progress bar of a notebook's long cell
+widths      one model at several widths, its dense weights parked meanwhile
+energy      joules through zeus, or why there are none
 device      what the device is and can do
-efficiency  profiling rows to limits, speed-ups and sentences (notebook 4)
+efficiency  profiling rows to limits, speed-ups, alignment, break-even
+efficiency_tables  their tables and sentences (notebook 4)
 stats       paired differences, intervals, corrected p-values, verdicts
 resampling  bootstrap intervals and sign-flip tests over independent units
 analysis/   records to verdicts and computed sentences (notebook 5)

@@ -1,5 +1,7 @@
 """What the device is and can do: waiting for it, its peak memory, its limits."""
 
+import ctypes
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,6 +75,16 @@ def peak_meter(device: torch.device) -> PeakMeter:
         lambda: None,
         lambda: None,
     )
+
+
+def release_freed() -> None:
+    """Give memory that was freed back to the system, where the C library can (glibc).
+
+    Otherwise a narrower width's process would still hold what a wider one needed.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def preemptions() -> int | None:

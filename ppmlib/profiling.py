@@ -242,6 +242,7 @@ def _no_garbage_collection() -> Iterator[None]:
 def settle(model, prompt_ids: Tensor, generate=greedy) -> None:
     """Touch freshly installed weights by a short generation that nobody measures."""
     gc.collect()
+    devices.release_freed()
     generate(model, prompt_ids[:1], 2, lambda: None)
 
 

@@ -67,12 +67,15 @@ def fake_study(root, leave_out=(), planted_held=True):
         {**about, "weights_bytes": 4000 * about["intermediate_size"]} for about in RUN.values()
     ]
     timing = {"ttft_s": 0.01, "ttft_s_q25": 0.009, "ttft_s_q75": 0.011, "tpot_s": 0.002,
-              "tpot_s_q25": 0.0019, "tpot_s_q75": 0.0021, "tokens_per_s": 480.0}  # fmt: skip
+              "tpot_s_q25": 0.0019, "tpot_s_q75": 0.0021, "tokens_per_s": 480.0,
+              "workload": "fixed", "mfu": 0.4, "mbu": 0.5}  # fmt: skip
     rows = [{"run": key, "batch_size": 1, "peak_memory_bytes": None, **timing} for key in RUN]
     records.write(root, "ppm/4_profiling", inputs={}, measured={
-        "rows": rows, "peak_memory": "of the process", "energy": "not measurable here",
+        "rows": rows, "joules": {"idle_w": [], "rows": []},
+        "peak_memory": "of the process", "energy": "not measurable here",
         "conclusions": ["Decode takes 0.98 of the dense model's time."]}, results={
-        "device": "cpu", "prompt_tokens": 64, "new_tokens": 16, "widths": widths})  # fmt: skip
+        "device": "cpu", "random_weights": False, "widths": widths,
+        "workloads": [{"name": "fixed", "prompt_tokens": 64, "new_tokens": 16}]})  # fmt: skip
     jobs["5_analysis"] = "5_analysis"
     main = b"the_axis,y\nmath,-0.123456\n"
     files = {"figures/main.png": base64.b64decode(SIZED), "tables/main.csv": main,

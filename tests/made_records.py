@@ -291,19 +291,24 @@ def write_profiling(root: Path, ratios) -> None:
                 "intermediate_size": keep,
                 "parameters": parameters,
                 "weights_bytes": 4 * parameters,
-                "kv_cache_bytes": 1000,
+                "requested": run.split("/")[1],
+                "keep_multiple_of": 1,
             }
         )
         for batch in (1, 8):
             base = 0.004 * batch * (keep / DENSE_WIDTH) ** 0.5
             row = {"run": run, "batch_size": batch, "peak_memory_bytes": None, "repeats": {}}
-            for name, scale in (("ttft_s", 3), ("tpot_s", 1), ("total_s", 19)):
+            row |= {"workload": "fixed", "prompt_tokens": 64, "new_tokens": 16}
+            row |= {"ttft_limit_s": base, "tpot_limit_s": base / 3, "mfu": 0.3, "mbu": 0.3}
+            for name, scale in (("ttft_s", 3), ("tpot_s", 1), ("total_s", 18)):
                 times = [base * scale * factor for factor in (0.97, 0.98, 1.0, 1.01, 1.04)]
                 row["repeats"][name] = times
                 row |= {name: times[2], f"{name}_q25": times[1], f"{name}_q75": times[3]}
             rows.append(row)
-    results = {"device": "made", "prompt_tokens": 64, "new_tokens": 16, "widths": widths}
+    work = {"name": "fixed", "prompt_tokens": 64, "new_tokens": 16, "batch_sizes": [1, 8]}
+    results = {"device": "made", "random_weights": False, "workloads": [work], "widths": widths}
     measured = {"rows": rows, "conclusions": ["Made times, not measured."], "wall_s": 1.0}
+    measured["joules"] = {"idle_w": [], "rows": []}
     records.write(
         root, "ppm/4_profiling", inputs={"made": True}, results=results, measured=measured
     )

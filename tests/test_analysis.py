@@ -12,6 +12,7 @@ import pytest
 
 from ppmlib import records, stats
 from ppmlib.analysis import conclusions, contrasts, levels, limits, sources, verdicts, wording
+from ppmlib.analysis.savings import saved_by
 from ppmlib.plots import abilities, changes
 from ppmlib.records import RecordError
 
@@ -324,7 +325,6 @@ def test_figures_have_alt_text_and_files(study, judged, tmp_path):
     compared = contrasts.controls_table(study, judged, criterion="ppm", seed=0)
     axes = contrasts.axis_changes(study, judged, criterion="ppm", seed=0)
     shown = verdicts.shown_run(judged, CLAIMS, "ppm")
-    profile = study.profiling["ppm"]
     figures = [
         abilities.scores(scores, tasks=NAMES[:2], criterion="ppm", root=tmp_path),
         abilities.perplexity(scores, criterion="ppm"),
@@ -332,9 +332,7 @@ def test_figures_have_alt_text_and_files(study, judged, tmp_path):
         abilities.controls(scores, compared, tasks=NAMES[:1], criterion="ppm"),
         changes.differences(judged, run=shown, tasks=NAMES),
         changes.matrix(judged, tasks=NAMES, criterion="ppm"),
-        changes.speed(
-            contrasts.speed_ups(profile), profile["results"]["widths"], dense=sources.DENSE
-        ),
+        saved_by(study, "ppm")[1],
     ]
     assert shown == "ppm/r0.40"
     assert len({figure.name for figure in figures}) == len(figures)

@@ -10,10 +10,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from ppmlib import device, efficiency, glu, profiling, pruning
+from ppmlib import device, efficiency, efficiency_tables, glu, profiling, pruning
 from ppmlib.plots import efficiency as plots
+from ppmlib.widths import Widths
 
-WORK = profiling.Workload(prompt_tokens=6, new_tokens=4, batch_sizes=(1, 3), warmup=2, repeats=3)
+WORK = profiling.Workload("fixed", prompt_tokens=6, new_tokens=4, batch_sizes=(1, 3))
+ROUNDS = profiling.Rounds(warmup=2, repeats=3)
 PREFILL_S, STEP_S = 5.0, 0.5
 
 
@@ -52,7 +54,7 @@ class FakeModel:
 
 
 class FakeWidths:
-    """Two widths; installing one takes long, and the first `WORK.warmup` visits run slow."""
+    """Two widths; installing one takes long, and the first `ROUNDS.warmup` visits run slow."""
 
     def __init__(self, model):
         self.model, self.runs, self.visits = model, ("dense/r0.00", "ppm/r0.50"), []
@@ -61,7 +63,7 @@ class FakeWidths:
     def install(self, run):
         self.model.now += 1000.0
         self.visits.append(run)
-        self.model.slow = 77.0 if self.visits.count(run) <= WORK.warmup else 0.0
+        self.model.slow = 77.0 if self.visits.count(run) <= ROUNDS.warmup else 0.0
         yield self.model
 
     def parked_bytes(self, run):
@@ -71,8 +73,8 @@ class FakeWidths:
 def profile_fake(generate=profiling.greedy):
     model = FakeModel()
     widths = FakeWidths(model)
-    ids = profiling.prompts(WORK, 9, [0])
-    rows = profiling.profile(widths, ids, WORK, clock=model.clock, generate=generate)
+    sets = profiling.prompt_sets([WORK], ROUNDS, 9, [0])
+    rows = profiling.profile(widths, [WORK], sets, ROUNDS, clock=model.clock, generate=generate)
     return model, widths, rows
 
 
@@ -97,8 +99,8 @@ def test_loading_slicing_settling_and_warm_up_are_outside_the_window():
         (run, batch) for run in widths.runs for batch in WORK.batch_sizes
     ]
     for row in rows:
-        assert row["repeats"]["ttft_s"] == [PREFILL_S] * WORK.repeats
-        assert row["repeats"]["tpot_s"] == [STEP_S] * WORK.repeats
+        assert row["repeats"]["ttft_s"] == [PREFILL_S] * ROUNDS.repeats
+        assert row["repeats"]["tpot_s"] == [STEP_S] * ROUNDS.repeats
         assert row["total_s"] == PREFILL_S + 3 * STEP_S == row["end_to_end_s"]
 
 
@@ -115,7 +117,7 @@ def test_every_width_does_the_same_passes():
     settle = [(1, 6, 0), (1, 1, 6)]
     measured = [(1, 6, 0), (1, 1, 6), (1, 1, 7), (1, 1, 8)]
     assert model.calls[:6] == settle + measured
-    assert per_visit == 10 + 8 / (WORK.warmup + WORK.repeats)
+    assert per_visit == 10 + 8 / (ROUNDS.warmup + ROUNDS.repeats)
 
 
 def test_a_width_that_stops_early_is_an_error():
@@ -137,23 +139,56 @@ def test_padding_after_an_early_stop_is_an_error():
 
 
 def test_prompts_are_seeded_full_length_and_free_of_special_ids():
-    ids = profiling.prompts(WORK, 9, [0, 3])
+    ids = profiling.prompts(WORK, 9, [0, 3], seed=0)
     assert ids.shape == (3, 6)
     assert set(ids.unique().tolist()) <= {1, 2, 4, 5, 6, 7, 8}
-    assert torch.equal(ids, profiling.prompts(WORK, 9, [0, 3]))
+    assert torch.equal(ids, profiling.prompts(WORK, 9, [0, 3], seed=0))
+    assert not torch.equal(ids, profiling.prompts(WORK, 9, [0, 3], seed=1))
 
 
-@pytest.mark.parametrize("change", [{"new_tokens": 1}, {"repeats": 0}, {"batch_sizes": (0,)}])
+@pytest.mark.parametrize("change", [{"new_tokens": 1}, {"prompt_tokens": 0}, {"batch_sizes": (0,)}])
 def test_impossible_workloads_are_refused(change):
     with pytest.raises(ValueError):
         profiling.Workload(**vars(WORK) | change)
 
 
+@pytest.mark.parametrize("change", [{"repeats": 0}, {"warmup": -1}, {"prompt_seeds": (1, 2, 3, 4)}])
+def test_impossible_rounds_are_refused(change):
+    with pytest.raises(ValueError):
+        profiling.Rounds(**vars(ROUNDS) | change)
+
+
+def test_rounds_take_turns_with_the_prompt_sets_and_every_workload_is_measured():
+    model = FakeModel()
+    widths = FakeWidths(model)
+    rounds = profiling.Rounds(warmup=2, repeats=3, prompt_seeds=(42, 123))
+    longer = profiling.Workload("longer", prompt_tokens=7, new_tokens=5, batch_sizes=(1,))
+    sets = profiling.prompt_sets([WORK, longer], rounds, 9, [0])
+    assert len({ids.sum() for ids in sets.values()}) == len(sets) == 4
+    seen = []
+
+    def watched(model, ids, new_tokens, mark):
+        seen.append(next(key for key, all_ids in sets.items() if ids[0].equal(all_ids[0])))
+        return profiling.greedy(model, ids, new_tokens, mark)
+
+    rows = profiling.profile(
+        widths, [WORK, longer], sets, rounds, clock=model.clock, generate=watched
+    )
+    assert [(row["workload"], row["batch_size"]) for row in rows[:3]] == [
+        ("fixed", 1), ("fixed", 3), ("longer", 1),
+    ]  # fmt: skip
+    assert rows[2]["total_s"] == PREFILL_S + 4 * STEP_S
+    assert {row["prompt_tokens"] for row in rows if row["workload"] == "longer"} == {7}
+    per_round = [seen[i : i + 8] for i in range(0, 32, 8)]
+    assert [{seed for _, seed in each} for each in per_round] == [{42}, {123}, {42}, {123}]
+    assert all(row["repeats"]["prompt_seed"] == [42, 123, 42] for row in rows)
+
+
 def test_rounds_interleave_all_widths_and_rotate_the_first():
     runs = list("abcde")
-    order = profiling.rounds(runs, 5, seed=0)
-    assert all(sorted(visits) == runs for visits in order)
-    assert sorted(visits[0] for visits in order) == runs
+    order = profiling.visits(runs, 5, seed=0)
+    assert all(sorted(visited) == runs for visited in order)
+    assert sorted(visited[0] for visited in order) == runs
     _, widths, _ = profile_fake()
     halves = np.reshape(widths.visits, (-1, 2))
     assert all(set(pair) == set(widths.runs) for pair in halves)
@@ -167,7 +202,7 @@ def test_installed_widths_equal_sliced_models_and_leave_the_dense_model_unchange
     keep, ids = keep_of(model, 7), torch.arange(10)[None]
     sliced = copy.deepcopy(model)
     pruning.slice_mlps(sliced, keep)
-    widths = profiling.Widths(model, {"dense/r0.00": None, "ppm/r0.71": keep})
+    widths = Widths(model, {"dense/r0.00": None, "ppm/r0.71": keep})
     dense_logits = model(ids).logits
     with widths.install("ppm/r0.71") as narrow:
         assert torch.equal(narrow(ids).logits, sliced(ids).logits)
@@ -185,7 +220,7 @@ def test_installed_widths_equal_sliced_models_and_leave_the_dense_model_unchange
 
 def test_only_the_mlp_weights_of_a_width_are_new():
     model = tiny_llama()
-    widths = profiling.Widths(model, {"ppm/r0.71": keep_of(model, 7)})
+    widths = Widths(model, {"ppm/r0.71": keep_of(model, 7)})
     dense = {name: parameter.data_ptr() for name, parameter in model.named_parameters()}
     with widths.install("ppm/r0.71"):
         new = {n for n, p in model.named_parameters() if p.data_ptr() != dense[n]}
@@ -195,11 +230,13 @@ def test_only_the_mlp_weights_of_a_width_are_new():
 
 def test_described_widths_follow_the_closed_form():
     model = tiny_llama()
-    widths = profiling.Widths(model, {"dense/r0.00": None, "ppm/r0.71": keep_of(model, 7)})
+    widths = Widths(model, {"dense/r0.00": None, "ppm/r0.71": keep_of(model, 7)})
     dense, narrow = (widths.describe(run) for run in widths.runs)
     assert (dense["pruning_ratio"], dense["expansion_ratio"]) == (0, 1.5)
     assert narrow["pruning_ratio"] == 1 - 7 / 24
     assert narrow["weights_bytes"] == 4 * glu.pruned_parameter_count(model, 7)
+    assert narrow["weights_bytes_computed"] == narrow["weights_bytes"]
+    assert dense["weights_bytes_computed"] == dense["weights_bytes"] > narrow["weights_bytes"]
 
 
 def test_greedy_equals_generate_without_end_of_sequence():
@@ -234,6 +271,15 @@ def test_prefill_flops_equal_those_that_torch_counts(tokens):
     assert efficiency.prefill_flops(model, 3, tokens) == counted
 
 
+def test_decode_flops_are_those_of_one_pass_with_a_cache():
+    model = tiny_llama(attn_implementation="eager")
+    _, cache = profiling.greedy(model, torch.ones(3, 6, dtype=torch.int64), 1, lambda: None)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.ones(3, 1, dtype=torch.int64), past_key_values=cache, logits_to_keep=1)
+    # Two new tokens: one decode step, which sees the six prompt positions and its own.
+    assert efficiency.decode_flops(model, 3, 6, 2) == counter.get_total_flops()
+
+
 def test_decode_reads_an_embedding_only_when_it_is_the_head():
     tied, untied = (tiny_llama(tie_word_embeddings=tie) for tie in (True, False))
     assert efficiency.decode_bytes(tied, 1, 6, 4) == efficiency.decode_bytes(untied, 1, 6, 4)
@@ -242,7 +288,9 @@ def test_decode_reads_an_embedding_only_when_it_is_the_head():
 def row(run, ttft, batch=1):
     repeats = {"ttft_s": ttft, "tpot_s": ttft, "total_s": ttft}
     quartiles = {k: v for name in repeats for k, v in profiling._spread(name, ttft).items()}
-    return {"run": run, "batch_size": batch, "repeats": repeats, **quartiles}
+    work = {"workload": "fixed", "batch_size": batch, "prompt_tokens": 6, "new_tokens": 11}
+    limits = {"ttft_limit_s": 0.1, "tpot_limit_s": 0.1}
+    return {"run": run, **work, "repeats": repeats, **limits, **quartiles}
 
 
 def test_overlapping_ranges_are_no_measurable_difference():
@@ -253,30 +301,73 @@ def test_overlapping_ranges_are_no_measurable_difference():
     gains = efficiency.speed_ups([dense, apart, overlapping, one_round], "dense/r0.00")
     assert [g["differs"] for g in gains if g["phase"] == "decode"] == [True, False, False]
     assert gains[0]["speed_up"] == 2.0
+    assert gains[0]["limit_speed_up"] == 1.0
+
+
+def test_break_even_is_the_answer_made_in_the_dense_models_time():
+    dense, narrow = row("dense/r0.00", [1.0, 2.0, 3.0]), row("ppm/r0.50", [0.5, 1.0, 1.5])
+    (found,) = efficiency.break_even([dense, narrow], "dense/r0.00")
+    # Dense: 11 tokens in 11 s; at half the time per pass 22 tokens in the same time.
+    assert found["length_ratio"] == found["length_ratio_q25"] == 2.0
+
+
+def width(run, neurons, requested, multiple):
+    return {"run": run, "intermediate_size": neurons, "requested": requested,
+            "keep_multiple_of": multiple}  # fmt: skip
+
+
+def test_alignment_compares_the_same_ratio_and_names_widths_that_are_one():
+    described = [
+        width("dense/r0.00", 8192, "r0.00", 1),
+        width("ppm/r0.10", 7373, "r0.10", 1), width("ppm/r0.10-m128", 7296, "r0.10", 128),
+        width("ppm/r0.50", 4096, "r0.50", 1), width("ppm/r0.50-m128", 4096, "r0.50", 128),
+    ]  # fmt: skip
+    times = [[9.0, 9.0, 9.0], [3.0, 3.1, 3.2], [1.5, 1.55, 1.6], [2.0, 2.1, 2.2], [2.1, 2.0, 2.2]]
+    rows = [row(each["run"], time) for each, time in zip(described, times, strict=True)]
+    found = efficiency.alignment(rows, described)
+    odd, equal = (next(f for f in found if f["requested"] == asked) for asked in ("r0.10", "r0.50"))
+    assert (odd["neurons"], odd["aligned_neurons"], odd["multiple"]) == (7373, 7296, 128)
+    assert odd["ratio"] == 2.0 and odd["differs"] and not odd["same"]
+    assert equal["same"] and not equal["differs"]
+    said = efficiency_tables.alignment_sentences(found)
+    assert "measurably faster in 1 of 1 comparisons" in said[0] and "2.00 times" in said[0]
+    assert said[-1].startswith("2 comparisons are of a width with itself")
+    assert len(efficiency_tables.alignment_table(found)) == len(found) == 4
+    assert plots.alignment(found).alt
 
 
 def test_a_whole_profile_has_limits_tables_figures_and_sentences(tmp_path):
     model = tiny_llama()
-    widths = profiling.Widths(model, {"dense/r0.00": None, "ppm/r0.71": keep_of(model, 7)})
-    rows = profiling.profile(widths, profiling.prompts(WORK, 50, [0, 1, 2]), WORK)
+    widths = Widths(model, {"dense/r0.00": None, "ppm/r0.71": keep_of(model, 7)})
+    sets = profiling.prompt_sets([WORK], ROUNDS, 50, [0, 1, 2])
+    rows = profiling.profile(widths, [WORK], sets, ROUNDS)
     rates = {"copy_bytes_per_s": 1e9, "matmul_flop_per_s": 1e9}
-    rows = efficiency.add_limits(rows, widths, WORK, rates)
-    described = [widths.describe(run) for run in widths.runs]
+    rows = efficiency.add_limits(rows, widths, rates)
+    own = {"keep_multiple_of": 1}
+    described = [widths.describe(run) | own for run in widths.runs]
     dense, narrow = rows[1], rows[3]
     assert narrow["tpot_limit_s"] < dense["tpot_limit_s"]
-    assert dense["mbu"] == dense["tpot_limit_s"] / dense["tpot_s"]
-    assert dense["kv_cache_bytes"] == efficiency.kv_cache_bytes(model, 3, 9)
+    assert dense["tpot_bytes"] == efficiency.decode_bytes(model, 3, 6, 4)
+    assert dense["mbu"] == dense["tpot_bytes"] / 1e9 / dense["tpot_s"]
+    assert dense["mfu"] == dense["ttft_flops"] / 1e9 / dense["ttft_s"]
+    assert dense["ttft_limit_s"] == max(dense["ttft_flops"], dense["ttft_bytes"]) / 1e9
+    assert dense["kv_cache_bytes"] == dense["kv_cache_bytes_computed"]
     for table in (
-        efficiency.widths_table(described),
-        efficiency.times_table(rows),
-        efficiency.memory_table(rows, described),
-        efficiency.checks_table(rows, WORK),
+        efficiency_tables.widths_table(described),
+        efficiency_tables.times_table(rows),
+        efficiency_tables.limits_table(rows),
+        efficiency_tables.memory_table(rows, described),
+        efficiency_tables.checks_table(rows),
     ):
         assert len(table) in (2, 4) and not table.isna().any(axis=None)
-    sentences = efficiency.conclusions(rows, described, "dense/r0.00")
+    sentences = efficiency_tables.conclusions(rows, described, "dense/r0.00")
     assert sum("times the dense speed" in sentence for sentence in sentences) == 4
-    for draw, name in ((plots.times, "ppm/times"), (plots.memory, "ppm/memory")):
-        figure = draw(rows, described, root=tmp_path, name=name)
+    gains = efficiency.speed_ups(rows, "dense/r0.00")
+    for figure in (
+        plots.times(rows, described, root=tmp_path, name="ppm/times"),
+        plots.memory(rows, described, root=tmp_path, name="ppm/memory"),
+        plots.speed(gains, described, dense="dense/r0.00", root=tmp_path, name="ppm/speed"),
+    ):
         assert all(file.is_file() for file in figure.files)
 
 
@@ -292,11 +383,6 @@ def test_peak_memory_is_measured_anew_or_said_to_be_unmeasurable():
     del block
     meter.reset()
     assert meter.read() - before < 0.5 * 2**26
-
-
-def test_energy_is_words_not_an_estimate(monkeypatch):
-    monkeypatch.setattr(device, "find_spec", lambda name: None)
-    assert device.energy_note() == "not measurable here (zeus is not installed)"
 
 
 def test_rates_of_the_device_are_plausible():
@@ -321,3 +407,4 @@ def test_the_notebook_runs_bare_on_a_real_model(tmp_path, monkeypatch):
     record = records.read(tmp_path / "ppm-out", "ppm/4_profiling")
     assert [width["intermediate_size"] for width in record["results"]["widths"]] == [172, 104]
     assert [row["tokens"] for row in record["measured"]["rows"]] == [6, 6]
+    assert record["measured"]["energy"] and record["results"]["random_weights"] is False

@@ -4,11 +4,9 @@ axis_changes     mean change of each axis in points, with its interval
 dichotomy_table  do instructions change differently from knowledge? tested at each width
 controls_table   the criterion against other selections of the same widths
 trade_off        the largest pruning ratio with no knowledge loss beyond the margin
-efficiency_table time and memory of each width against the dense model
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -223,10 +221,3 @@ def trade_off(verdicts: pd.DataFrame, *, criterion: str) -> dict:
         best = ratio
     margins = sorted(set(rows["margin_points"])) or [MARGIN_POINTS]
     return {"ratio": best, "tasks": sorted(set(rows["task"])), "margins": margins, "passed": passed}
-
-
-def speed_ups(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Speed of each profiled width against the dense model, from a profiling record."""
-    from ppmlib import efficiency
-
-    return efficiency.speed_ups(record["measured"]["rows"], DENSE)

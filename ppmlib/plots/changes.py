@@ -1,4 +1,4 @@
-"""Changes against the dense model (notebook 5): one width, all widths, and what they save."""
+"""Changes against the dense model (notebook 5): one width, and all widths."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 from ppmlib.analysis.wording import LARGE_PERCENT, signed
-from ppmlib.plots import BASELINE, CHANCE, MARKERS, PALETTE, Figure, figure
+from ppmlib.plots import BASELINE, PALETTE, Figure, figure
 from ppmlib.plots.abilities import (
-    CAPS,
     CONTROL,
     WIDTH,
     X_LABEL,
@@ -120,50 +119,5 @@ def matrix(
         + ", ".join(f"{n} {change}" for change, n in rows["change"].value_counts().items())
         + ".",
         table=table,
-        root=root,
-    )
-
-
-def speed(
-    gains: Sequence[Mapping[str, Any]],
-    widths: Sequence[Mapping[str, Any]],
-    *,
-    dense: str,
-    root: Path | None = None,
-) -> Figure:
-    """Speed against the share of parameters removed, medians with interquartile ranges.
-
-    Args:
-        gains: `efficiency.speed_ups`. widths: the profiling record's, the dense run among them.
-    """
-    counts = {width["run"]: width["parameters"] for width in widths}
-    table = pd.DataFrame(gains)
-    table["removed"] = [100 * (1 - counts[run] / counts[dense]) for run in table["run"]]
-    fig, axis = plt.subplots(figsize=(WIDTH, 3.8))
-    axis.axhline(1, **BASELINE, label="dense")
-    ends = [0, *sorted(set(table["removed"]))]
-    axis.plot(ends, [1 / (1 - end / 100) for end in ends], **CHANCE, label="time as parameters")
-    groups = table.groupby(["phase", "batch_size"], sort=False)
-    for ((phase, batch), part), color, marker in zip(groups, PALETTE, MARKERS, strict=False):
-        part = part.sort_values("removed")
-        spread = [part["speed_up"] - part["speed_up_q25"], part["speed_up_q75"] - part["speed_up"]]
-        axis.errorbar(part["removed"], part["speed_up"], yerr=spread, color=color, marker=marker,
-                      markersize=5, **CAPS, label=f"{phase}, batch {batch}")  # fmt: skip
-    axis.set_xlabel("parameters removed, %", fontsize=9)
-    axis.set_ylabel("speed, dense = 1", fontsize=9)
-    axis.tick_params(labelsize=9)
-    legend(fig, np.array([axis]))
-    last = table[table["removed"] == table["removed"].max()]
-    words = "; ".join(
-        f"{r.phase} at batch {r.batch_size} {r.speed_up:.2f} times" for r in last.itertuples()
-    )
-    return figure(
-        fig,
-        name="speed",
-        title="Speed against parameters removed: median and interquartile range over the rounds; "
-        "dotted: where time would shrink with the number of parameters.",
-        alt=f"Line chart of speed against the share of parameters removed; at the most: {words} "
-        "the dense speed.",
-        table=table.set_index(["run", "batch_size", "phase"]),
         root=root,
     )

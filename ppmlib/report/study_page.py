@@ -34,8 +34,13 @@ def content(root: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
     analysis = found.get("5_analysis")
     profiling = {k: r for k, r in found.items() if r["stage"] == "4_profiling"}
     evaluations = {k: r for k, r in found.items() if r["stage"] == "3_evaluation"}
+    times = [tables.efficiency(record) for record in profiling.values()]
+    drawn = analysis["results"] if analysis else None
+    if not study["tasks"] and profiling:
+        (drawn,) = [record["measured"] for record in profiling.values()]
     return {
         "study": study,
+        "evaluated": bool(study["tasks"]),
         "title": study["study"],
         "synthetic": plan["synthetic"],
         "draft": plan["draft"],
@@ -44,11 +49,11 @@ def content(root: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
         "facts": facts(study, found),
         "analysis": analysis["results"] if analysis else None,
         "conclusions": conclusions(analysis["results"]) if analysis else [],
-        "figure": main_figure(root, analysis["results"]) if analysis else None,
+        "figure": main_figure(root, drawn) if drawn else None,
         "instrument": instrument(analysis["results"]) if analysis else [],
         "claims": [tables.claim(row) for row in analysis["results"]["claims"]] if analysis else [],
         "verdicts": tables.verdicts(analysis["results"]["verdicts"], study) if analysis else None,
-        "efficiency": [tables.efficiency(record) for record in profiling.values()],
+        "efficiency": times,
         "widths": [tables.width(r["results"]) for r in found.values() if r["stage"] == "2_pruning"],
         "formula": criterion_formula(study["criterion"]),
         "tasks": tables.task_rows(study["tasks"], evaluations),
@@ -119,6 +124,10 @@ def facts(study: Mapping[str, Any], found: Mapping[str, Any]) -> list[tuple[str,
         (what.capitalize(), ", ".join(f"{ratio:g}" for ratio in ratios) + ", and the dense model"),
         ("Controls", ", ".join(controls) or "none in this study"),
     ]
+    if name.startswith("shape:"):
+        rows.insert(1, ("Weights", "random, of the shape named: for time and energy, nothing else"))
+    if not study["tasks"]:
+        return [*rows[:-1], ("Evaluation", "none: a study of time, memory and energy")]
     dense = found.get("dense/r0.00/3_evaluation")
     if dense:
         counts = [task["n"] for task in dense["results"]["tasks"].values()]

@@ -146,27 +146,55 @@ def efficiency(record: Mapping[str, Any]) -> dict[str, Any]:
     """One profiling record as rows: medians with quartiles, time relative to the dense model."""
     results, measured = record["results"], record["measured"]
     widths = {about["run"]: about for about in results["widths"]}
-    dense = {row["batch_size"]: row for row in measured["rows"] if row["run"].startswith("dense/")}
-    rows = []
-    for row in measured["rows"]:
-        about, base = widths[row["run"]], dense.get(row["batch_size"])
-        peak = row["peak_memory_bytes"]
-        rows.append({
+    rows, joules = measured["rows"], measured["joules"]["rows"]
+    dense = {_job(row): row for row in rows if row["run"].startswith("dense/")}
+    energy = {(row["run"], *_job(row)): row for row in joules}
+    several = len(results["workloads"]) > 1
+    shown = []
+    for row in rows:
+        about, base = widths[row["run"]], dense[_job(row)]
+        peak, spent = row["peak_memory_bytes"], energy.get((row["run"], *_job(row)))
+        work = f"{row['workload']}, batch" if several else "batch"
+        shown.append({
             "run": row["run"],
             "expansion_ratio": number(about["expansion_ratio"], 2),
-            "batch_size": row["batch_size"],
+            "work": f"{work} {row['batch_size']}",
             "ttft": f"{1000 * row['ttft_s']:.2f}",
             "ttft_range": _quartiles(row, "ttft_s"),
+            "mfu": f"{row['mfu']:.0%}",
             "tpot": f"{1000 * row['tpot_s']:.2f}",
             "tpot_range": _quartiles(row, "tpot_s"),
-            "relative": f"{row['tpot_s'] / base['tpot_s']:.2f}" if base else "no dense row",
-            "tokens_per_s": number(row["tokens_per_s"], 0),
+            "mbu": f"{row['mbu']:.0%}",
+            "relative": f"{row['tpot_s'] / base['tpot_s']:.2f}",
+            "tokens_per_s": number(row["tokens_per_s"], 1 if row["tokens_per_s"] < 100 else 0),
             "weights": number(about["weights_bytes"] / 1e6, 2),
             "peak": number(peak / 1e6, 1) if peak is not None else "not measurable here",
+            "joules": f"{1000 * spent['joules_per_generated_token']:.3g}" if spent else None,
         })  # fmt: skip
-    said = {name: results[name] for name in ("device", "prompt_tokens", "new_tokens")}
-    said |= {name: measured[name] for name in ("peak_memory", "energy", "conclusions")}
-    return {"key": record["key"], "rows": rows, **said}
+    said = {name: measured[name] for name in ("peak_memory", "energy", "conclusions")}
+    return {
+        "key": record["key"], "rows": shown, "device": results["device"],
+        "random_weights": results["random_weights"], "workloads": results["workloads"],
+        "with_joules": bool(joules),
+        "widths": [_profiled_width(about, widths) for about in widths.values()],
+        **said,
+    }  # fmt: skip
+
+
+def _job(row: Mapping[str, Any]) -> tuple[str, int]:
+    return row["workload"], row["batch_size"]
+
+
+def _profiled_width(about: Mapping[str, Any], widths: Mapping[str, Any]) -> dict[str, str]:
+    dense = next(iter(widths.values()))["parameters"]
+    return {
+        "run": about["run"],
+        "neurons": f"{about['intermediate_size']:,}",
+        "expansion_ratio": number(about["expansion_ratio"], 3),
+        "removed": f"{number(100 * about['pruning_ratio'], 2)}%",
+        "parameters": f"{about['parameters']:,}",
+        "reduction": f"{number(100 * (1 - about['parameters'] / dense), 2)}%",
+    }
 
 
 def _quartiles(row: Mapping[str, Any], name: str) -> str:

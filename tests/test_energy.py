@@ -1,0 +1,210 @@
+"""Joules are held by closed forms with a monitor that counts known watts; words stand elsewhere."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+from test_profiling import PREFILL_S, STEP_S, FakeModel, FakeWidths
+
+from ppmlib import efficiency_tables, energy, profiling
+from ppmlib.plots import efficiency as plots
+
+WORK = profiling.Workload("fixed", prompt_tokens=6, new_tokens=4, batch_sizes=(1, 3))
+SETS = profiling.prompt_sets([WORK], profiling.Rounds(0, 1), 9, [0])
+GPU_W, CPU_W, IDLE_GPU_W = 200.0, 50.0, 80.0
+RUNS = ("dense/r0.00", "ppm/r0.50")
+
+
+class FakeMonitor:
+    """Counts GPU_W while a model runs and IDLE_GPU_W otherwise; CPU_W always."""
+
+    def __init__(self, model, cpu=True):
+        self.model, self.cpu, self.started = model, cpu, {}
+
+    def begin_window(self, name):
+        self.started[name] = (self.model.now, len(self.model.calls))
+
+    def end_window(self, name):
+        started, calls = self.started.pop(name)
+        seconds = self.model.now - started
+        watts = GPU_W if len(self.model.calls) > calls else IDLE_GPU_W
+        cpu = {0: CPU_W * seconds} if self.cpu else None
+        return SimpleNamespace(
+            time=seconds, gpu_energy={0: watts * seconds}, cpu_energy=cpu, dram_energy=None
+        )
+
+
+def measured(cpu=True, generate=profiling.greedy):
+    model = FakeModel()
+    widths = FakeWidths(model)
+
+    def sleep(seconds):
+        model.now += seconds
+
+    meter = energy.Meter("known watts", FakeMonitor(model, cpu))
+    return energy.measure(
+        widths, [WORK], SETS, meter, seconds=40.0, repeats=3, generate=generate,
+        clock=model.clock, sleep=sleep,
+    )  # fmt: skip
+
+
+def test_joules_per_token_follow_from_watts_and_seconds():
+    found = measured()
+    assert [(r["run"], r["batch_size"]) for r in found["rows"]] == [
+        (run, batch) for run in RUNS for batch in WORK.batch_sizes
+    ]
+    watts = GPU_W + CPU_W
+    for row in found["rows"]:
+        batch = row["batch_size"]
+        # FakeWidths runs slow on the first two visits; the median of three is of a slow one.
+        slow = row["repeats"][-1]
+        assert slow["joules_per_prompt_token"] == pytest.approx(watts * PREFILL_S / (6 * batch))
+        assert slow["joules_per_generated_token"] == pytest.approx(watts * STEP_S / batch)
+        assert slow["joules_per_generation"] == pytest.approx(watts * (PREFILL_S + 3 * STEP_S))
+        assert slow["joules_per_generated_token_gpu"] == pytest.approx(GPU_W * STEP_S / batch)
+        assert slow["mean_w"] == pytest.approx(watts)
+
+
+def test_idle_is_measured_the_same_way_and_taken_off():
+    found = measured()
+    assert [idle["all"] for idle in found["idle_w"]] == [IDLE_GPU_W + CPU_W] * 3
+    above = GPU_W - IDLE_GPU_W
+    row = found["rows"][0]["repeats"][-1]
+    assert row["joules_per_generated_token_net"] == pytest.approx(above * STEP_S)
+    assert row["joules_per_prompt_token_net"] == pytest.approx(above * PREFILL_S / 6)
+
+
+def test_the_gpu_is_not_shown_twice_when_nothing_else_was_counted():
+    row = measured(cpu=False)["rows"][0]
+    assert "joules_per_prompt_token_gpu" not in row
+    assert row["repeats"][-1]["joules_per_prompt_token"] == pytest.approx(GPU_W * PREFILL_S / 6)
+
+
+def test_loading_and_warm_up_are_outside_the_energy_window():
+    watts, model = GPU_W + CPU_W, FakeModel()
+    meter = energy.Meter("known watts", FakeMonitor(model))
+    widths = FakeWidths(model)
+    found = energy.measure(
+        widths, [WORK], SETS, meter, seconds=7.0, repeats=3, clock=model.clock,
+        sleep=lambda seconds: setattr(model, "now", model.now + seconds),
+    )  # fmt: skip
+    # Installing takes 1000 s on this clock: one joule of it would show.
+    row = found["rows"][0]["repeats"][-1]
+    assert row["joules_per_generation"] == pytest.approx(watts * (PREFILL_S + 3 * STEP_S))
+
+
+def test_a_width_that_stops_early_spends_no_joules_unseen():
+    def stops_early(model, ids, new_tokens, mark):
+        return profiling.greedy(model, ids, min(new_tokens, 3), mark)
+
+    with pytest.raises(RuntimeError, match=r"\(1, 3\) tokens came back, \(1, 4\) were asked for"):
+        measured(generate=stops_early)
+
+
+def test_a_counter_that_stands_still_is_an_error_not_zero_joules():
+    still = SimpleNamespace(time=0.01, gpu_energy={0: 0.0}, cpu_energy=None, dram_energy=None)
+    monitor = SimpleNamespace(begin_window=lambda name: None, end_window=lambda name: still)
+    with pytest.raises(RuntimeError, match="the energy counter of gpu did not move"):
+        energy.window(energy.Meter("", monitor), "work", lambda: None, 0.0)
+
+
+def test_tables_sentences_and_figure_of_energy():
+    found = measured()
+    described = [
+        {"run": run, "expansion_ratio": ratio, "intermediate_size": 10 * ratio,
+         "keep_multiple_of": 1} for run, ratio in zip(RUNS, (4.0, 2.0), strict=True)
+    ]  # fmt: skip
+    table = efficiency_tables.energy_table(found["rows"])
+    assert len(table) == 4 and ("per prompt token, mJ", "GPU alone") in table.columns
+    said = efficiency_tables.energy_sentences(found, described, RUNS[0])
+    assert said[0].startswith("Idle, with the model loaded, draws 130.0 W")
+    assert any("mJ per generated token dense" in sentence for sentence in said)
+    assert "millijoules per token" in plots.energy(found["rows"], described).alt
+    assert efficiency_tables.energy_sentences({"rows": [], "idle_w": []}, described, RUNS[0]) == []
+
+
+def test_where_nothing_can_be_read_nothing_is_measured():
+    widths = FakeWidths(FakeModel())
+    nothing = energy.measure(widths, [WORK], SETS, energy.Meter("why"), seconds=1, repeats=1)
+    assert nothing == {"idle_w": [], "rows": []} and not widths.visits
+
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
+
+
+def test_no_zeus_is_said(monkeypatch):
+    monkeypatch.setattr(energy, "find_spec", lambda name: None)
+    for device in (CPU, CUDA):
+        meter = energy.meter(device)
+        assert meter.monitor is None
+        assert meter.what.startswith("not measurable here: zeus is not installed (pip install")
+
+
+def test_a_gpu_of_another_vendor_is_said(monkeypatch):
+    monkeypatch.setattr(torch.version, "hip", "6.2")
+    amd, intel = energy.meter(CUDA), energy.meter(torch.device("xpu"))
+    assert amd.monitor is None and "the GPU is AMD's" in amd.what
+    assert intel.monitor is None and "the device is xpu" in intel.what
+
+
+@pytest.fixture
+def zeus(monkeypatch):
+    """A stand-in for zeus with switches: what of it is there, what it refuses."""
+    state = SimpleNamespace(rapl=True, cpus=lambda: [0, 0], nvml=True, name="H100", opened=[])
+    errors = ModuleType("zeus.device.exception")
+    errors.ZeusBaseCPUError = type("ZeusBaseCPUError", (Exception,), {})
+    errors.ZeusBaseGPUError = type("ZeusBaseGPUError", (Exception,), {})
+    common = ModuleType("zeus.device.cpu.common")
+    common.ZeusCPUNoPermissionError = type("NoPermission", (errors.ZeusBaseCPUError,), {})
+    cpu, gpu = ModuleType("zeus.device.cpu"), ModuleType("zeus.device.gpu")
+    cpu.rapl_is_available, cpu.get_cpus = lambda: state.rapl, lambda: state.cpus()
+    gpu.nvml_is_available = lambda: state.nvml
+    gpu.get_gpus = lambda: SimpleNamespace(get_name=lambda index: state.name)
+    monitor = ModuleType("zeus.monitor")
+    monitor.ZeusMonitor = lambda **indices: state.opened.append(indices) or "monitor"
+    device = ModuleType("zeus.device")
+    device.cpu, device.gpu = cpu, gpu
+    for module in (ModuleType("zeus"), device, cpu, common, gpu, monitor, errors):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(energy, "find_spec", lambda name: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "H100")
+    state.errors, state.common = errors, common
+    return state
+
+
+def test_no_rapl_is_said_on_a_cpu(zeus):
+    zeus.rapl = False
+    assert energy.meter(CPU) == energy.Meter("not measurable here: this CPU shows no RAPL counters")
+
+
+def test_rapl_for_root_only_is_said(zeus):
+    def refuse():
+        raise zeus.common.ZeusCPUNoPermissionError
+
+    zeus.cpus = refuse
+    assert energy.meter(CPU).what.endswith("the RAPL counters may be read by root only")
+
+
+def test_no_nvml_is_said_on_a_gpu(zeus):
+    zeus.nvml = False
+    assert energy.meter(CUDA).what.startswith("not measurable here: NVML cannot be reached")
+
+
+def test_another_gpu_than_torchs_is_not_read(zeus):
+    zeus.name = "A100"
+    meter = energy.meter(CUDA)
+    assert meter.monitor is None and "CUDA_DEVICE_ORDER" in meter.what
+
+
+def test_what_is_counted_is_said_and_only_the_models_device_is_opened(zeus):
+    assert "2 CPU packages" in energy.meter(CPU).what
+    both = energy.meter(CUDA)
+    assert both.monitor == "monitor" and "RAPL counts 2 CPU packages beside it" in both.what
+    zeus.rapl = False
+    assert "so the CPU is not counted" in energy.meter(CUDA).what
+    assert zeus.opened == [
+        {"gpu_indices": [], "cpu_indices": [0, 1]},
+        {"gpu_indices": [0], "cpu_indices": [0, 1]},
+        {"gpu_indices": [0], "cpu_indices": []},
+    ]
