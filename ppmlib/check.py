@@ -68,6 +68,8 @@ def check(study: Study, study_file: Path, progress: Callable[[str], None]) -> Ch
         with network_off():
             located = plan.locate(study, study_file)
             preflight.check(study, study_file, located)
+            if located is None:
+                return checked  # random weights: nothing is loaded
             loaded = models.load(str(located), dtype=study.model.dtype, device="meta")
     except models.ModelError as error:
         names = [task.name for task in study.tasks]
