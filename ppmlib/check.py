@@ -125,7 +125,7 @@ def _task(study: Study, spec: Mapping[str, Any], lm, root: DataRoot | None):
     problems = task_data.missing(root, [name], folders) if root else []
     if problems:
         return _row(label, UNKNOWN, "no"), problems
-    documents, prompt, problem = _first_prompt(study, spec, lm)
+    documents, prompt, problem = _first_prompt(study, spec, sources, lm)
     if root is not None:
         changed = [line for r in repositories for line in changed_files(root, "datasets", r)]
         problems = [] if problem else changed
@@ -146,10 +146,24 @@ def _with_configs(repository: str, sources) -> str:
     )
 
 
-def _first_prompt(study: Study, spec: Mapping[str, Any], lm) -> tuple[str, str, str | None]:
-    """Documents, a word about the first prompt, and what is wrong (or None)."""
-    from jinja2 import TemplateError
+def _columns(sources: list[task_data.Source]) -> str:
+    """The columns that a task's data sets of the hub have, repository by repository."""
+    import datasets
 
+    from ppmlib.lmeval import tasks
+
+    found = {}
+    for source in sources:
+        with tasks.quiet(), data_root.local_datasets(data_root.current()):
+            loaded = datasets.load_dataset(source.repository, source.config)
+        found[source.repository] = ", ".join(next(iter(loaded.values())).column_names)
+    return "".join(f"; {name} has the columns {columns}" for name, columns in found.items())
+
+
+def _first_prompt(
+    study: Study, spec: Mapping[str, Any], sources, lm
+) -> tuple[str, str, str | None]:
+    """Documents, a word about the first prompt, and what is wrong (or None)."""
     from ppmlib.lmeval import taskrun, tasks
     from ppmlib.lmeval.samples import EvaluationError
 
@@ -164,6 +178,8 @@ def _first_prompt(study: Study, spec: Mapping[str, Any], lm) -> tuple[str, str, 
             folders=[bench.tasks_dir()],
         )
         taskrun.check_task(task, lm, spec)
+    except tasks.UnreadableDocuments as error:
+        return UNKNOWN, "no", f"{error}{_columns(sources)}"
     except EvaluationError as error:
         return UNKNOWN, "no", str(error)
     count = sum(len(sub.eval_docs) for sub in task.tasks.values())
@@ -174,11 +190,10 @@ def _first_prompt(study: Study, spec: Mapping[str, Any], lm) -> tuple[str, str, 
     for sub in task.tasks.values():
         try:
             text = taskrun.first_prompt(sub, lm, apply_chat_template=study.apply_chat_template)
-        except (TemplateError, LookupError, TypeError, ValueError, AttributeError) as error:
-            columns = ", ".join(sub.eval_docs.column_names)
+        except tasks.UNREADABLE as error:
             return documents, "no", (
-                f"{sub.task_name}: {sub.config.dataset_path} is not of the form the task reads "
-                f"({type(error).__name__}: {error}); its columns: {columns}"
+                f"{sub.task_name}: its documents are not of the form it reads "
+                f"({type(error).__name__}: {error}){_columns(sources)}"
             )  # fmt: skip
         with tasks.quiet():  # the tokenizer warns of prompts longer than the model's context
             longest = max(longest, len(lm.tok_encode(text)))

@@ -128,6 +128,38 @@ def _run(
 
 @main.command()
 @STUDY_FILE
+@click.option(
+    "--data-root",
+    "data_folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder to fill; what is in it already is kept.",
+)
+@click.option(
+    "--nltk-data",
+    "nltk_source",
+    help="Folder with nltk's data, or the address of an index of it; otherwise nltk's own.",
+)
+def prefetch(study_file: Path, data_folder: Path, nltk_source: str | None) -> None:
+    """Fetch all that a study needs, where there is a network, into one folder.
+
+    An interrupted download goes on with the same command.
+    """
+    study = _load(study_file)
+    from ppmlib import hub
+    from ppmlib import prefetch as fetching
+    from ppmlib.lmeval import task_data
+
+    known = (fetching.PrefetchError, hub.HubError, task_data.UnknownData, data_root.DataRootError)
+    try:
+        fetching.prefetch(study, data_folder, nltk_source=nltk_source, tell=click.echo)
+    except (*known, OSError) as error:
+        raise Failed(str(error)) from None
+    click.echo(f"complete; next: ppm check {study_file} --data-root {data_folder}")
+
+
+@main.command()
+@STUDY_FILE
 @DATA_ROOT
 def check(study_file: Path, data_folder: Path | None) -> None:
     """Prove, with the network off, that the model, its tokenizer and every task load.

@@ -141,17 +141,16 @@ def linked(study_folder: Path) -> Path | None:
 
 
 @contextmanager
-def local_datasets() -> Iterator[None]:
+def local_datasets(root: DataRoot | None) -> Iterator[None]:
     """Within the block, data sets of the hub are read from the data root, and only from there.
 
     `datasets.load_dataset` is given the clone's folder in place of the hub's name, so that task
-    definitions stay as they are. Nothing changes in a process without a data root.
+    definitions stay as they are. Nothing changes where the data root is None.
 
     Raises:
         DataRootError: by `load_dataset`, for a data set that is not there, cannot be read, or has
             other row counts than the manifest.
     """
-    root = current()
     if root is None:
         yield
         return
@@ -169,8 +168,9 @@ def local_datasets() -> Iterator[None]:
         folder = root.found_dataset(path)
         options.pop("revision", None)  # the clone is at one revision, which its manifest names
         label = f"{path} ({name})" if name else path
+        cache = Path(datasets.config.HF_DATASETS_CACHE, f"data-root-{_state(folder)}")
         try:
-            loaded = load(str(folder), name, **options)
+            loaded = load(str(folder), name, cache_dir=str(cache), **options)
         except (
             OSError,
             ValueError,
@@ -179,7 +179,7 @@ def local_datasets() -> Iterator[None]:
             datasets.exceptions.DatasetsError,
         ) as error:
             raise DataRootError(
-                f"{label} cannot be read from the data root: {_reason(error)}"
+                f"{label} cannot be read from the data root: {reason(error)}"
             ) from error
         if isinstance(loaded, datasets.DatasetDict):
             counts = {split: part.num_rows for split, part in loaded.items()}
@@ -191,6 +191,18 @@ def local_datasets() -> Iterator[None]:
         yield
     finally:
         datasets.load_dataset = load
+
+
+def _state(folder: Path) -> str:
+    """A name that changes with any file of a clone.
+
+    `datasets` names its cache by the clone's last folder and the patterns in its README.md: without
+    this it would go on giving the documents it read before a file was replaced.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    states = {path.relative_to(folder).as_posix(): path.stat() for path in files}
+    listed = {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
+    return records.fingerprint({"folder": str(folder.resolve()), "files": listed})[:16]
 
 
 def rows_key(config: str | None) -> str:
@@ -227,7 +239,7 @@ def _local_files(root: DataRoot, value: Any) -> Any:
     return value
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """The innermost cause of an error, in one line."""
     while error.__cause__ is not None:
         error = error.__cause__

@@ -127,22 +127,6 @@ def test_a_run_is_refused_with_a_line_for_each_thing_that_is_missing(stored, tmp
     ]
 
 
-def test_check_shows_what_loads(stored, tmp_path):
-    path = tmp_path / "real.yaml"
-    path.write_text(yaml.safe_dump(STUDY | {"subset": {"n": 40, "seed": 0}}))
-    done = ppm("check", path, "--data-root", stored, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    rows = [line.split("  ") for line in done.stdout.splitlines()]
-    shown = [[cell.strip() for cell in row if cell] for row in rows]
-    assert shown[1:5] == [
-        ["ifeval", "40 of 541", "google/IFEval", "-", "ok, 220 tokens"],
-        ["gsm8k", "40 of 1,319", "openai/gsm8k (main)", "-", "ok, 2,275 tokens, cut to 512"],
-        ["arc_challenge", "40 of 1,125", "allenai/ai2_arc (ARC-Challenge)", "-", "ok, 99 tokens"],
-        ["leaderboard_musr", "30", "TAUR-Lab/MuSR", "-", "ok, 3,346 tokens, cut to 512"],
-    ]
-    assert not (tmp_path / "reports").exists()
-
-
 def test_check_needs_no_data_root_for_the_package(tmp_path):
     path = write_study(tmp_path, TINY, model={"id": "bench-small"}, tasks=[KNOWLEDGE])
     done = ppm("check", path, cwd=tmp_path)

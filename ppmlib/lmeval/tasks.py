@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import tqdm
+from jinja2 import TemplateError
 from lm_eval.api.group import Group
 from lm_eval.api.task import Task
 from lm_eval.models.utils import normalize_gen_kwargs
@@ -21,7 +22,13 @@ from ppmlib import data_root
 from ppmlib.lmeval import task_files
 from ppmlib.lmeval.samples import EvaluationError
 
+# What a task's templates and functions raise for a document without the fields they use.
+UNREADABLE = (TemplateError, LookupError, TypeError, ValueError, AttributeError)
 NEW_TOKENS = 256  # lm-eval's own limit where a task sets none
+
+
+class UnreadableDocuments(EvaluationError):
+    """A task's documents lack what its definition uses."""
 
 
 @contextlib.contextmanager
@@ -122,16 +129,22 @@ def load(
         generation: `{max_gen_toks: N}` lowers the number of new tokens of generation tasks.
         folders: task folders looked in before lm-eval's own.
     Raises:
-        EvaluationError: for an unknown task, a tag, or a number of examples the task refuses.
+        EvaluationError: for an unknown task, a tag, a number of examples the task refuses, or
+            documents it cannot read.
     """
     manager = task_manager(name, folders)
     try:
-        with quiet(), data_root.local_datasets():
+        with quiet(), data_root.local_datasets(data_root.current()):
             found = manager.load([name])
     except data_root.DataRootError as error:
         raise EvaluationError(f"{name}: {error}") from error
     except (IndexError, StopIteration) as error:  # lm-eval and datasets read the first document
         raise EvaluationError(f"{name}: no documents") from error
+    except UNREADABLE as error:
+        raise UnreadableDocuments(
+            f"{name}: its documents are not of the form it reads "
+            f"({type(error).__name__}: {' '.join(str(error).split())})"
+        ) from error
     loaded = LoadedTask(name, found["tasks"], found.get("groups", {}))
     if loaded.group is None and list(loaded.tasks) != [name]:
         raise EvaluationError(
