@@ -3,6 +3,7 @@
 The library computes, the notebook tells, Snakemake schedules, the record proves.
 
 params      the study file: strict, with units; the names of runs
+study_file  YAML as it is written; a study that extends another
 records     provenance, fingerprints, atomic files, verification
 checkpoint  what a model's folder says about itself, read without torch
 random_shapes  models of a published shape with random weights, for time and energy
@@ -17,6 +18,7 @@ pruning     how many neurons stay, which ones, slicing in memory
 export      a pruned model as an ordinary checkpoint with its card
 neurons     tables and sentences about scores and kept neurons (notebooks 1 and 2)
 evaluation  lm-eval: tasks to tidy rows and per-document outcomes; resume by fingerprint
+evaluation_records  a run's evaluation, in one record or one per task
 lmeval/     what evaluation needs of lm-eval
 responses   what a response looks like: length, repetition
 subject     what one evaluation is of: a model sliced to its width, or a trivial responder

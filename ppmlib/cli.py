@@ -16,6 +16,7 @@ from ppmlib.workflow.processes import folder_trouble
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_BUSY, EXIT_INTERRUPTED = 1, 2, 3, 4
 
+DRY_PLAN_FILE = ".dry-run.json"
 ANALYSIS_FAILED = "logs/5_analysis.failed.json"
 
 
@@ -109,15 +110,16 @@ def _run(
     data_folder: Path | None,
     reports: Path,
 ) -> None:
-    study, plan = _prepare(study_file, reports, to_run=True, data_folder=data_folder)
-    root = reports / study.study
     dry = bool({"-n", "--dry-run", "--dryrun"} & set(snakemake_options))
+    study, plan = _prepare(study_file, reports, to_run=True, fetch=not dry, data_folder=data_folder)
+    root = reports / study.study
+    plan_file = DRY_PLAN_FILE if dry else records.PLAN_FILE
     with launch.only_run(root):
-        records.write_json(root / records.PLAN_FILE, plan)
-        data_root.link(root, data_folder)
+        records.write_json(root / plan_file, plan)
         if not dry:
+            data_root.link(root, data_folder)
             (root / ANALYSIS_FAILED).unlink(missing_ok=True)
-        status = launch.snakemake(root, profile, snakemake_options)
+        status = launch.snakemake(root, profile, snakemake_options, plan_file)
         if status == 0:
             click.echo(f"dry run of {root}" if dry else f"report: {root / 'index.html'}")
             return
@@ -185,7 +187,7 @@ def check(study_file: Path, data_folder: Path | None) -> None:
 @REPORTS
 def status(study_file: Path, reports: Path) -> None:
     """Show which notebooks are not done: failed, stopped or missing. Exit status 1 if any."""
-    study, plan = _prepare(study_file, reports)
+    study, plan = _prepare(study_file, reports, fetch=False)
     root = reports / study.study
     counts = {"done": 0, "failed": 0, "stopped": 0, "missing": 0}
     for key in plan["jobs"]:
@@ -274,7 +276,12 @@ def published(reports: Path) -> None:
 
 
 def _prepare(
-    study_file: Path, reports: Path, *, to_run: bool = False, data_folder: Path | None = None
+    study_file: Path,
+    reports: Path,
+    *,
+    to_run: bool = False,
+    fetch: bool = True,
+    data_folder: Path | None = None,
 ):
     """Everything that can be refused without starting a kernel.
 
@@ -289,9 +296,13 @@ def _prepare(
     try:
         if to_run:
             preflight.writable(root)
-        return study, plan.build(study, study_file, root)
+        planned = plan.build(study, study_file, root, fetch=fetch)
     except (ParamsError, models.ModelError) as error:
         raise Refused(str(error)) from None
+    unchecked = planned.pop("unchecked")
+    if unchecked:
+        click.echo(f"model not checked: {unchecked}; a run fetches it first", err=True)
+    return study, planned
 
 
 def _load(study_file: Path) -> Study:

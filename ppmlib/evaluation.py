@@ -4,7 +4,6 @@ One call per task, saved at once, reused when its fingerprint fits. The dense mo
 take the same path with the same settings.
 """
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ from typing import Any
 import pandas as pd
 
 from ppmlib import bench, records
+from ppmlib.evaluation_records import STAGE, task_slug
 from ppmlib.lmeval import protocol
 from ppmlib.lmeval.samples import EvaluationError
 from ppmlib.params import WIDTH_FLOORS
 
-STAGE = "3_evaluation"
 COLUMNS = (
     *("task", "metric", "filter", "value", "stderr", "n", "chance", "source", "axis", "headline"),
     *("higher_is_better", "num_fewshot", "version", "group"),
@@ -194,7 +193,7 @@ def _evaluate_task(
 
 
 def _file(folder: Path, task: str, kind: str) -> Path:
-    return folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', task)}.{kind}"
+    return folder / f"{task_slug(task)}.{kind}"
 
 
 def _full(inputs: Mapping[str, Any]) -> dict[str, Any]:

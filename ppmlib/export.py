@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ppmlib import glu, pruning, records
+from ppmlib import evaluation_records, glu, pruning, records
 from ppmlib.models import TOKENIZER_FILES, Loaded, load, quiet, weights_identity
 from ppmlib.params import selection_slug
 
@@ -94,12 +94,10 @@ def export_run(root: Path, run: str, settings: Mapping[str, Any], folder: Path) 
     loaded = load(model, revision=settings["revision"], dtype=settings["dtype"], device="cpu")
     if weights_identity(loaded.identity) != record["inputs"]["model"]:
         raise records.RecordError(f"{run}: the model is no longer the one that was pruned")
-    evaluations = {"dense": "dense/r0.00/3_evaluation", "pruned": f"{run}/3_evaluation"}
+    dense, pruned = (evaluation_records.one(root, name) for name in (evaluation_records.DENSE, run))
     study = None
-    if all(records.record_path(root, key).exists() for key in evaluations.values()):
-        study = {
-            name: records.read(root, key)["results"]["rows"] for name, key in evaluations.items()
-        }
+    if dense and pruned:
+        study = {"dense": dense["results"]["rows"], "pruned": pruned["results"]["rows"]}
     request = ("criterion", "seed", "pruning_ratio", "expansion_ratio")
     wanted = {name: settings[name] for name in request}
     return export(loaded, kept.keep, folder, **wanted, study=study)

@@ -63,7 +63,11 @@ class Loaded:
         return len(self.tokenizer), list(self.tokenizer.all_special_ids)
 
 
-def locate(model: str, revision: str | None = None) -> Path:
+class NotHere(ModelError):
+    """A hub model is not, or not wholly, on this machine, and was not to be fetched."""
+
+
+def locate(model: str, revision: str | None = None, *, fetch: bool = True) -> Path:
     """The folder that holds a model: packaged, local, in the data root, or from the hub.
 
     A process with a data root (`ppmlib.data_root`) takes hub ids from there and nowhere else.
@@ -71,8 +75,10 @@ def locate(model: str, revision: str | None = None) -> Path:
     Args:
         model: a packaged name (`bench`, `bench-small`), a folder, or a hub id `owner/name`.
         revision: commit, tag or branch of a hub id.
+        fetch: whether a hub model that is not in the local cache is downloaded.
     Raises:
         ModelError: if there is no such model, or it has no safetensors weights.
+        NotHere: for a hub model that is not in the local cache, without `fetch`.
     """
     packaged = model in bench.MODELS
     folder = bench.model_dir(model) if packaged else Path(model).expanduser()
@@ -87,7 +93,7 @@ def locate(model: str, revision: str | None = None) -> Path:
         if revision is not None:
             raise ModelError(f"{model!r} is a folder: revision {revision!r} means nothing there")
     elif HUB_ID.fullmatch(model):
-        folder = _download(model, revision)
+        folder = _download(model, revision, fetch)
     elif "/" in model or "\\" in model:
         raise ModelError(f"there is no folder {model!r}, and it is no hub id (owner/name)")
     else:
@@ -109,17 +115,27 @@ def _check_folder(folder: Path, model: str) -> None:
     shapes(folder)
 
 
-def _download(model: str, revision: str | None) -> Path:
+def _download(model: str, revision: str | None, fetch: bool) -> Path:
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
+    wanted = {"revision": revision, "allow_patterns": HUB_FILES, "ignore_patterns": HUB_IGNORED}
+    if not fetch:
+        try:
+            return _whole(Path(snapshot_download(model, local_files_only=True, **wanted)), model)
+        except LocalEntryNotFoundError:
+            raise NotHere(f"{model!r} is not in the local cache") from None
     try:
         with hub.explained(model, revision):
-            folder = snapshot_download(
-                model, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=HUB_IGNORED
-            )
+            return Path(snapshot_download(model, **wanted))
     except hub.HubError as error:
         raise ModelError(str(error)) from error
-    return Path(folder)
+
+
+def _whole(folder: Path, model: str) -> Path:
+    if all(file.is_file() for file in (folder / "config.json", *weight_files(folder))):
+        return folder
+    raise NotHere(f"{model!r} is not complete in the local cache")
 
 
 def weights_sha256(folder: Path) -> str:

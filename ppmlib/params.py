@@ -9,7 +9,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, get_args
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -18,6 +17,10 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from ppmlib import study_file
+from ppmlib.evaluation_records import task_slug
+from ppmlib.study_file import ParamsError
 
 CRITERIA = ("ppm", "l2", "vow", "pon", "random", "inverse")
 WIDTH_FLOORS = ("permuted",)  # measured with every width, of its own responses
@@ -46,10 +49,6 @@ AXES = get_args(Axis)
 Ratio = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Expansion = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
-
-
-class ParamsError(Exception):
-    """A study file is wrong; the message has one line per mistake, naming file and key."""
 
 
 def _decimal_text(value: float) -> str:
@@ -237,10 +236,33 @@ class Profiling(Strict):
         return self
 
 
-class Limits(Strict):
-    """How long one notebook may take, in minutes, before it is stopped and counted as failed."""
+Minutes = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-    notebook_minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 720.0
+
+class TaskLimits(Strict):
+    """Limits of the notebooks that evaluate one task, in a study with `split_evaluation`."""
+
+    minutes: Minutes | None = None
+    memory_mb: Count | None = None
+
+
+class Limits(Strict):
+    """Minutes after which a notebook is stopped and has failed; megabytes a cluster gives it."""
+
+    notebook_minutes: Minutes = 720.0
+    memory_mb: Count | None = None
+    tasks: dict[str, TaskLimits] = {}
+
+    @model_validator(mode="after")
+    def _memory_of_all_or_none(self):
+        if self.memory_mb is None and any(limit.memory_mb for limit in self.tasks.values()):
+            raise ValueError("memory_mb of a task needs a memory_mb of the other notebooks")
+        return self
+
+    def of_task(self, task: str | None) -> tuple[float, int | None]:
+        """Minutes and megabytes of a notebook that evaluates one task, or of any other (None)."""
+        own = self.tasks.get(task, TaskLimits())
+        return own.minutes or self.notebook_minutes, own.memory_mb or self.memory_mb
 
 
 class Run(NamedTuple):
@@ -274,7 +296,9 @@ class Study(Strict):
     claims: list[Claim] = []
     add_bos_token: bool = True
     apply_chat_template: bool = False
+    split_evaluation: bool = False
     batch_size: Count = 1
+    aa_batch_size: Count | None = None
     engine: Literal["plain", "fast"] = "plain"
     lm_eval_seeds: Annotated[list[int], Field(min_length=4, max_length=4)] = [0, 1234, 1234, 1234]
     softmax_dtype: Literal["float32"] | None = None
@@ -301,9 +325,13 @@ class Study(Strict):
         if not (self.pruning_ratios or self.expansion_ratios):
             raise ValueError("the list of ratios is empty; the dense model is added by itself")
         names = [task.name for task in self.tasks]
-        _refuse_twice("tasks", names)
         _refuse_twice("floors", self.floors)
         self._purpose_is_clear()
+        _refuse_twice("tasks", [task_slug(name) for name in names])
+        for name in set(self.limits.tasks) - set(names):
+            raise ValueError(f"limits: task {name!r} is not one of the study's tasks")
+        if self.limits.tasks and not self.split_evaluation:
+            raise ValueError("limits: tasks have notebooks of their own only with split_evaluation")
         for control in self.controls:
             _check_criterion(control.criterion)
             if self.expansion_ratios and control.pruning_ratios:
@@ -333,20 +361,11 @@ class Study(Strict):
         Raises:
             ParamsError: one line per mistake, `file: key: what is wrong`.
         """
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ParamsError(f"{path}: cannot be read ({error})") from None
-        try:
-            content = yaml.load(text, Loader=_UniqueKeys)
-        except yaml.YAMLError as error:
-            raise ParamsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-        if not isinstance(content, dict):
-            raise ParamsError(f"{path}: holds no study (expected keys such as study, model, tasks)")
+        content, origin = study_file.read(path)
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise ParamsError("\n".join(_explain(path, error))) from None
+            raise ParamsError("\n".join(_explain(path, origin, error))) from None
 
     def runs(self) -> list[Run]:
         """Every width of every selection, the dense model first, then ppm, then controls."""
@@ -372,22 +391,6 @@ class Study(Strict):
         return [Run(criterion, seed, p, None, tasks) for p in pruning_ratios]
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML with repeated keys refused (PyYAML would keep the last one silently)."""
-
-    def construct_mapping(self, node, deep=False):
-        """Build a mapping; a repeated key is an error."""
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} appears twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def _check_criterion(criterion: str) -> None:
     path, colon, function = criterion.rpartition(".py:")
     if criterion in CRITERIA or (colon and path and function.isidentifier()):
@@ -403,7 +406,7 @@ def _refuse_twice(what: str, names: list) -> None:
             raise ValueError(f"{what}: {name} appears twice")
 
 
-def _explain(path: Path, error: ValidationError) -> list[str]:
+def _explain(path: Path, origin: dict[str, Path], error: ValidationError) -> list[str]:
     lines = []
     for mistake in error.errors(include_url=False):
         where = ".".join(str(part) for part in mistake["loc"])
@@ -412,5 +415,6 @@ def _explain(path: Path, error: ValidationError) -> list[str]:
             what = "unknown key"
         elif not isinstance(mistake["input"], dict):
             what = f"{what} (got {mistake['input']!r})"
-        lines.append(f"{path}: {where}: {what}" if where else f"{path}: {what}")
+        file = origin.get(mistake["loc"][0], path) if where else path
+        lines.append(f"{file}: {where}: {what}" if where else f"{file}: {what}")
     return lines

@@ -55,6 +55,11 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+def stage_of(key: str) -> str:
+    """The stage of a record key: `3_evaluation` of `ppm/r0.40/3_evaluation-mmlu`."""
+    return key.rpartition("/")[2].partition("-")[0]
+
+
 def fingerprint(inputs: Mapping[str, Any]) -> str:
     """SHA-256 of the canonical JSON of a stage's inputs."""
     return hashlib.sha256(canonical(inputs).encode()).hexdigest()
@@ -187,7 +192,7 @@ def write(
 
     Args:
         root: the study's folder.
-        key: `<run>/<stage>` or `<stage>`; the stage is its last part.
+        key: `<run>/<stage>`, `<run>/<stage>-<part>` or `<stage>`.
         inputs: what can change the numbers. The stage's version and those of torch, transformers,
             lm-eval and the libraries beneath are added here.
         results: the numbers, plain JSON; NaN or infinity is a ValueError.
@@ -196,7 +201,7 @@ def write(
     Returns:
         the record, as `read` gives it.
     """
-    stage = key.rsplit("/", 1)[-1]
+    stage = stage_of(key)
     full_inputs = {
         **inputs,
         "stage": stage,
@@ -246,7 +251,7 @@ def find(root: Path, stage: str) -> dict[str, dict[str, Any]]:
     """All verified records of a stage under a study's folder, by key."""
     folder = Path(root) / "records"
     keys = sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.json"))
-    return {key: read(root, key) for key in keys if key.rsplit("/", 1)[-1] == stage}
+    return {key: read(root, key) for key in keys if stage_of(key) == stage}
 
 
 def upstream(

@@ -48,7 +48,7 @@ def workspace(root: Path, key: str | None) -> Iterator[Path]:
         stored = data_root.linked(root)
         if stored is not None:
             data_root.link(folder, stored)
-        if key is not None and key.endswith("3_evaluation"):
+        if key is not None and records.stage_of(key) == "3_evaluation":
             # Otherwise it would find its finished tasks and compute nothing.
             shutil.rmtree(folder / "samples" / Path(key).parent)
         yield folder

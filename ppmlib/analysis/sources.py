@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ppmlib import records
-from ppmlib.analysis.study_records import DENSE, REPEAT, Study, is_trivial, run_of
+from ppmlib import evaluation_records, records
+from ppmlib.analysis.study_records import DENSE, Study, is_trivial, run_of
+from ppmlib.evaluation_records import REPEAT
 from ppmlib.records import RecordError
 
 # What identifies a width; all other inputs must be the same for every width of a study.
@@ -39,7 +40,7 @@ def example_dir() -> Path:
     """
     package = Path(str(resources.files("ppmlib")))
     for folder in (package / "example", package.parent / "reports" / "example-bench"):
-        if records.record_path(folder, f"{DENSE}/3_evaluation").is_file():
+        if records.record_path(folder, evaluation_records.key(DENSE)).is_file():
             return folder
     raise RecordError("no example records: neither in the package nor in reports/example-bench")
 
@@ -53,16 +54,16 @@ def load(root: Path) -> Study:
             both values.
     """
     root = Path(root)
-    evaluations = {
-        key.rsplit("/", 1)[0]: r for key, r in records.find(root, "3_evaluation").items()
-    }
+    evaluations = evaluation_records.find(root)
     pruning = {key.rsplit("/", 1)[0]: r for key, r in records.find(root, "2_pruning").items()}
     profiling = {key.rsplit("/", 1)[0]: r for key, r in records.find(root, "4_profiling").items()}
     if DENSE not in evaluations:
-        raise RecordError(f"{records.record_path(root, f'{DENSE}/3_evaluation')}: no such record")
+        raise RecordError(
+            f"{records.record_path(root, evaluation_records.key(DENSE))}: no such record"
+        )
     runs = {key: run_of(key, record["results"]) for key, record in evaluations.items()
             if key != REPEAT and not is_trivial(key)}  # fmt: skip
-    missing = _missing(root, set(evaluations), set(pruning))
+    missing = _missing(root, evaluations, set(pruning))
     study = Study(root, runs, evaluations, profiling, pruning, missing)
     for key in sorted(set(evaluations) - {DENSE}):
         _refuse_unlike_inputs(study, key)
@@ -70,17 +71,22 @@ def load(root: Path) -> Study:
     return study
 
 
-def _missing(root: Path, evaluated: set[str], pruned: set[str]) -> list[str]:
-    """Runs that the study's plan or its pruning records name and that have no evaluation."""
-    plan, planned = root / records.PLAN_FILE, set()
+def _missing(root: Path, evaluations: dict[str, Any], pruned: set[str]) -> list[str]:
+    """Runs and tasks that the study's plan or its pruning records name and that are not there."""
+    plan, planned, absent = root / records.PLAN_FILE, set(), []
     if plan.is_file():
-        jobs = records.read_json(plan)["jobs"]
-        planned = {key.rsplit("/", 1)[0] for key, job in jobs.items()
-                   if job["stage"].startswith("3_evaluation")}  # fmt: skip
+        for key, job in records.read_json(plan)["jobs"].items():
+            run, _, part = key.rpartition("/")
+            if job["stage"] != evaluation_records.STAGE:
+                continue
+            planned.add(run)
+            task = job["parameters"]["tasks"][0]["name"] if "-" in part else None
+            if run in evaluations and task not in (None, *evaluations[run]["results"]["tasks"]):
+                absent.append(f"{run}: {task} was not evaluated")
     return [
         f"{run}: {'pruned' if run in pruned else 'planned'} but not evaluated"
-        for run in sorted((planned | pruned) - evaluated)
-    ]
+        for run in sorted((planned | pruned) - set(evaluations))
+    ] + sorted(absent)
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

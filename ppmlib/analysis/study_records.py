@@ -15,14 +15,13 @@ import numpy as np
 import pandas as pd
 
 from ppmlib import stats
-from ppmlib.params import responder_kind, run_key
+from ppmlib.evaluation_records import DENSE
+from ppmlib.params import responder_kind
 from ppmlib.records import RecordError
 
-DENSE = run_key("ppm", pruning_ratio=0.0)
-REPEAT = "dense-aa/r0.00"  # the dense model once more, in other batches
 NOISE = "noise"  # full width, damaged by weight noise instead of pruned
-PERPLEXITY_UNITS = {"word_perplexity": "words", "byte_perplexity": "bytes"}
-LOG_PERPLEXITY = "perplexity"  # LAMBADA's: its values per document are log-likelihoods
+# What a document's log-likelihood is divided by; by nothing for LAMBADA's, one target each.
+PERPLEXITY_UNITS = {"word_perplexity": "words", "byte_perplexity": "bytes", "perplexity": None}
 
 
 class Run(NamedTuple):
@@ -154,13 +153,12 @@ class Study:
         clusters = table["cluster"].to_numpy() if "cluster" in table else None
         strata = table["subtask"].to_numpy() if "subtask" in table else None
         if not floor and row["metric"] in PERPLEXITY_UNITS and "loglikelihood" in table:
-            weights = table[PERPLEXITY_UNITS[row["metric"]]].to_numpy(float)
+            unit = PERPLEXITY_UNITS[row["metric"]]
+            weights = None if unit is None else table[unit].to_numpy(float)
             return Outcome(table["loglikelihood"].to_numpy(float), weights, clusters, "percent")
         if name not in table:
             raise RecordError(f"samples of {run}, {row['task']}: no per-document values of {name}")
         values = table[name]
-        if row["metric"] == LOG_PERPLEXITY:
-            return Outcome(values.to_numpy(float), None, clusters, "percent")
         if isinstance(values.iloc[0], (list, np.ndarray)):
             totals, weights = values.map(np.sum), values.map(len)
             return Outcome(totals.to_numpy(float), weights.to_numpy(float), clusters, "points")

@@ -63,7 +63,8 @@ def document_table(task, entries: Sequence[Mapping], hashes: pd.DataFrame) -> pd
         columns `<metric>,<filter>` in lm-eval's key style (a float, or a list of floats where a
         document has several answers); for generation `response` (text before the first stop
         string, unfiltered), the end of the prompt, and the target; for rolling log-likelihood
-        loglikelihood, words and bytes, but no perplexity, which is no mean over documents.
+        loglikelihood, words and bytes, and for the perplexity of targets loglikelihood: a
+        perplexity is no mean over documents.
     """
     rows: dict[int, dict[str, Any]] = {}
     for entry in entries:
@@ -71,6 +72,9 @@ def document_table(task, entries: Sequence[Mapping], hashes: pd.DataFrame) -> pd
         for metric in entry["metrics"]:
             if task.OUTPUT_TYPE == "loglikelihood_rolling" and metric in WEIGHTS:
                 row |= _rolling(metric, entry[metric])
+                continue
+            if is_target_perplexity(task, metric):
+                row["loglikelihood"] = float(entry[metric])
                 continue
             value = column_value(entry[metric])
             if value is not None:
@@ -82,6 +86,13 @@ def document_table(task, entries: Sequence[Mapping], hashes: pd.DataFrame) -> pd
     if len(table) != len(hashes):
         raise EvaluationError(f"{task.task_name}: {len(hashes)} documents, {len(table)} scored")
     return table
+
+
+def is_target_perplexity(task, metric: str) -> bool:
+    """Whether a metric is exp of minus the mean log-likelihood of the targets (LAMBADA's)."""
+    from lm_eval.api.metrics import perplexity
+
+    return task.aggregation().get(metric) is perplexity
 
 
 def _response(entry: Mapping) -> dict[str, str]:
@@ -165,6 +176,8 @@ def metric_rows(task, results: Mapping, table: pd.DataFrame) -> list[dict[str, A
         recomputed = None
         if task.OUTPUT_TYPE == "loglikelihood_rolling" and metric in WEIGHTS:
             recomputed, stderr = rolling_score(metric, table)
+        elif is_target_perplexity(task, metric):
+            recomputed = math.exp(-table["loglikelihood"].mean())
         elif key in table:
             if task.aggregation().get(metric, mean) is mean:
                 recomputed = table[key].mean()

@@ -12,7 +12,7 @@ COLUMNS = ["axis", "metric", "value", "low", "high", "chance", "permuted", "n"]
 
 
 def scorecard(
-    table: pd.DataFrame, *, run: str, title: str, root: Path | None = None
+    table: pd.DataFrame, *, name: str, title: str, root: Path | None = None
 ) -> plots.Figure:
     """Headline scores with 95% intervals; grey line: chance; cross: the same responses permuted.
 
@@ -20,7 +20,7 @@ def scorecard(
 
     Args:
         table: what `scorecard.headlines` gave.
-        run: names the figure's files, `<run>/scorecard`.
+        name: of the figure's files, such as `<run>/scorecard`.
     """
     shares = table[table["low"].notna()][::-1]
     fig, axes = plt.subplots(figsize=(7.2, 0.42 * max(len(shares), 1) + 1.3))
@@ -46,7 +46,7 @@ def scorecard(
     above = ", ".join(shares[shares["level"] == "above"].index[::-1]) or "none"
     return plots.figure(
         fig,
-        name=f"{run}/scorecard",
+        name=name,
         title=title,
         alt=f"Scores of {len(shares)} tasks with 95% intervals beside chance and permuted floors; "
         f"above their floor: {above}.",

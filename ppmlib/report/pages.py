@@ -145,8 +145,11 @@ def label(key: str) -> str:
     run, _, stage = key.rpartition("/")
     if stage == "index":
         return "The study's page"
+    stage, _, part = stage.partition("-")
     if stage not in STAGES:
         return key
+    if part:
+        return f"{STAGES[stage]} of {run.replace('/', ' ')}: {part}"
     return f"{STAGES[stage]} of {run.replace('/', ' ')}" if run else STAGES[stage]
 
 

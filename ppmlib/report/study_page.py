@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ppmlib import records
+from ppmlib import evaluation_records, records
+from ppmlib.evaluation_records import DENSE, REPEAT
 from ppmlib.params import selection_slug
 from ppmlib.report import inert
 from ppmlib.report import study_tables as tables
@@ -33,7 +34,11 @@ def content(root: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
     found, jobs = _read_all(root, plan, runs)
     analysis = found.get("5_analysis")
     profiling = {k: r for k, r in found.items() if r["stage"] == "4_profiling"}
-    evaluations = {k: r for k, r in found.items() if r["stage"] == "3_evaluation"}
+    evaluations = {
+        k: r
+        for k, r in found.items()
+        if r["stage"] == evaluation_records.STAGE and not k.startswith(REPEAT)
+    }
     times = [tables.efficiency(record) for record in profiling.values()]
     drawn = analysis["results"] if analysis else None
     if not study["tasks"] and profiling:
@@ -128,9 +133,10 @@ def facts(study: Mapping[str, Any], found: Mapping[str, Any]) -> list[tuple[str,
         rows.insert(1, ("Weights", "random, of the shape named: for time and energy, nothing else"))
     if not study["tasks"]:
         return [*rows[:-1], ("Evaluation", "none: a study of time, memory and energy")]
-    dense = found.get("dense/r0.00/3_evaluation")
+    dense = {k: r for k, r in found.items() if k.startswith(evaluation_records.key(DENSE))}
     if dense:
-        counts = [task["n"] for task in dense["results"]["tasks"].values()]
+        tasks = evaluation_records.together(DENSE, dense)["results"]["tasks"]
+        counts = [task["n"] for task in tasks.values()]
         rows.append(("Evaluation", f"{len(counts)} tasks, {sum(counts):,} documents per width"))
     return rows
 
@@ -201,10 +207,14 @@ def criterion_formula(criterion: str) -> str | None:
 
 
 def _matrix(runs: Sequence[str], jobs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    stages = list(dict.fromkeys(
-        job["stage"] for job in jobs.values() if job["key"].rpartition("/")[0] in runs
-    ))  # fmt: skip
-    rows = [{"run": run, "cells": [jobs.get(f"{run}/{stage}") for stage in stages]} for run in runs]
+    cells: dict[tuple[str, str], list] = {}
+    for key, job in jobs.items():
+        run, _, last = key.rpartition("/")
+        part = last.partition("-")[2] or None
+        cells.setdefault((run, job["stage"]), []).append({"job": job, "part": part})
+    stages = list(dict.fromkeys(stage for run, stage in cells if run in runs))
+    rows = [{"run": run, "cells": [cells.get((run, stage), []) for stage in stages]}
+            for run in runs]  # fmt: skip
     single = [job for job in jobs.values() if job["key"].rpartition("/")[0] not in runs]
     return {"stages": stages, "rows": rows, "single": single}
 

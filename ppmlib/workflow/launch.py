@@ -46,8 +46,12 @@ def interruptible() -> Iterator[None]:
         yield
 
 
-def snakemake(root: Path, profile: str, options: Sequence[str]) -> int:
+def snakemake(
+    root: Path, profile: str, options: Sequence[str], plan_file: str = records.PLAN_FILE
+) -> int:
     """Run Snakemake in a study's folder with a packaged profile. Returns its exit status.
+
+    Another `plan_file` is for a dry run, which leaves the study's own as it is.
 
     TERM, INT and USR1 stop the running notebooks, which note it, and then Snakemake; a second one
     kills them.
@@ -59,7 +63,7 @@ def snakemake(root: Path, profile: str, options: Sequence[str]) -> int:
     command = [sys.executable, "-m", "ppmlib.workflow.engine"]
     command += ["--snakefile", os.path.relpath(workflow / "Snakefile", root)]
     command += ["--workflow-profile", str(workflow / "profiles" / profile)]
-    engine = _Engine(root, profile)
+    engine = _Engine(root, profile, plan_file)
     with engine.stopped_by_signals():
         locks = root / ".snakemake" / "locks"
         if locks.is_dir() and any(locks.iterdir()):
@@ -97,8 +101,9 @@ def _handling_stop_signals(handler) -> Iterator[None]:
 class _Engine:
     """Snakemake's processes, stopped in order by the first signal."""
 
-    def __init__(self, root: Path, profile: str) -> None:
+    def __init__(self, root: Path, profile: str, plan_file: str) -> None:
         self.root = root
+        self.environment = {**child_environment(), "PPM_PLAN": plan_file}
         self.profile = profile
         self.process: subprocess.Popen | None = None
         self.signals: list[signal.Signals] = []
@@ -106,7 +111,7 @@ class _Engine:
     def run(self, command: list[str], **output) -> int:
         """Run a command to its end, in a session of its own: Ctrl-C reaches only us."""
         self.process = subprocess.Popen(
-            command, cwd=self.root, start_new_session=True, env=child_environment(), **output
+            command, cwd=self.root, start_new_session=True, env=self.environment, **output
         )
         if self.signals:
             self._stop()

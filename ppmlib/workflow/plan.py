@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ppmlib import bench, models, random_shapes, records
+from ppmlib import bench, evaluation_records, models, random_shapes, records
+from ppmlib.evaluation_records import DENSE, REPEAT
 from ppmlib.lmeval import task_files
 from ppmlib.params import (
     RESPONDERS,
@@ -18,15 +19,17 @@ from ppmlib.params import (
 from ppmlib.workflow import preflight
 
 
-def build(study: Study, study_file: Path, root: Path) -> dict[str, Any]:
+def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> dict[str, Any]:
     """The plan of a study, as written to `study.json` in its folder.
 
     Args:
         study: the checked study.
         study_file: where it was read; folders and score files in it are relative to this file.
         root: the study's folder, from which the notebooks run; paths in the plan are relative.
+        fetch: whether a hub model that is not on this machine is downloaded. Without, the jobs are
+            the same, and `unchecked` says that the model was not looked at.
     Returns:
-        {study, synthetic, draft, model, jobs: {key: {stage, parameters, reads, static, threads,
+        {study, synthetic, draft, unchecked, jobs: {key: {stage, parameters, reads, static, threads,
         limit_minutes}}}
     Raises:
         ParamsError: for a width the model cannot have, an unknown task or metric, a score file
@@ -34,16 +37,18 @@ def build(study: Study, study_file: Path, root: Path) -> dict[str, Any]:
         ModelError: for a model that is not there, damaged, or has no GLU MLPs.
     """
     source = Path(study_file).resolve().parent
-    located = locate(study, study_file)
+    unchecked = None
+    try:
+        located = locate(study, study_file, fetch=fetch)
+    except models.NotHere as error:
+        located, unchecked = None, str(error)
     preflight.check(study, study_file, located)
     preflight.check_data_root(study, study_file)
     model = link_model(root, located) if study.model.is_folder else study.model.id
     synthetic = study.model.id in bench.MODELS
     static = {
         "versions": records.package_versions(),
-        "weights_sha256": random_shapes.weights_sha256(study.model.id)
-        if study.model.is_shape
-        else models.weights_sha256(located),
+        "weights_sha256": _weights(study, located, root),
     }
     common = {
         "model": model,
@@ -53,16 +58,27 @@ def build(study: Study, study_file: Path, root: Path) -> dict[str, Any]:
     }
     jobs: dict[str, Any] = {}
 
-    def add(key: str, parameters: dict[str, Any], reads: list[str]) -> None:
-        stage = key.rsplit("/", 1)[-1]
+    def add(
+        key: str, parameters: dict[str, Any], reads: list[str], task: str | None = None
+    ) -> None:
+        stage = records.stage_of(key)
+        limit_minutes, memory_mb = study.limits.of_task(task)
         jobs[key] = {
             "stage": stage,
             "parameters": parameters,
             "reads": reads,
             "static": {**static, "stage_version": records.STAGE_VERSIONS[stage]},
             "threads": study.threads,
-            "limit_minutes": study.limits.notebook_minutes,
+            "limit_minutes": limit_minutes,
+            "memory_mb": memory_mb,
         }
+
+    def add_evaluation(name: str, run: Run, parameters: dict[str, Any], **changes) -> None:
+        for task in run.tasks if study.split_evaluation else (None,):
+            key = evaluation_records.key(name, task)
+            settings = _evaluation_parameters(study, run.tasks if task is None else (task,))
+            own = {"record_key": key if task or name != run.key else ""}
+            add(key, parameters | settings | own | changes, [f"{run.key}/2_pruning"], task)
 
     runs = study.runs()
     score = {run.criterion for run in runs if run.criterion != "random"}
@@ -88,17 +104,15 @@ def build(study: Study, study_file: Path, root: Path) -> dict[str, Any]:
             "keep_multiple_of": study.keep_multiple_of,
         }
         add(f"{run.key}/2_pruning", width, ["1_scoring"])
-        add(
-            f"{run.key}/3_evaluation",
-            {**width, **_evaluation_parameters(study, run)},
-            [f"{run.key}/2_pruning"],
-        )
+        add_evaluation(run.key, run, width)
+        if study.aa_batch_size and run.key == DENSE:
+            add_evaluation(REPEAT, run, width, batch_size=study.aa_batch_size, floors=[])
     for run in study.responders():
         tasks = _answerable(study, run)
         answers = {**common, "criterion": run.criterion, "pruning_ratio": 0.0}
         add(
             f"{run.key}/3_evaluation",
-            {**answers, **_evaluation_parameters(study, run._replace(tasks=tasks)), "floors": []},
+            {**answers, **_evaluation_parameters(study, tasks), "floors": [], "record_key": ""},
             [],
         )
     if study.profiling is not None:
@@ -131,7 +145,11 @@ def build(study: Study, study_file: Path, root: Path) -> dict[str, Any]:
             "bootstrap_seed": study.seeds.bootstrap,
             "record_dir": ".",
         },
-        [key for key in jobs if key.endswith(("2_pruning", "3_evaluation", "4_profiling"))],
+        [
+            key
+            for key, job in jobs.items()
+            if job["stage"] in ("2_pruning", "3_evaluation", "4_profiling")
+        ],
     )
     jobs = _only_asked(study, jobs)
     resolved = study.model_dump()
@@ -145,6 +163,7 @@ def build(study: Study, study_file: Path, root: Path) -> dict[str, Any]:
         "claims_sha256": records.fingerprint({"claims": resolved["claims"]}),
         "synthetic": synthetic,
         "draft": study.subset is not None,
+        "unchecked": unchecked,
         "jobs": jobs,
     }
 
@@ -165,7 +184,22 @@ def _only_asked(study: Study, jobs: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def locate(study: Study, study_file: Path) -> Path | None:
+def _weights(study: Study, located: Path | None, root: Path) -> str | None:
+    """The hash of a study's weights; of a model that is not here that of its last run, or None."""
+    if study.model.is_shape:
+        return random_shapes.weights_sha256(study.model.id)
+    if located is not None:
+        return models.weights_sha256(located)
+    path = Path(root, records.PLAN_FILE)
+    if not path.exists():
+        return None
+    earlier = records.read_json(path)
+    if earlier["study"]["model"] != study.model.model_dump():
+        return None
+    return next(iter(earlier["jobs"].values()))["static"]["weights_sha256"]
+
+
+def locate(study: Study, study_file: Path, *, fetch: bool = True) -> Path | None:
     """The folder of a study's model; a folder in the study is relative to its file.
 
     None for a shape with random weights, which has none.
@@ -179,7 +213,7 @@ def locate(study: Study, study_file: Path) -> Path | None:
         random_shapes.config_of(name)
         return None
     if not study.model.is_folder:
-        return models.locate(name, study.model.revision)
+        return models.locate(name, study.model.revision, fetch=fetch)
     folder = Path(study_file).parent / Path(name).expanduser()
     if not folder.is_dir():
         raise ParamsError(f"{study_file}: model.id: there is no folder {name!r} beside this file")
@@ -219,9 +253,9 @@ def _answerable(study: Study, run: Run) -> tuple[str, ...]:
     return tuple(name for name, kinds in found.items() if kinds is None or kinds == {wanted})
 
 
-def _evaluation_parameters(study: Study, run: Run) -> dict[str, Any]:
+def _evaluation_parameters(study: Study, tasks: tuple[str, ...]) -> dict[str, Any]:
     return {
-        "tasks": [task.model_dump() for task in study.tasks if task.name in run.tasks],
+        "tasks": [task.model_dump() for task in study.tasks if task.name in tasks],
         "floors": [floor for floor in study.floors if floor in WIDTH_FLOORS],
         "add_bos_token": study.add_bos_token,
         "apply_chat_template": study.apply_chat_template,

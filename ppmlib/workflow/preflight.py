@@ -13,20 +13,22 @@ from ppmlib.workflow.processes import SMALLEST_FREE_BYTES
 def check(study: Study, study_file: Path, located: Path | None) -> None:
     """Check a study against its model's folder, its score files and lm-eval's task files.
 
-    A shape with random weights has no folder: `located` is None.
-
+    Args:
+        located: the model's folder; None for a shape with random weights, and for a model that is
+            not on this machine: its widths stay unchecked.
     Raises:
         ParamsError: a line per mistake, `file: what is wrong`.
         ModelError: for a model that cannot be pruned or run.
     """
-    if located is None:
+    lines, config = [], None
+    if study.model.is_shape:
         config = random_shapes.config_of(study.model.id)
-    else:
+    elif located is not None:
         checkpoint.check(located, study.model.id)
         config = checkpoint.text_config(checkpoint.read_json(located / "config.json"))
-    lines = [
-        *_widths(study, config),
-        *_profiled_lengths(study, config),
+    if config is not None:
+        lines += [*_widths(study, config), *_profiled_lengths(study, config)]
+    lines += [
         *_score_files(study, Path(study_file).parent),
         *_unanswered(study),
         *task_files.mistakes(study.model_dump()["tasks"], [bench.tasks_dir()]),

@@ -79,8 +79,9 @@ class LogHandler(LogHandlerBase):
 
     def _on_job(self, record) -> None:
         rule = record.rule_name
-        where = "/".join(dict(record.wildcards or {}).values())
-        self.jobs[record.jobid] = (rule, f"{where}/{rule}".replace("stage", "").lstrip("/"))
+        made = str(record.output[0]) if record.output else rule
+        key = made.removeprefix("records/").removesuffix(".json").removesuffix(".html")
+        self.jobs[record.jobid] = (rule, key)
         self.begun[record.jobid] = time.perf_counter()
         if rule in UNCOUNTED:
             return
