@@ -10,6 +10,7 @@ random_shapes  models of a published shape with random weights, for time and ene
 models      load a model and its tokenizer from the package, a folder or the hub; hash them
 data_root   a folder from which a study runs without a network
 prefetch    fill that folder where there is a network: one commit each, hashes checked
+dataset_files  which files of a hub data set its configurations name
 check       whether everything a study needs loads with the network off
 hub         what the hub answers when it refuses, in one line
 glu         find the GLU MLPs of a causal LM; widths, expansion ratio, parameter counts

@@ -9,18 +9,19 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppmlib import bench, data_root, hub, models, records
+from ppmlib import bench, data_root, dataset_files, hub, models, records
 from ppmlib.data_root import DataRoot
 from ppmlib.lmeval import task_data
 from ppmlib.params import Study
 
 PARTIAL = ".partial"  # unfinished downloads, by the hash of what they will be
-NEVER_READ = (".gitattributes", "*.py")
 TELL_EVERY_S = 15.0
-DATASETS_API = {"models": "model", "datasets": "dataset"}
+SHOWN = 3  # configurations whose row counts are told
+API_KIND = {"models": "model", "datasets": "dataset"}
 Tell = Callable[[str], None]
 
 
@@ -46,13 +47,10 @@ def prefetch(study: Study, folder: Path, *, nltk_source: str | None, tell: Tell)
     folder.mkdir(parents=True, exist_ok=True)
     root = data_root.opened(folder)
     if models.HUB_ID.fullmatch(study.model.id) and study.model.id not in bench.MODELS:
-        patterns = {"allow_patterns": models.HUB_FILES, "ignore_patterns": models.HUB_IGNORED}
-        _repository(root, "models", study.model.id, study.model.revision, patterns, tell)
+        _model(root, study.model.id, study.model.revision, tell)
     for repository, revision in _revisions(sources):
-        _repository(
-            root, "datasets", repository, revision, {"ignore_patterns": list(NEVER_READ)}, tell
-        )
-        _count_rows(root, repository, sources, tell)
+        configs = [source.config for source in sources if source.repository == repository]
+        _dataset(root, repository, revision, configs, tell)
     for path in sorted(resources):
         _nltk(root, path, nltk_source, tell)
     shutil.rmtree(folder / PARTIAL, ignore_errors=True)
@@ -70,62 +68,128 @@ def _revisions(sources: Iterable[task_data.Source]) -> list[tuple[str, str | Non
     return list(wanted.items())
 
 
-def _repository(
-    root: DataRoot, kind: str, repository: str, revision: str | None, patterns: dict, tell: Tell
-) -> None:
-    """Fetch one repository's files and enter them in the manifest."""
-    from huggingface_hub import HfApi
+def _model(root: DataRoot, model: str, revision: str | None, tell: Tell) -> None:
+    """Fetch a model's safetensors, config and tokenizer files, and enter them in the manifest."""
     from huggingface_hub.utils import filter_repo_objects
 
-    what = "model" if kind == "models" else "data set"
+    info = _listed(root, "models", model, revision)
+    names = filter_repo_objects(
+        list(info.sizes), allow_patterns=models.HUB_FILES, ignore_patterns=models.HUB_IGNORED
+    )
+    _enter(root, info, _files(root, info, list(names), tell))
+
+
+def _dataset(
+    root: DataRoot, repository: str, revision: str | None, configs: list[str | None], tell: Tell
+) -> None:
+    """Fetch the files of a data set's configurations, count their rows, enter both.
+
+    Configurations that were fetched before, for another study, stay.
+    """
+    import datasets
+
+    from ppmlib.lmeval.tasks import quiet
+
+    info = _listed(root, "datasets", repository, revision)
+    earlier = [None if name == "default" else name for name in info.earlier.get("rows", {})]
+    configs = list(dict.fromkeys([*earlier, *configs]))
+    readme, entries = "", {}
+    if dataset_files.README in info.sizes:
+        entries = _files(root, info, [dataset_files.README], None)
+        readme = (root.dataset(repository) / dataset_files.README).read_text(encoding="utf-8")
+    names = dataset_files.needed(info.sizes, readme, configs)
+    entries |= _files(root, info, names, tell)
+    _enter(root, info, entries)
+    rows = {}
+    with quiet(), data_root.local_datasets(root):
+        for config in configs:
+            loaded = datasets.load_dataset(repository, config)
+            counts = {split: part.num_rows for split, part in loaded.items()}
+            rows[data_root.rows_key(config)] = counts
+    _enter(root, info, entries, rows=rows)
+    for config, counts in list(rows.items())[:SHOWN]:
+        tell(f"  {config}: " + ", ".join(f"{split} {n:,} rows" for split, n in counts.items()))
+    if len(rows) > SHOWN:
+        tell(f"  and {len(rows) - SHOWN} more configurations")
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """What the hub says of a repository at one commit, and what the manifest said before."""
+
+    kind: str  # models or datasets
+    repository: str
+    revision: str | None  # as asked for
+    commit: str
+    sizes: dict[str, int]  # bytes of every file
+    hashes: dict[str, str]  # sha256 of large files, git's blob id of the others
+    earlier: dict[str, Any]
+
+    @property
+    def what(self) -> str:
+        """The kind in words."""
+        return "model" if self.kind == "models" else "data set"
+
+
+def _listed(root: DataRoot, kind: str, repository: str, revision: str | None) -> _Listed:
+    from huggingface_hub import HfApi
+
     earlier = root.manifest()[kind].get(repository, {"commit": None, "files": {}})
     at = revision or earlier["commit"]
-    with hub.explained(repository, at, what):
+    with hub.explained(repository, at, "model" if kind == "models" else "data set"):
         info = HfApi().repo_info(
-            repository, revision=at, repo_type=DATASETS_API[kind], files_metadata=True
+            repository, revision=at, repo_type=API_KIND[kind], files_metadata=True
         )
-    files = list(filter_repo_objects(info.siblings, key=lambda f: f.rfilename, **patterns))
-    total = sum(file.size for file in files)
-    tell(f"{what} {repository} at {info.sha}: {len(files)} files, {size(total)}")
-    place = root.folder / kind / repository
-    known = earlier["files"]
-    _check_space(root, total - sum(entry["bytes"] for entry in known.values()))
+    return _Listed(
+        kind=kind,
+        repository=repository,
+        revision=revision,
+        commit=info.sha,
+        sizes={file.rfilename: file.size for file in info.siblings},
+        hashes={
+            file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in info.siblings
+        },
+        earlier=earlier,
+    )
+
+
+def _files(root: DataRoot, info: _Listed, names: list[str], tell: Tell | None) -> dict[str, Any]:
+    """Have the named files in the data root; their entries for the manifest."""
+    known = info.earlier["files"]
+    if tell:
+        total = sum(info.sizes[name] for name in names)
+        tell(f"{info.what} {info.repository} at {info.commit}: {len(names)} files, {size(total)}")
+        _check_space(root, total - sum(known[name]["bytes"] for name in names if name in known))
+    place = root.folder / info.kind / info.repository
     entries = {}
-    for file in files:
-        target = place / file.rfilename
-        entry = _kept(target, file, known.get(file.rfilename))
+    for name in names:
+        entry = _kept(place / name, info, name)
         if entry is None:
-            with hub.explained(repository, at, what):
-                entry = _download(root, kind, repository, info.sha, file, target, tell)
-        entries[file.rfilename] = entry
-    for name in set(known) - set(entries):
-        (place / name).unlink(missing_ok=True)
-    _enter(root, kind, repository, {"revision": revision, "commit": info.sha, "files": entries})
+            with hub.explained(info.repository, info.revision, info.what):
+                entry = _download(root, info, name, tell)
+        entries[name] = entry
+    return entries
 
 
-def _kept(target: Path, file, entry: dict[str, Any] | None) -> dict[str, Any] | None:
+def _kept(target: Path, info: _Listed, name: str) -> dict[str, Any] | None:
     """The manifest's entry of a file that is there and is the hub's; None if it is to be fetched.
 
     A file without an entry (put there by hand, or the last one before a kill) is hashed.
     """
-    if not target.is_file() or target.stat().st_size != file.size:
+    if not target.is_file() or target.stat().st_size != info.sizes[name]:
         return None
-    if entry is not None and _expected(file) == entry["hub"]:
+    entry = info.earlier["files"].get(name)
+    if entry is not None and entry["hub"] == info.hashes[name]:
         return entry
-    return _checked(target, file)
+    return _checked(target, info.hashes[name])
 
 
-def _expected(file) -> str:
-    """The hub's own hash of a file: sha256 of large ones, git's blob id of the others."""
-    return file.lfs.sha256 if file.lfs else file.blob_id
-
-
-def _checked(target: Path, file) -> dict[str, Any] | None:
+def _checked(target: Path, expected: str) -> dict[str, Any] | None:
     """A manifest's entry of a file whose hash is the hub's, else None."""
     digest = records.sha256_file(target)
-    if (digest if file.lfs else _git_blob(target)) != _expected(file):
+    if (digest if len(expected) == len(digest) else _git_blob(target)) != expected:
         return None
-    return {"bytes": file.size, "sha256": digest, "hub": _expected(file)}
+    return {"bytes": target.stat().st_size, "sha256": digest, "hub": expected}
 
 
 def _git_blob(path: Path) -> str:
@@ -133,42 +197,44 @@ def _git_blob(path: Path) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
-def _download(
-    root: DataRoot, kind: str, repository: str, commit: str, file, target: Path, tell: Tell
-) -> dict[str, Any]:
+def _download(root: DataRoot, info: _Listed, name: str, tell: Tell | None) -> dict[str, Any]:
     """Fetch one file, going on with an earlier part of it, and hold it against the hub's hash."""
     from huggingface_hub import get_token, hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
 
-    part = root.folder / PARTIAL / _expected(file)
+    say = tell or (lambda line: None)
+    expected, total = info.hashes[name], info.sizes[name]
+    part = root.folder / PARTIAL / expected
     part.parent.mkdir(exist_ok=True)
     done = part.stat().st_size if part.exists() else 0
     began = time.monotonic()
-    tell(f"  {file.rfilename}, {size(file.size)}" + (f", from {size(done)} on" if done else ""))
-    url = hf_hub_url(repository, file.rfilename, repo_type=DATASETS_API[kind], revision=commit)
+    say(f"  {name}, {size(total)}" + (f", from {size(done)} on" if done else ""))
+    kind = API_KIND[info.kind]
+    url = hf_hub_url(info.repository, name, repo_type=kind, revision=info.commit)
     with open(part, "ab") as handle:
         http_get(
             url,
             handle,
             resume_size=done,
             headers=build_hf_headers(token=get_token()),
-            expected_size=file.size,
-            tqdm_class=_lines(tell, TELL_EVERY_S),
+            expected_size=total,
+            tqdm_class=_lines(say, TELL_EVERY_S),
         )
-    entry = _checked(part, file)
+    entry = _checked(part, expected)
     if entry is None:
         digest = records.sha256_file(part)
         part.unlink()
         raise PrefetchError(
-            f"{repository}/{file.rfilename}: its sha256 {digest} is not the hub's "
-            f"({_expected(file)}): removed; run the same command again"
+            f"{info.repository}/{name}: its sha256 {digest} is not the hub's ({expected}): "
+            "removed; run the same command again"
         )
+    target = root.folder / info.kind / info.repository / name
     target.parent.mkdir(parents=True, exist_ok=True)
     part.replace(target)
     seconds = time.monotonic() - began
     if seconds > TELL_EVERY_S:
-        tell(f"  {file.rfilename} done, {size((file.size - done) / seconds)}/s")
+        say(f"  {name} done, {size((total - done) / seconds)}/s")
     return entry
 
 
@@ -190,27 +256,6 @@ def _lines(tell: Tell, every_s: float):
                 tell(f"    {size(self.n)} of {size(self.total)}")
 
     return Lines
-
-
-def _count_rows(root: DataRoot, repository: str, sources, tell: Tell) -> None:
-    """Load the configurations the tasks read and enter their row counts in the manifest."""
-    import datasets
-
-    from ppmlib.lmeval.tasks import quiet
-
-    entry = root.manifest()["datasets"][repository]
-    entry["rows"] = {}
-    configs = dict.fromkeys(s.config for s in sources if s.repository == repository)
-    with quiet(), data_root.local_datasets(root):
-        for config in configs:
-            loaded = datasets.load_dataset(repository, config)
-            counts = {split: part.num_rows for split, part in loaded.items()}
-            entry["rows"][data_root.rows_key(config)] = counts
-    _enter(root, "datasets", repository, entry)
-    for config, counts in list(entry["rows"].items())[:3]:
-        tell(f"  {config}: " + ", ".join(f"{split} {n:,} rows" for split, n in counts.items()))
-    if len(configs) > 3:
-        tell(f"  and {len(configs) - 3} more configurations")
 
 
 def _nltk(root: DataRoot, path: str, source: str | None, tell: Tell) -> None:
@@ -249,9 +294,13 @@ def _nltk(root: DataRoot, path: str, source: str | None, tell: Tell) -> None:
     records.write_json(root.folder / data_root.MANIFEST, manifest)
 
 
-def _enter(root: DataRoot, kind: str, repository: str, entry: dict[str, Any]) -> None:
+def _enter(root: DataRoot, info: _Listed, files: dict[str, Any], **more: Any) -> None:
+    """Put a repository into the manifest; files of an earlier commit that it has no more go."""
+    for name in set(info.earlier["files"]) - set(files):
+        (root.folder / info.kind / info.repository / name).unlink(missing_ok=True)
     manifest = root.manifest()
-    manifest[kind][repository] = entry
+    entry = {"revision": info.revision, "commit": info.commit, "files": files, **more}
+    manifest[info.kind][info.repository] = entry
     records.write_json(root.folder / data_root.MANIFEST, manifest)
 
 

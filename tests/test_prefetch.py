@@ -9,17 +9,33 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from real_data import MODEL, STUDY, lay_out, source_data
+from real_data import MODEL, STUDY, card, lay_out, source_data
 from small_study import command
 from toy_hub import ToyHub, commit, serving
+
+from ppmlib.check import changed_files
+from ppmlib.data_root import DataRoot
 
 WEIGHTS = f"models/{MODEL}/model.safetensors"
 CHUNK_BYTES = 10 << 20  # the hub's client writes so much at once
 
 
+NOT_NEEDED = Path("datasets/allenai/ai2_arc/ARC-Easy")
+
+
 @pytest.fixture(scope="module")
 def repositories(tmp_path_factory) -> Path:
-    return lay_out(tmp_path_factory.mktemp("repositories"))
+    """What the hub has: the real documents, and a configuration that no task asks for."""
+    folder = lay_out(tmp_path_factory.mktemp("repositories"))
+    clone = folder / NOT_NEEDED.parent
+    shutil.copytree(clone / "ARC-Challenge", folder / NOT_NEEDED)
+    files = {split: f"{{}}/{split}-*" for split in ("train", "test")}
+    configs = {
+        name: {split: path.format(name) for split, path in files.items()}
+        for name in ("ARC-Challenge", "ARC-Easy")
+    }
+    (clone / "README.md").write_text(card("Two configurations", configs))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +97,8 @@ def test_everything_is_there_at_a_recorded_commit(fetched, repositories):
             "default": {"murder_mysteries": 5, "object_placements": 20, "team_allocation": 5}
         },
     }
-    wanted = {path.relative_to(repositories) for path in repositories.rglob("*")}
+    there = {path.relative_to(repositories) for path in repositories.rglob("*")}
+    wanted = {path for path in there if not path.is_relative_to(NOT_NEEDED)}
     assert {path.relative_to(root) for path in root.rglob("*")} == wanted | {Path("manifest.json")}
     assert (root / WEIGHTS).read_bytes() == (repositories / WEIGHTS).read_bytes()
 
@@ -132,16 +149,17 @@ def test_three_faults_are_three_clear_lines(fetched, tmp_path):
     assert done.stderr.splitlines()[-1] == "ppm: real.yaml: 3 missing or wrong"
 
 
-def test_a_file_that_was_changed_later_is_named(fetched, tmp_path):
-    shutil.copytree(fetched, tmp_path, dirs_exist_ok=True)
-    study_of_the_model_alone(tmp_path)
-    weights = tmp_path / "root" / WEIGHTS
-    content = bytearray(weights.read_bytes())
+def test_files_that_were_changed_or_taken_away_later_are_named(fetched, tmp_path):
+    root = DataRoot(shutil.copytree(fetched / "root", tmp_path / "root"))
+    assert changed_files(root, "models", MODEL) == []
+    content = bytearray((root.folder / WEIGHTS).read_bytes())
     content[-1] ^= 1
-    weights.write_bytes(content)
-    done = check(tmp_path)
-    assert done.returncode == 1
-    assert f"{WEIGHTS}: not the file that was fetched (its sha256 differs)" in done.stdout
+    (root.folder / WEIGHTS).write_bytes(content)
+    (root.model(MODEL) / "tokenizer.json").unlink()
+    assert changed_files(root, "models", MODEL) == [
+        f"{WEIGHTS}: not the file that was fetched (its sha256 differs)",
+        f"models/{MODEL}/tokenizer.json: missing, its manifest has it",
+    ]
 
 
 def test_a_gated_model_is_one_line_that_says_how_to_get_access(repositories, tmp_path):

@@ -1,0 +1,75 @@
+"""Which files of a hub data set's repository its configurations name, told from its README.md."""
+
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+README = "README.md"
+HEADER = re.compile(r"\A---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
+# What is neither documents nor what `datasets` reads about them.
+NEVER_READ = (".gitattributes", "*.py")
+
+
+def configurations(readme: str) -> list[dict[str, Any]]:
+    """The `configs:` block of a README.md, in its order; empty if it has none."""
+    header = HEADER.match(readme)
+    content = yaml.safe_load(header[1]) if header else None
+    listed = content.get("configs") if isinstance(content, dict) else None
+    return [entry for entry in listed or [] if isinstance(entry, dict)]
+
+
+def needed(names: Iterable[str], readme: str, configs: Iterable[str | None]) -> list[str]:
+    """Names of the files that some configurations need; all where the README.md does not say.
+
+    Args:
+        names: every file of the repository, relative to it.
+        configs: names of configurations; None is the repository's own choice.
+    """
+    names = [name for name in names if not any(fnmatch(name, p) for p in NEVER_READ)]
+    listed = configurations(readme)
+    known = {entry.get("config_name"): entry for entry in listed}
+    wanted = [_default(listed) if config is None else known.get(config) for config in configs]
+    patterns = []
+    # `datasets` looks at the files of the first configuration, whichever it loads.
+    for entry in [*listed[:1], *wanted]:
+        own = _patterns(entry)
+        if not own:
+            return names
+        patterns += own
+    beside = [name for name in names if "/" not in name and Path(name).suffix in (".md", ".json")]
+    chosen = {name for name in names if any(fnmatch(name, pattern) for pattern in patterns)}
+    return [name for name in names if name in chosen or name in beside]
+
+
+def _default(listed: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The configuration that is loaded where none is named."""
+    marked = [entry for entry in listed if entry.get("default")]
+    named = [entry for entry in listed if entry.get("config_name") == "default"]
+    candidates = marked or named or listed
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def _patterns(entry: dict[str, Any] | None) -> list[str]:
+    """Patterns of a configuration's files; empty if it does not name them."""
+    if entry is None or "data_files" not in entry:
+        return []
+    folder = entry.get("data_dir")
+    return [f"{folder.rstrip('/')}/{path}" if folder else path for path in _paths(entry)]
+
+
+def _paths(entry: dict[str, Any]) -> list[str]:
+    found: list[str] = []
+    pending = [entry["data_files"]]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            found.append(value.removeprefix("./"))
+        elif isinstance(value, list):
+            pending += value
+        elif isinstance(value, dict):
+            pending += [value["path"]] if "path" in value else list(value.values())
+    return found
