@@ -8,6 +8,7 @@
     sentences  the conclusions, in words
     tables     the same numbers for a page
     beside     published beside measured, for studies of the same models
+    cost_beside  the same of time and joules, for work shaped like the paper's
 
 Every number here was published or computed from what was; none is measured by this package.
 """

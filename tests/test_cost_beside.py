@@ -1,0 +1,56 @@
+"""Published time and joules beside measured ones: changes against each one's own dense model."""
+
+import pytest
+
+from ppmlib.paper import cost_beside
+
+DESCRIBED = [
+    {"run": "dense/r0.00", "requested": "r0.00", "keep_multiple_of": 1},
+    {"run": "ppm/r0.40", "requested": "r0.40", "keep_multiple_of": 1},
+    {"run": "ppm/r0.40-m64", "requested": "r0.40", "keep_multiple_of": 64},
+]
+
+
+def row(run, workload, batch, seconds):
+    return {"run": run, "workload": workload, "batch_size": batch, "total_s": seconds,
+            "tpot_s": seconds / 100}  # fmt: skip
+
+
+ROWS = [
+    row(width["run"], workload, batch, 2.0 if "dense" in width["run"] else 1.5)
+    for width in DESCRIBED
+    for workload in ("ifeval", "fixed")
+    for batch in (1, 8)
+]
+
+
+@pytest.mark.parametrize("model", ["shape:llama-3.2-1b", "meta-llama/Llama-3.2-3B"])
+def test_only_the_papers_work_at_the_studys_own_widths_is_compared(model):
+    table = cost_beside.cost_beside(model, ROWS, DESCRIBED)
+    assert table[["workload", "batch_size", "pruning_ratio"]].to_numpy().tolist() == [
+        ["ifeval", 1, 0.0], ["ifeval", 8, 0.0], ["ifeval", 1, 0.4], ["ifeval", 8, 0.4],
+    ]  # fmt: skip
+    narrow = table[table["pruning_ratio"] == 0.4]
+    assert narrow["work_ms_ratio"].tolist() == [0.75, 0.75]
+    assert (table.loc[table["pruning_ratio"] == 0, "ms_per_token_ratio"] == 1).all()
+
+
+def test_published_answers_of_1b_took_longer_because_they_were_longer():
+    table = cost_beside.cost_beside("shape:llama-3.2-1b", ROWS, DESCRIBED)
+    alone = table[(table["batch_size"] == 1) & (table["pruning_ratio"] == 0.4)].iloc[0]
+    assert alone["answer_ms_ratio"] > 1.5
+    assert alone["ms_per_token_ratio"] == pytest.approx(1, abs=0.05)
+    assert alone["tokens_per_answer_ratio"] > 1.5
+    (sentence,) = cost_beside.sentences(table)
+    assert sentence.endswith("here the same work takes 0.75 times the dense time.")
+
+
+def test_the_table_for_reading_has_a_dash_where_nothing_was_measured():
+    read = cost_beside.for_reading(cost_beside.cost_beside("shape:llama-3.2-1b", ROWS, DESCRIBED))
+    assert len(read) == 2
+    assert (read["measured", "J per generated token"] == "–").all()
+    assert read["measured", "time of the same work"].tolist() == ["-25.0%", "-25.0%"]
+
+
+def test_other_models_have_no_published_side():
+    assert cost_beside.cost_beside("bench", ROWS, DESCRIBED).empty
