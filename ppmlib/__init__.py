@@ -23,6 +23,8 @@ evaluation_records  a run's evaluation, in one record or one per task
 lmeval/     what evaluation needs of lm-eval
 responses   what a response looks like: length, repetition
 subject     what one evaluation is of: a model sliced to its width, or a trivial responder
+calibration text of no evaluated task, and a model's perplexity on it
+noise       damage without narrowing: weight noise that does as much as pruning
 floors      a model's responses permuted across documents and scored again
 scorecard   one run's tables, prompts, examples and sentences (notebook 3)
 profiling   a fixed amount of work, timed at every width

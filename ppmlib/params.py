@@ -18,11 +18,13 @@ from pydantic import (
     model_validator,
 )
 
-from ppmlib import study_file
+from ppmlib import bench, study_file
 from ppmlib.evaluation_records import task_slug
 from ppmlib.study_file import ParamsError
 
 CRITERIA = ("ppm", "l2", "vow", "pon", "random", "inverse")
+NOISE = "noise"  # a control at full width, damaged instead of narrowed
+CHECK = "inverse"  # what it must do is known only of a bench model
 WIDTH_FLOORS = ("permuted",)  # measured with every width, of its own responses
 # Answers without a model, and the kind of task each can answer.
 RESPONDERS = {
@@ -144,9 +146,14 @@ class Task(Strict):
 
 
 class Control(Strict):
-    """Another selection to compare with: `random` needs seeds, the others have none."""
+    """Another selection to compare with: `random` needs seeds, the others have none.
+
+    `noise` keeps the full width; its weights are disturbed until `match` on the calibration text
+    is that of the study's criterion at each pruning ratio.
+    """
 
     criterion: str
+    match: Literal["word_perplexity"] | None = None
     seeds: list[Annotated[int, Field(ge=0)]] = []
     pruning_ratios: list[Ratio] | None = None
     tasks: list[str] | None = None
@@ -155,6 +162,8 @@ class Control(Strict):
     def _seeds_belong_to_random(self):
         if (self.criterion == "random") != bool(self.seeds):
             raise ValueError("seeds are needed for criterion random, and only there")
+        if (self.criterion == NOISE) != (self.match is not None):
+            raise ValueError("match: word_perplexity is needed for criterion noise, and only there")
         return self
 
 
@@ -171,6 +180,12 @@ class Claim(Strict):
         if self.direction == "equivalent" and self.margin_points == 0:
             raise ValueError("an equivalent claim needs margin_points above 0")
         return self
+
+
+class Calibration(Strict):
+    """Text that no evaluated task holds; documents are separated by empty lines."""
+
+    file: str = Field(min_length=1)
 
 
 class Subset(Strict):
@@ -291,6 +306,7 @@ class Study(Strict):
     expansion_ratios: list[Expansion] | None = None
     keep_multiple_of: Count = 1
     controls: list[Control] = []
+    calibration: Calibration | None = None
     floors: list[Literal[*WIDTH_FLOORS, *RESPONDERS]] = []
     tasks: list[Task]
     claims: list[Claim] = []
@@ -332,8 +348,14 @@ class Study(Strict):
             raise ValueError(f"limits: task {name!r} is not one of the study's tasks")
         if self.limits.tasks and not self.split_evaluation:
             raise ValueError("limits: tasks have notebooks of their own only with split_evaluation")
+        if CHECK in (self.criterion, *(c.criterion for c in self.controls)):
+            if self.model.id not in bench.MODELS:
+                raise ValueError(f"{CHECK} checks the instrument: only for a packaged bench model")
         for control in self.controls:
-            _check_criterion(control.criterion)
+            if control.criterion == NOISE:
+                self._check_noise(control)
+            else:
+                _check_criterion(control.criterion)
             if self.expansion_ratios and control.pruning_ratios:
                 raise ValueError("controls: pruning_ratios in a study of expansion_ratios")
             for name in set(control.tasks or ()) - set(names):
@@ -353,6 +375,18 @@ class Study(Strict):
             raise ValueError("tasks is empty and there is no profiling: nothing would be measured")
         if not self.tasks and self.controls:
             raise ValueError("controls are selections to evaluate, and tasks is empty")
+
+    def _check_noise(self, control: Control) -> None:
+        for ratio in set(control.pruning_ratios or ()) - set(self.pruning_ratios or ()):
+            raise ValueError(
+                f"controls: noise is matched to {self.criterion} at {ratio}, which is not one of "
+                "the study's pruning_ratios"
+            )
+        if self.calibration is None and self.model.id not in bench.MODELS:
+            raise ValueError(
+                "controls: noise needs text to be matched on, no document of an evaluated task: "
+                "calibration: {file: my_text.txt}"
+            )
 
     @classmethod
     def load(cls, path: Path) -> "Study":

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppmlib import glu, models, pruning
-from ppmlib.params import responder_kind, run_key, selection_slug
+from ppmlib import glu, models, noise, pruning
+from ppmlib.params import NOISE, responder_kind, run_key, selection_slug
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def prepare(
 
     Args:
         root, record_dir: as `records.open_folder` and `records.upstream`.
-        criterion: as in a study, or a trivial responder's `floor-<kind>`.
+        criterion: as in a study, `noise`, or a trivial responder's `floor-<kind>`.
     Raises:
         ModelError, RecordError: as `models.load` and `pruning.kept`.
         ValueError: if slicing did not give the recorded width.
@@ -58,6 +58,8 @@ def prepare(
     if kind := responder_kind(criterion):
         return _responder(kind, criterion, model, revision)
     loaded = models.load(model, revision=revision, dtype=dtype)
+    if criterion == NOISE:
+        return _noisy(root, loaded, record_dir, pruning_ratio, expansion_ratio)
     dense_width = glu.intermediate_size(loaded.model)
     request = {
         "criterion": criterion,
@@ -71,21 +73,51 @@ def prepare(
     shape = glu.describe(loaded.model)
     if shape["intermediate_size"] != kept.k:
         raise ValueError(f"{kept.run}: {shape['intermediate_size']} neurons left, not {kept.k}")
-    results = {
-        "run": kept.run,
-        "criterion": selection_slug(criterion, seed),
+    results = _described(kept.run, selection_slug(criterion, seed), seed, dense_width, shape)
+    sentence = f"{_shown(kept.run, loaded, dense_width, shape)}."
+    return Subject(loaded, kept.run, {"keep_sha256": kept.keep_sha256}, results, sentence)
+
+
+def _described(run: str, criterion: str, seed: int, dense_width: int, shape) -> dict[str, Any]:
+    return {
+        "run": run,
+        "criterion": criterion,
         "seed": seed,
-        "pruning_ratio": 1 - kept.k / dense_width,
+        "pruning_ratio": 1 - shape["intermediate_size"] / dense_width,
         "expansion_ratio": shape["expansion_ratio"],
-        "intermediate_size": kept.k,
+        "intermediate_size": shape["intermediate_size"],
         "parameters": shape["parameters"],
     }
-    sentence = (
-        f"**{kept.run}** of `{loaded.identity['id']}`: {kept.k} of {dense_width} neurons per "
+
+
+def _shown(run: str, loaded: models.Loaded, dense_width: int, shape) -> str:
+    about = loaded.identity
+    return (
+        f"**{run}** of `{about['id']}`: {shape['intermediate_size']} of {dense_width} neurons per "
         f"layer, expansion ratio {shape['expansion_ratio']:.2f}, {shape['parameters']:,} "
-        f"parameters, {dtype} on {loaded.identity['device']}."
+        f"parameters, {about['dtype']} on {about['device']}"
     )
-    return Subject(loaded, kept.run, {"keep_sha256": kept.keep_sha256}, results, sentence)
+
+
+def _noisy(root: Path, loaded, record_dir: str, pruning_ratio, expansion_ratio) -> Subject:
+    run, sigma, seed, keep_sha256 = noise.recorded(
+        root,
+        loaded,
+        record_dir=record_dir,
+        pruning_ratio=pruning_ratio,
+        expansion_ratio=expansion_ratio,
+    )
+    noise.add(loaded.model, sigma, seed)
+    shape = glu.describe(loaded.model)
+    width = shape["intermediate_size"]
+    sentence = (
+        f"{_shown(run, loaded, width, shape)}. Nothing is removed: every GLU matrix carries "
+        f"Gaussian noise of {sigma:.4g} of its standard deviation (seed {seed}), which does as "
+        "much damage to the perplexity of calibration text as pruning at this ratio."
+    )
+    disturbed = {"keep_sha256": keep_sha256, "noise": {"sigma": sigma, "seed": seed}}
+    results = _described(run, NOISE, seed, width, shape) | {"noise": disturbed["noise"]}
+    return Subject(loaded, run, disturbed, results, sentence)
 
 
 def _responder(kind: str, criterion: str, model: str, revision: str | None) -> Subject:

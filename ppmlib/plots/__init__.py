@@ -2,6 +2,7 @@
 
 figure      one finished figure: PNG and PDF files, alt text, its numbers as a table
 neurons     scores, cuts and kept neurons (notebooks 1 and 2)
+noise       noise against damage (notebook 2_noise)
 abilities   scores against expansion ratio, differences, the dichotomy (notebook 5)
 scorecard   one run's scores beside chance and floors (notebook 3)
 changes     differences from the dense model, speed (notebook 5)

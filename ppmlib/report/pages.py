@@ -17,6 +17,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from ppmlib import records
+from ppmlib.params import NOISE
 from ppmlib.report import inert
 from ppmlib.report.cell_html import Outline, code, markdown, output
 
@@ -150,6 +151,8 @@ def label(key: str) -> str:
         return key
     if part:
         return f"{STAGES[stage]} of {run.replace('/', ' ')}: {part}"
+    if stage == "2_pruning" and run.startswith(f"{NOISE}/"):
+        return f"Damage of {run.replace('/', ' ')}"
     return f"{STAGES[stage]} of {run.replace('/', ' ')}" if run else STAGES[stage]
 
 

@@ -207,7 +207,7 @@ def width(results: Mapping[str, Any]) -> dict[str, Any]:
     ties = results["ties_at_cut"]
     return {
         "run": results["run"],
-        "requested": _requested(kind, asked),
+        "requested": _requested(kind, asked) + (", matched by noise" if "noise" in results else ""),
         "kept": f"{results['intermediate_size']:,} of {results['intermediate_size_dense']:,}",
         "expansion_ratio": number(results["expansion_ratio"], 3),
         "removed": f"{number(100 * results['pruning_ratio'], 2)}%",

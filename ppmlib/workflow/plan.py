@@ -8,6 +8,7 @@ from ppmlib import bench, evaluation_records, models, random_shapes, records
 from ppmlib.evaluation_records import DENSE, REPEAT
 from ppmlib.lmeval import task_files
 from ppmlib.params import (
+    NOISE,
     RESPONDERS,
     WIDTH_FLOORS,
     ParamsError,
@@ -16,7 +17,7 @@ from ppmlib.params import (
     responder_kind,
     selection_slug,
 )
-from ppmlib.workflow import preflight
+from ppmlib.workflow import noise_jobs, preflight
 
 
 def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
             the same, and `unchecked` says that the model was not looked at.
     Returns:
         {study, synthetic, draft, unchecked, jobs: {key: {stage, parameters, reads, static, threads,
-        limit_minutes}}}
+        limit_minutes}}}; a job whose notebook is not named as its stage also has `notebook`
     Raises:
         ParamsError: for a width the model cannot have, an unknown task or metric, a score file
             without its function, a data set that is not in the data root.
@@ -81,7 +82,7 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
             add(key, parameters | settings | own | changes, [f"{run.key}/2_pruning"], task)
 
     runs = study.runs()
-    score = {run.criterion for run in runs if run.criterion != "random"}
+    score = {run.criterion for run in runs if run.criterion not in ("random", NOISE)}
     add(
         "1_scoring",
         {
@@ -103,7 +104,16 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
             "expansion_ratio": run.expansion_ratio,
             "keep_multiple_of": study.keep_multiple_of,
         }
-        add(f"{run.key}/2_pruning", width, ["1_scoring"])
+        if run.criterion == NOISE:
+            file = noise_jobs.calibration_file(study, source)
+            asked = noise_jobs.parameters(study, run, file and _relative(file, root))
+            asked |= {"matched": _criterion(study.criterion, source, root)}
+            matched = run._replace(criterion=study.criterion)
+            add(f"{run.key}/2_pruning", {**common, **asked}, [f"{matched.key}/2_pruning"])
+            jobs[f"{run.key}/2_pruning"] |= {"notebook": noise_jobs.NOTEBOOK}
+            jobs[f"{run.key}/2_pruning"]["static"] |= noise_jobs.static(study, file)
+        else:
+            add(f"{run.key}/2_pruning", width, ["1_scoring"])
         add_evaluation(run.key, run, width)
         if study.aa_batch_size and run.key == DENSE:
             add_evaluation(REPEAT, run, width, batch_size=study.aa_batch_size, floors=[])
@@ -158,6 +168,8 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
         resolved["model"]["id"] = located.name
     for chosen in (resolved, *resolved["controls"]):
         chosen["criterion"] = Path(chosen["criterion"]).name
+    if study.calibration is not None:
+        resolved["calibration"]["file"] = Path(study.calibration.file).name
     return {
         "study": resolved,
         "claims_sha256": records.fingerprint({"claims": resolved["claims"]}),

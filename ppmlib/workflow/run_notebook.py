@@ -83,7 +83,7 @@ def execute(job: dict[str, Any], executed: Path) -> None:
     config = Config({"KernelManager": {"transport": "ipc", "ip": sockets}})
     papermill.iorw.papermill_io.register(LIVE, LiveNotebook())
     papermill.execute_notebook(
-        str(notebooks_folder() / f"{job['stage']}.ipynb"),
+        str(notebooks_folder() / f"{job.get('notebook', job['stage'])}.ipynb"),
         f"{LIVE}{executed}",
         parameters=job["parameters"],
         kernel_name="python3",
