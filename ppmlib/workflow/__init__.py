@@ -1,6 +1,7 @@
 """How a study runs: Snakemake schedules, one process and one kernel per notebook.
 
 plan          a checked study to its jobs: which notebook, which parameters, which records
+noise_jobs    the job that tunes a noise control
 preflight     what can be refused before any kernel starts
 Snakefile     the rules, generic over the plan
 profiles      Snakemake settings for one machine and for Slurm
