@@ -1,10 +1,15 @@
 """Joules are held by closed forms with a monitor that counts known watts; words stand elsewhere."""
 
+import json
+import signal
+import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+from rapl_counter import TOKEN_J
 from test_profiling import PREFILL_S, STEP_S, FakeModel, FakeWidths
 
 from ppmlib import efficiency_tables, energy, profiling
@@ -130,6 +135,22 @@ def test_where_nothing_can_be_read_nothing_is_measured():
     assert nothing == {"idle_w": [], "rows": []} and not widths.visits
 
 
+def test_the_real_zeus_reads_known_joules_from_rapl_and_leaves_no_process(tmp_path):
+    pytest.importorskip("zeus")
+    script = Path(__file__).with_name("rapl_counter.py")
+    done = subprocess.run(
+        [sys.executable, script, tmp_path], capture_output=True, text=True, check=True
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["what"] == "RAPL counts the CPU package, all that runs on it"
+    assert found["helpers"] == 0
+    for row in found["rows"]:
+        batch = row["batch_size"]
+        assert row["joules_per_prompt_token"] == pytest.approx(TOKEN_J / (6 * batch))
+        assert row["joules_per_generated_token"] == pytest.approx(TOKEN_J / batch)
+        assert row["joules_per_generation"] == pytest.approx(4 * TOKEN_J)
+
+
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 
 
@@ -208,3 +229,16 @@ def test_what_is_counted_is_said_and_only_the_models_device_is_opened(zeus):
         {"gpu_indices": [0], "cpu_indices": [0, 1]},
         {"gpu_indices": [0], "cpu_indices": []},
     ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
+def test_a_process_that_a_kernel_spawned_dies_with_it():
+    code = (
+        "import ctypes, runpy\n"
+        "runpy.run_module('ppmlib.workflow.kernel', run_name='__mp_main__')\n"
+        "signum = ctypes.c_int()\n"
+        "ctypes.CDLL(None).prctl(2, ctypes.byref(signum))\n"
+        "print(signum.value)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == signal.SIGKILL
