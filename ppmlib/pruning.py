@@ -194,9 +194,14 @@ def mlp_outputs(model: nn.Module, keep: Tensor | None = None, *, rows: int = 4) 
 
 def _cut(linear: nn.Linear, name: str, kept_rows: Tensor, dim: int) -> None:
     whole = getattr(linear, name)
-    if whole is not None:
-        part = nn.Parameter(whole.index_select(dim, kept_rows), requires_grad=whole.requires_grad)
-        setattr(linear, name, part)
+    if whole is None:
+        return
+    # index_select is quick for rows and slow for columns, gather the other way round.
+    if dim == 0:
+        part = whole.index_select(0, kept_rows)
+    else:
+        part = whole.gather(1, kept_rows.expand(whole.shape[0], -1))
+    setattr(linear, name, nn.Parameter(part, requires_grad=whole.requires_grad))
 
 
 def _check_keep(keep: Tensor, num_layers: int, width: int) -> None:

@@ -2,14 +2,16 @@
 
 Pure functions of the gate and up projection weights, (intermediate_size, hidden_size) each. They
 compute in float32 whatever the weights' dtype, as the published code does, but never hold a
-float32 copy of a whole matrix.
+float32 copy of a whole matrix. A model is read once for all criteria, a block of rows at a time.
 """
 
 import hashlib
 import importlib.util
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +21,7 @@ from ppmlib.params import selection_slug
 
 SCORES_FILE = "records/scores.safetensors"
 BLOCK_VALUES = 1 << 20  # weights converted to float32 at a time: 4 MB
+EXTREMES_VALUES = 1 << 18  # 16-bit weights whose extremes are looked for at a time: 0.5 MB
 
 
 def ppm(gate: Tensor, up: Tensor) -> Tensor:
@@ -35,22 +38,22 @@ def ppm(gate: Tensor, up: Tensor) -> Tensor:
         ValueError: if the shapes differ or a weight is not finite.
     Source: Martra 2025, arXiv:2512.22671; named MAW in its first version.
     """
-    return _checked(gate, up, _peak_to_peak(gate) + _peak_to_peak(up))
+    return _checked(gate, up, _ppm(gate, up))
 
 
 def l2(gate: Tensor, up: Tensor) -> Tensor:
     """Sum of the L2 norms of a neuron's gate and up weights; arguments and errors as `ppm`."""
-    return _checked(gate, up, _rows(_norm2, gate) + _rows(_norm2, up))
+    return _checked(gate, up, _l2(gate, up))
 
 
 def vow(gate: Tensor, up: Tensor) -> Tensor:
     """Variance of weights: unbiased var(gate[i]) + var(up[i]); arguments and errors as `ppm`."""
-    return _checked(gate, up, _rows(_variance, gate) + _rows(_variance, up))
+    return _checked(gate, up, _vow(gate, up))
 
 
 def pon(gate: Tensor, up: Tensor) -> Tensor:
     """Product of norms: ||gate[i]||_1 * ||up[i]||_1; arguments and errors as `ppm`."""
-    return _checked(gate, up, _rows(_norm1, gate) * _rows(_norm1, up))
+    return _checked(gate, up, _pon(gate, up))
 
 
 def inverse(gate: Tensor, up: Tensor) -> Tensor:
@@ -131,21 +134,26 @@ def score_model(model: nn.Module, criterion: str, seed: int = 0) -> Tensor:
     if criterion not in CRITERIA:
         known = ", ".join([*CRITERIA, RANDOM])
         raise ValueError(f"unknown criterion {criterion!r}: use {known} or file.py:function")
-    score = CRITERIA[criterion]
-    layers = []
-    for mlp in mlps:
-        try:
-            layers.append(score(mlp.gate.weight, mlp.up.weight).cpu())
-        except ValueError as error:
-            raise ValueError(f"layer {mlp.layer}: {error}") from None
-    return torch.stack(layers)
+    return _read_once(mlps, [criterion])[criterion]
 
 
+@torch.no_grad()
 def score_many(
     model: nn.Module, criteria: Iterable[str], seeds: Iterable[int] = ()
 ) -> dict[str, Tensor]:
-    """Scores by selection name: one entry per criterion, and `random-s<seed>` per seed."""
-    scored = {selection_slug(criterion): score_model(model, criterion) for criterion in criteria}
+    """Scores by selection name: one entry per criterion, and `random-s<seed>` per seed.
+
+    The weights are read once for all built-in criteria.
+    """
+    criteria = list(criteria)
+    together = [criterion for criterion in criteria if criterion in CRITERIA]
+    found = _read_once(glu_mlps(model), together)
+    scored = {
+        selection_slug(criterion): found[criterion]
+        if criterion in found
+        else score_model(model, criterion)
+        for criterion in criteria
+    }
     for seed in seeds:
         scored[selection_slug(RANDOM, seed)] = score_model(model, RANDOM, seed)
     return scored
@@ -206,9 +214,80 @@ def of_study(root: Path, loaded, *, record_dir: str, criterion: str, seed: int =
     return load_file(Path(root) / SCORES_FILE)[name]
 
 
+def _read_once(mlps: Sequence, criteria: Sequence[str]) -> dict[str, Tensor]:
+    """(L, I) float32 scores of each built-in criterion, on the CPU."""
+    layers: dict[str, list[Tensor]] = {criterion: [] for criterion in criteria}
+    for mlp in mlps:
+        gate, up = mlp.gate.weight, mlp.up.weight
+        # One criterion reads in blocks of its own size; several share blocks that stay in cache.
+        rows = len(gate) if len(criteria) == 1 else max(1, BLOCK_VALUES // gate.shape[1])
+        blocks = list(zip(gate.split(rows), up.split(rows), strict=True))
+        parts = [[RAW[criterion](*block) for criterion in criteria] for block in blocks]
+        for criterion, of_blocks in zip(criteria, zip(*parts, strict=True), strict=True):
+            try:
+                layers[criterion].append(_checked(gate, up, torch.cat(of_blocks)).cpu())
+            except ValueError as error:
+                raise ValueError(f"layer {mlp.layer}: {error}") from None
+    return {criterion: torch.stack(scores) for criterion, scores in layers.items()}
+
+
+def _ppm(gate: Tensor, up: Tensor) -> Tensor:
+    return _peak_to_peak(gate) + _peak_to_peak(up)
+
+
+def _l2(gate: Tensor, up: Tensor) -> Tensor:
+    return _rows(_norm2, gate) + _rows(_norm2, up)
+
+
+def _vow(gate: Tensor, up: Tensor) -> Tensor:
+    return _rows(_variance, gate) + _rows(_variance, up)
+
+
+def _pon(gate: Tensor, up: Tensor) -> Tensor:
+    return _rows(_norm1, gate) * _rows(_norm1, up)
+
+
+def _inverse(gate: Tensor, up: Tensor) -> Tensor:
+    return -_ppm(gate, up)
+
+
+RAW = {"ppm": _ppm, "l2": _l2, "vow": _vow, "pon": _pon, "inverse": _inverse}
+
+
 def _peak_to_peak(weight: Tensor) -> Tensor:
-    # amax and amin apart: torch.aminmax is ten times slower on bfloat16. Both are exact.
-    return weight.amax(dim=1).float() + weight.amin(dim=1).float().abs()
+    highest, lowest = _extremes(weight)
+    return highest.float() + lowest.float().abs()
+
+
+def _extremes(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest and smallest value of each row. Exact in every dtype."""
+    if weight.device.type != "cpu" or weight.itemsize != 2 or not weight.is_contiguous():
+        # amax and amin apart: torch.aminmax is ten times slower on bfloat16.
+        return weight.amax(dim=1), weight.amin(dim=1)
+    # A 16-bit float is a sign and a magnitude, so whole numbers order its bits: the largest signed
+    # number is the largest value, the largest unsigned one the smallest. It runs at the memory's
+    # speed, which comparing them as floats on a CPU does not.
+    signed = weight.detach().view(torch.int16).numpy()
+    unsigned = signed.view(np.uint16)
+    highest, lowest = np.empty(len(signed), np.int16), np.empty(len(signed), np.uint16)
+
+    def look(first: int) -> None:
+        rows = slice(first, first + step)
+        signed[rows].max(axis=1, out=highest[rows])
+        unsigned[rows].max(axis=1, out=lowest[rows])
+
+    step = max(1, EXTREMES_VALUES // signed.shape[1])
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        list(pool.map(look, range(0, len(signed), step)))
+    extremes = [
+        torch.from_numpy(bits.view(np.int16)).view(weight.dtype) for bits in (highest, lowest)
+    ]
+    # It does not hold for rows of one sign, which are as rare as they are in random weights.
+    one_sign = torch.from_numpy((highest < 0) | (lowest < 0x8000)).nonzero().flatten()
+    if len(one_sign):
+        rows = weight.detach()[one_sign]
+        extremes[0][one_sign], extremes[1][one_sign] = rows.amax(dim=1), rows.amin(dim=1)
+    return extremes[0], extremes[1]
 
 
 def _norm1(block: Tensor) -> Tensor:

@@ -47,6 +47,32 @@ def test_a_weight_that_is_not_finite_is_refused(name, bad):
         scores.CRITERIA[name](gate, UP)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_extremes_of_16_bit_weights_are_exact_for_every_sign(dtype, monkeypatch):
+    monkeypatch.setattr(scores, "EXTREMES_VALUES", 33 * 3)
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.randn(40, 33, generator=generator)
+    weight[3], weight[7] = weight[3].abs(), -weight[7].abs()
+    weight[11], weight[12], weight[13] = 0.0, -0.0, torch.tensor([0.0, -0.0] * 16 + [0.0])
+    weight[14, 5], weight[15, 5] = 0.0, -0.0
+    weight[16] = torch.cat([torch.zeros(3), -weight[16, 3:].abs()])
+    weight = weight.to(dtype)
+    highest, lowest = scores._extremes(weight)
+    assert torch.equal(highest, weight.amax(1)) and torch.equal(lowest, weight.amin(1))
+    apart = scores._extremes(weight.t().contiguous().t())
+    assert torch.equal(apart[0], highest) and torch.equal(apart[1], lowest)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_all_criteria_read_together_score_as_each_alone(dtype, monkeypatch):
+    model = llama(dtype=dtype)
+    alone = {name: scores.score_model(model, name) for name in scores.CRITERIA}
+    monkeypatch.setattr(scores, "BLOCK_VALUES", 48 * 5)
+    together = scores.score_many(model, scores.CRITERIA, seeds=[4])
+    assert list(together) == [*scores.CRITERIA, "random-s4"]
+    assert all(torch.equal(together[name], alone[name]) for name in alone)
+
+
 def test_shapes_that_differ_are_refused():
     with pytest.raises(ValueError, match="different shapes"):
         scores.ppm(GATE, UP[:1])

@@ -1,0 +1,115 @@
+"""Scoring and pruning in memory against optipfair 0.4.2, beside what the memory allows.
+
+    python benchmarks/score_and_prune.py --shape 1B --repeats 3
+
+Each side runs in fresh processes, turn by turn, on the same made-up bfloat16 weights; 40% of the
+neurons go. Prints a table and one JSON line. Peaks are what a side needs beyond the model.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import torch
+from shapes import SHAPES, build, process_bytes, read_bandwidth, reset_peak
+
+from ppmlib import device, glu, pruning, scores
+
+RATIO = 0.4
+
+
+def ours(model) -> dict[str, float]:
+    started = time.perf_counter()
+    values = scores.score_model(model, "ppm")
+    scored = time.perf_counter()
+    keep = pruning.plan(model, criterion="ppm", pruning_ratio=RATIO, model_scores=values).keep
+    planned = time.perf_counter()
+    pruning.slice_mlps(model, keep)
+    done = time.perf_counter()
+    return {
+        "score_s": scored - started,
+        "select_s": planned - scored,
+        "slice_s": done - planned,
+        "total_s": done - started,
+    }
+
+
+def optipfair(model) -> dict[str, float]:
+    from optipfair import prune_model
+
+    started = time.perf_counter()
+    prune_model(
+        model,
+        pruning_type="MLP_GLU",
+        neuron_selection_method="PPM",
+        pruning_percentage=100 * RATIO,
+        show_progress=False,
+    )
+    return {"total_s": time.perf_counter() - started}
+
+
+def side(name: str, shape: str, threads: int) -> None:
+    """One side, once, in this process; prints JSON."""
+    torch.set_num_threads(threads)
+    model = build(shape)
+    layer_bytes = sum(p.nbytes for p in model.model.layers[0].parameters())
+    mlps = glu.glu_mlps(model)
+    scored_bytes = sum(mlp.gate.weight.nbytes + mlp.up.weight.nbytes for mlp in mlps)
+    moved = sum(mlp.down.weight.nbytes for mlp in mlps) + scored_bytes
+    if name == "optipfair":
+        import optipfair as _  # noqa: F401  its import is not its pruning
+    reset_peak()
+    before = process_bytes("VmRSS")
+    found = {"ours": ours, "optipfair": optipfair}[name](model)
+    found["peak_extra_mb"] = (process_bytes("VmHWM") - before) / 1e6
+    found |= {
+        "layer_mb": layer_bytes / 1e6,
+        "scored_mb": scored_bytes / 1e6,
+        "mlps_mb": moved / 1e6,
+        "width": glu.intermediate_size(model),
+    }
+    del model
+    found["read_gb_per_s"] = read_bandwidth() / 1e9
+    found["copy_gb_per_s"] = device.copy_bandwidth(torch.device("cpu")) / 1e9
+    print(json.dumps(found))
+
+
+def main() -> None:
+    """Turn by turn, then the table of medians."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shape", choices=SHAPES, default="1B")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--side", choices=("ours", "optipfair"))
+    asked = parser.parse_args()
+    if asked.side:
+        return side(asked.side, asked.shape, asked.threads)
+    rows = []
+    for _ in range(asked.repeats):
+        for name in ("ours", "optipfair"):
+            command = [sys.executable, __file__, "--side", name, "--shape", asked.shape]
+            command += ["--threads", str(asked.threads)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            rows.append({"side": name} | json.loads(done.stdout.splitlines()[-1]))
+    table = pd.DataFrame(rows).groupby("side").median().T
+    print(table.round(3).to_string())
+    ours, theirs = table["ours"], table["optipfair"]
+    score_gb_per_s = ours["scored_mb"] / 1e3 / ours["score_s"]
+    summary = {
+        "shape": asked.shape,
+        "threads": asked.threads,
+        "times_faster": theirs["total_s"] / ours["total_s"],
+        "score_gb_per_s": score_gb_per_s,
+        "score_of_read_bandwidth": score_gb_per_s / ours["read_gb_per_s"],
+        "extra_layers": ours["peak_extra_mb"] / ours["layer_mb"],
+        "extra_layers_optipfair": theirs["peak_extra_mb"] / ours["layer_mb"],
+    }
+    rounded = {k: v if isinstance(v, str) else round(v, 3) for k, v in summary.items()}
+    print(json.dumps(rounded))
+
+
+if __name__ == "__main__":
+    main()
