@@ -1,6 +1,7 @@
 """The study files of the paper's models: what they plan, held against the published tables."""
 
 import csv
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -177,3 +178,10 @@ def test_limits_of_tasks_that_cannot_be_meant_are_refused(tmp_path, text, expect
     write(tmp_path, base=BASE, top=f"extends: base.yaml\n{text}\n")
     with pytest.raises(ParamsError, match=expected):
         Study.load(tmp_path / "top.yaml")
+
+
+def test_the_page_of_task_changes_speaks_of_every_task_and_the_pinned_version():
+    text = (REPOSITORY / "ppmlib" / "paper" / "TASK_CHANGES.md").read_text()
+    assert f"0.4.9.1 (the paper) and {metadata.version('lm_eval')} (pinned here)" in text
+    headings = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
+    assert headings == [task.name for task in load("llama-3.2-1b").tasks]
