@@ -14,6 +14,7 @@ import torch
 from lm_eval import evaluator
 from lm_eval.models.huggingface import HFLM
 
+from ppmlib.lmeval.protocol import CHAT_DATE
 from ppmlib.lmeval.samples import EvaluationError
 from ppmlib.lmeval.tasks import quiet
 
@@ -161,6 +162,7 @@ def backend(
             add_bos_token=add_bos_token,
             max_length=max_length,
             softmax_dtype=softmax_dtype,
+            chat_template_args={"date_string": CHAT_DATE},
         )
     if lm.batch_size != batch_size:
         raise EvaluationError(f"lm-eval runs batches of {lm.batch_size}, not {batch_size}")

@@ -12,6 +12,9 @@ from ppmlib.lmeval.samples import EvaluationError
 from ppmlib.params import WIDTH_FLOORS
 
 TASK_KEYS = {"name", "num_fewshot", "metric", "filter", "axis"}
+# Llama's chat templates write the day into every prompt, which would change from day to day; this
+# is the one they fall back to.
+CHAT_DATE = "26 Jul 2024"
 # What of a model's identity can change its numbers; its name cannot.
 MODEL_KEYS = (
     "dtype",
@@ -46,6 +49,7 @@ def settings_inputs(
         "add_bos_token": add_bos_token,
         "apply_chat_template": apply_chat_template,
         "chat_template_sha256": records.fingerprint({"template": template}) if template else None,
+        "chat_date": CHAT_DATE if template else None,
         "batch_size": batch_size,
         "engine": engine,
         "max_length": max_length,
