@@ -332,7 +332,7 @@ def test_figures_have_alt_text_and_files(study, judged, tmp_path):
         abilities.controls(scores, compared, tasks=NAMES[:1], criterion="ppm"),
         changes.differences(judged, run=shown, tasks=NAMES),
         changes.matrix(judged, tasks=NAMES, criterion="ppm"),
-        saved_by(study, "ppm")[1],
+        saved_by(study, "ppm", NAMES)[1],
     ]
     assert shown == "ppm/r0.40"
     assert len({figure.name for figure in figures}) == len(figures)

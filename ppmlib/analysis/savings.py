@@ -1,16 +1,19 @@
 """What a narrower model saves: speed, and how much longer its answers may be (notebook 5).
 
-saved_by   the sentences and the figure of a selection
-sentences  from which width on it is faster, and where longer answers eat the gain up
+saved_by          the sentences and the figure of a selection
+sentences         from which width on it is faster, and the break-even length of answers
+answers_table     time per answer, with the lengths that the evaluation saw
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ppmlib import efficiency
+from ppmlib.analysis.responses import generation_tasks
 from ppmlib.analysis.study_records import DENSE, Study
 from ppmlib.plots import Figure
 from ppmlib.plots.efficiency import speed
@@ -20,18 +23,20 @@ NOTHING = "Nothing was profiled in this study."
 
 
 def saved_by(
-    study: Study, criterion: str, root: Path | None = None
+    study: Study, criterion: str, tasks: Sequence[str], root: Path | None = None
 ) -> tuple[list[str], Figure | None]:
     """What a selection saves: the profiling's own sentences and ours, and speed as a figure.
 
-    Without a profiling record that this version can read: the reason, and no figure.
+    Without a profiling record that this version can read: the reason, and no figure. The `tasks`
+    with written answers tell how long the answers got.
     """
     record, why_not = profiled(study, criterion)
     if record is None:
         return [why_not], None
     gains = efficiency.speed_ups(record["measured"]["rows"], DENSE)
     figure = speed(gains, record["results"]["widths"], dense=DENSE, root=root)
-    return [*record["measured"]["conclusions"], *sentences(record)], figure
+    answered = answer_sentences(answers_table(study, record, criterion, tasks))
+    return [*record["measured"]["conclusions"], *sentences(record), *answered], figure
 
 
 def profiled(study: Study, criterion: str) -> tuple[dict[str, Any] | None, str]:
@@ -102,3 +107,54 @@ def _from_where(gains, narrow_first: Sequence[str], widths, group: tuple) -> str
         f"{said}measurably faster than the dense model from {first} on ({removed:.0%} of the "
         "parameters removed), at every narrower width too."
     )
+
+
+def answers_table(
+    study: Study, record: Mapping[str, Any], criterion: str, tasks: Sequence[str]
+) -> pd.DataFrame:
+    """Seconds per answer at the lengths the evaluation saw, relative to the dense model's.
+
+    The prompt's time and each later token's are those of the profiled work with the smallest batch
+    (its first workload), round by round.
+
+    Returns:
+        per task with written answers and profiled width, narrowest last: mean `tokens` and
+        `dense_tokens` of an answer, `length_ratio`, and `time_ratio`, the median over rounds.
+    """
+    rows = record["measured"]["rows"]
+    smallest = min(rows, key=lambda row: row["batch_size"])
+    timed = {row["run"]: row["repeats"] for row in rows
+             if efficiency.job(row) == efficiency.job(smallest)}  # fmt: skip
+    found = []
+    for task in generation_tasks(study, tasks):
+        dense = float(study.samples(DENSE, task)["response_tokens"].mean())
+        base = _answer_s(timed[DENSE], dense)
+        for run in study.widths(criterion):
+            if run.key not in timed or study.headline(run.key, task) is None:
+                continue
+            tokens = float(study.samples(run.key, task)["response_tokens"].mean())
+            ratio = float(np.median(_answer_s(timed[run.key], tokens) / base))
+            found.append({"task": task, "run": run.key, "batch_size": smallest["batch_size"],
+                          "tokens": tokens, "dense_tokens": dense, "length_ratio": tokens / dense,
+                          "time_ratio": ratio})  # fmt: skip
+    return pd.DataFrame(found)
+
+
+def _answer_s(repeats: Mapping[str, Sequence[float]], tokens: float) -> np.ndarray:
+    return np.array(repeats["ttft_s"]) + max(tokens - 1, 0) * np.array(repeats["tpot_s"])
+
+
+def answer_sentences(table: pd.DataFrame) -> list[str]:
+    """Per task: at how many widths an answer takes longer than the dense one, and the extreme."""
+    said = []
+    for task, part in table.groupby("task", sort=False) if len(table) else ():
+        longer = int((part["time_ratio"] > 1).sum())
+        worst = part.loc[part["time_ratio"].idxmax()]
+        said.append(
+            f"{task}, answers as long as they were, batch {worst['batch_size']}: an answer takes "
+            f"longer than the dense model's at {longer} of {len(part)} widths; at the most "
+            f"{worst['time_ratio']:.2f} times as long at {worst['run']}, where answers hold "
+            f"{worst['length_ratio']:.2f} times the tokens ({worst['tokens']:.1f} against "
+            f"{worst['dense_tokens']:.1f})."
+        )
+    return said
