@@ -17,6 +17,7 @@ glu         find the GLU MLPs of a causal LM; widths, expansion ratio, parameter
 scores      importance scores: one value per neuron, higher = keep
 pruning     how many neurons stay, which ones, slicing in memory
 export      a pruned model as an ordinary checkpoint with its card
+streaming   a checkpoint's weights copied with fewer neurons, tensor by tensor
 neurons     tables and sentences about scores and kept neurons (notebooks 1 and 2)
 evaluation  lm-eval: tasks to tidy rows and per-document outcomes; resume by fingerprint
 evaluation_records  a run's evaluation, in one record or one per task

@@ -1,6 +1,7 @@
 """Write a pruned model as an ordinary checkpoint that plain transformers loads, with a model card.
 
-The folder appears under its name only when it is complete.
+The weights go from file to file, so a model of any size takes the same memory. The folder appears
+under its name only when it is complete.
 """
 
 import os
@@ -10,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from ppmlib import evaluation_records, glu, pruning, records
-from ppmlib.models import TOKENIZER_FILES, Loaded, load, quiet, weights_identity
+from ppmlib import evaluation_records, glu, pruning, records, streaming
+from ppmlib.models import TOKENIZER_FILES, Loaded, load, weights_identity
 from ppmlib.params import selection_slug
 
 CARD = "README.md"
@@ -33,11 +35,12 @@ def export(
 ) -> Path:
     """Slice a model and write it as a checkpoint.
 
-    Writes model.safetensors, config.json (with the new intermediate_size), the tokenizer, the
-    generation config and a model card.
+    Writes the weights (sharded as they were), config.json (with the new intermediate_size), the
+    tokenizer, the generation config and a model card.
 
     Args:
-        loaded: from `models.load`, not yet sliced; its model is sliced in place.
+        loaded: from `models.load`, not yet sliced; its model is sliced in place. The weights are
+            read from its folder: a model on the device `meta`, without any, will do.
         keep: (num_layers, k) kept indices.
         folder: must not exist, or be empty.
         criterion, seed, pruning_ratio, expansion_ratio: what was asked for, for the card.
@@ -46,8 +49,11 @@ def export(
         the folder.
     Raises:
         FileExistsError: if the folder holds something.
-        ValueError: if `keep` does not fit the model, or the study's rows do not fit together.
+        ValueError: if `keep` does not fit the model, the model has no folder (random weights), or
+            the study's rows do not fit together.
     """
+    if loaded.folder is None:
+        raise ValueError(f"{loaded.identity['id']}: random weights are not exported")
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} holds something already; name a new folder")
@@ -63,8 +69,10 @@ def export(
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        with quiet():
-            loaded.model.save_pretrained(temporary, safe_serialization=True)
+        dtype = getattr(torch, loaded.identity["dtype"])
+        streaming.copy_weights(loaded.folder, temporary, keep, dtype)
+        loaded.model.config.save_pretrained(temporary)
+        loaded.model.generation_config.save_pretrained(temporary)
         for name in TOKENIZER_FILES:
             if (loaded.folder / name).is_file():
                 shutil.copyfile(loaded.folder / name, temporary / name)
@@ -91,7 +99,7 @@ def export_run(root: Path, run: str, settings: Mapping[str, Any], folder: Path) 
     model = settings["model"]
     if model.startswith("."):
         model = str(Path(root) / model)
-    loaded = load(model, revision=settings["revision"], dtype=settings["dtype"], device="cpu")
+    loaded = load(model, revision=settings["revision"], dtype=settings["dtype"], device="meta")
     if weights_identity(loaded.identity) != record["inputs"]["model"]:
         raise records.RecordError(f"{run}: the model is no longer the one that was pruned")
     dense, pruned = (evaluation_records.one(root, name) for name in (evaluation_records.DENSE, run))
