@@ -26,6 +26,7 @@ SHORT = 12  # characters of a commit that are shown
 class Checked:
     """A row per task, as `COLUMNS`, and a line for each thing that is missing or wrong."""
 
+    notes: list[str] = field(default_factory=list)
     rows: list[tuple[str, ...]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -70,13 +71,24 @@ def check(study: Study, study_file: Path, progress: Callable[[str], None]) -> Ch
             preflight.check(study, study_file, located)
             if located is None:
                 return checked  # random weights: nothing is loaded
-            loaded = models.load(str(located), dtype=study.model.dtype, device="meta")
+            name = str(located) if study.model.is_folder else study.model.id
+            loaded = models.load(
+                name, revision=study.model.revision, dtype=study.model.dtype, device="meta"
+            )
     except models.ModelError as error:
         names = [task.name for task in study.tasks]
         missing = task_data.missing(root, names, [bench.tasks_dir()]) if root else []
-        return Checked([], [str(error), *missing])
+        return Checked(problems=[str(error), *missing])
+    checked.notes.append(_model_line(loaded))
     if root is not None:
-        checked.problems += changed_files(root, "models", study.model.id)
+        checked.problems += _changed(root, study)
+        if not (root.folder / data_root.MANIFEST).exists():
+            checked.notes.append(
+                "the data root has no manifest: revisions, hashes and row counts are not compared"
+            )
+    if study.apply_chat_template and not loaded.tokenizer.chat_template:
+        checked.problems.append("apply_chat_template: the model's tokenizer has no chat template")
+        return checked
     with network_off():
         lm = harness.backend(
             loaded.model,
@@ -95,19 +107,40 @@ def check(study: Study, study_file: Path, progress: Callable[[str], None]) -> Ch
     return checked
 
 
+def _model_line(loaded: models.Loaded) -> str:
+    identity = loaded.identity
+    parameters = sum(weight.numel() for weight in loaded.model.parameters())
+    return (
+        f"model {identity['id']}, revision {identity['revision'] or 'not known'}: "
+        f"{parameters:,} parameters, {identity['dtype']}, {len(loaded.tokenizer):,} tokens"
+    )
+
+
+def _changed(root: DataRoot, study: Study) -> list[str]:
+    """The model's and nltk's files that are not as they were fetched, a line each."""
+    lines = changed_files(root, "models", study.model.id)
+    for name, digest in root.manifest()["nltk_data"].items():
+        line = _changed_file(root, f"nltk_data/{name}", digest)
+        lines += [line] if line else []
+    return lines
+
+
+def _changed_file(root: DataRoot, name: str, digest: str) -> str | None:
+    if not (root.folder / name).is_file():
+        return f"{name}: missing, its manifest has it"
+    if records.sha256_file(root.folder / name) != digest:
+        return f"{name}: not the file that was fetched (its sha256 differs)"
+    return None
+
+
 def changed_files(root: DataRoot, kind: str, repository: str) -> list[str]:
     """Files of a repository that are missing or not those that were fetched, a line each."""
     entry = root.manifest()[kind].get(repository, {"files": {}})
-    folder = root.folder / kind / repository
-    lines = []
-    for name, said in entry["files"].items():
-        if not (folder / name).is_file():
-            lines.append(f"{kind}/{repository}/{name}: missing, its manifest has it")
-        elif records.sha256_file(folder / name) != said["sha256"]:
-            lines.append(
-                f"{kind}/{repository}/{name}: not the file that was fetched (its sha256 differs)"
-            )
-    return lines
+    lines = [
+        _changed_file(root, f"{kind}/{repository}/{name}", said["sha256"])
+        for name, said in entry["files"].items()
+    ]
+    return [line for line in lines if line]
 
 
 def _task(study: Study, spec: Mapping[str, Any], lm, root: DataRoot | None):
@@ -182,6 +215,12 @@ def _first_prompt(
         return UNKNOWN, "no", f"{error}{_columns(sources)}"
     except EvaluationError as error:
         return UNKNOWN, "no", str(error)
+    except OSError:
+        where = ", ".join(dict.fromkeys(source.repository for source in sources))
+        return UNKNOWN, "no", (
+            f"{name}: {where} is not in the local cache, and the network is off during a check; "
+            "`ppm prefetch` fetches it into a data root"
+        )  # fmt: skip
     count = sum(len(sub.eval_docs) for sub in task.tasks.values())
     documents = f"{count:,}"
     if study.subset and study.subset.n < count:

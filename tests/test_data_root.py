@@ -127,8 +127,16 @@ def test_a_run_is_refused_with_a_line_for_each_thing_that_is_missing(stored, tmp
     ]
 
 
-def test_check_needs_no_data_root_for_the_package(tmp_path):
-    path = write_study(tmp_path, TINY, model={"id": "bench-small"}, tasks=[KNOWLEDGE])
+def test_check_without_a_data_root_knows_the_package_and_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    piqa = {"name": "piqa", "num_fewshot": 0, "metric": "acc", "axis": "commonsense"}
+    path = write_study(tmp_path, TINY, model={"id": "bench-small"}, tasks=[KNOWLEDGE, piqa])
     done = ppm("check", path, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "bench_knowledge  10 of 400  package" in done.stdout
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[2].split()[:5] == ["bench_knowledge", "10", "of", "400", "package"]
+    assert lines[-1] == (
+        "piqa: baber/piqa is not in the local cache, and the network is off during a check; "
+        "`ppm prefetch` fetches it into a data root"
+    )

@@ -116,7 +116,10 @@ def test_a_second_call_fetches_nothing_and_stays_at_the_commit(fetched, reposito
 def test_what_was_fetched_checks_out_with_the_hub_stopped(fetched):
     done = check(fetched)
     assert done.returncode == 0, done.stderr
-    table = done.stdout.splitlines()
+    about, *table = done.stdout.splitlines()
+    assert about == (
+        f"model {MODEL}, revision {commit(MODEL)}: 260,032 parameters, float32, 512 tokens"
+    )
     assert table[0].split() == ["task", "documents", "source", "revision", "first", "prompt"]
     assert table[2].split() == [
         *("gsm8k", "1,319", "openai/gsm8k", "(main)", commit("openai/gsm8k")[:12]),
@@ -138,7 +141,7 @@ def test_three_faults_are_three_clear_lines(fetched, tmp_path):
     done = check(tmp_path)
     assert done.returncode == 1
     lines = done.stdout.splitlines()
-    assert lines[5:] == [
+    assert lines[6:] == [
         "ifeval: data set 'google/IFEval' is not in the data root: it has no "
         "datasets/google/IFEval; fetch it with `ppm prefetch`",
         "gsm8k: openai/gsm8k (main) has 1,318 rows in test, its manifest says 1,319: fetch it "

@@ -20,6 +20,7 @@ class ToyHub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder = folder
         self.gated: set[str] = set()
+        self.revisions = {"main"}  # names every repository has beside its own commit
         self.stalls: dict[str, int] = {}  # file name: bytes after which no more come
         self.corrupt: set[str] = set()  # file names of which other bytes are sent
         self.log: list[tuple[str, str, str | None]] = []  # method, path, Range
@@ -87,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _known(self, kind: str, repository: str, revision: str) -> bool:
         if not (self.server.folder / kind / repository).is_dir():
             self._refuse(404, "RepoNotFound")
-        elif revision not in ("main", commit(repository)):
+        elif revision not in {*self.server.revisions, commit(repository)}:
             self._refuse(404, "RevisionNotFound")
         else:
             return True
