@@ -11,6 +11,7 @@ models      load a model and its tokenizer from the package, a folder or the hub
 data_root   a folder from which a study runs without a network
 prefetch    fill that folder where there is a network: one commit each, hashes checked
 dataset_files  which files of a hub data set its configurations name
+nltk_data   one resource of nltk's from a folder or an index of its packages
 check       whether everything a study needs loads with the network off
 hub         what the hub answers when it refuses, in one line
 glu         find the GLU MLPs of a causal LM; widths, expansion ratio, parameter counts

@@ -148,14 +148,11 @@ def prefetch(study_file: Path, data_folder: Path, nltk_source: str | None) -> No
     An interrupted download goes on with the same command.
     """
     study = _load(study_file)
-    from ppmlib import hub
     from ppmlib import prefetch as fetching
-    from ppmlib.lmeval import task_data
 
-    known = (fetching.PrefetchError, hub.HubError, task_data.UnknownData, data_root.DataRootError)
     try:
         fetching.prefetch(study, data_folder, nltk_source=nltk_source, tell=click.echo)
-    except (*known, OSError) as error:
+    except (*fetching.REFUSALS, OSError) as error:
         raise Failed(str(error)) from None
     click.echo(f"complete; next: ppm check {study_file} --data-root {data_folder}")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppmlib import bench, data_root, dataset_files, hub, models, records
+from ppmlib import bench, data_root, dataset_files, hub, models, nltk_data, records
 from ppmlib.data_root import DataRoot
 from ppmlib.lmeval import task_data
 from ppmlib.params import Study
@@ -29,15 +29,24 @@ class PrefetchError(Exception):
     """Something could not be fetched; one line."""
 
 
+# All that can go wrong in one line.
+REFUSALS = (
+    PrefetchError,
+    hub.HubError,
+    nltk_data.NltkDataError,
+    task_data.UnknownData,
+    data_root.DataRootError,
+)
+
+
 def prefetch(study: Study, folder: Path, *, nltk_source: str | None, tell: Tell) -> None:
     """Fetch everything a study needs into a data root; what is there already is kept.
 
     Args:
-        nltk_source: a folder that holds nltk's data, or the address of an index of nltk's; None is
-            nltk's own index.
+        nltk_source: as `nltk_data.fetch`.
         tell: called with lines of progress.
     Raises:
-        PrefetchError, HubError: for what cannot be had; what was fetched before stays.
+        PrefetchError, HubError, NltkDataError: for what cannot be had; what was fetched stays.
         UnknownData: for a task whose data cannot be told from its file.
     """
     folders = [bench.tasks_dir()]
@@ -258,37 +267,10 @@ def _lines(tell: Tell, every_s: float):
     return Lines
 
 
-def _nltk(root: DataRoot, path: str, source: str | None, tell: Tell) -> None:
-    """Put one resource of nltk's under nltk_data, from a folder or an index."""
-    name, target = Path(path).name, root.nltk_data / path
-    if source and Path(source).is_dir():
-        found = [file for form in (path, f"{path}.zip") if (file := Path(source) / form).exists()]
-        if not found:
-            raise PrefetchError(f"{source} has no {path}, nor {path}.zip")
-        tell(f"nltk {name}: copied from {source}")
-        for file in found:
-            place = root.nltk_data / file.relative_to(source)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if file.is_dir():
-                shutil.copytree(file, place, dirs_exist_ok=True)
-            else:
-                shutil.copyfile(file, place)
-    elif not target.exists():
-        from nltk.downloader import Downloader
-
-        downloader = Downloader(server_index_url=source)
-        tell(f"nltk {name}: from {downloader.url}")
-        try:
-            downloader.download(
-                name, download_dir=str(root.nltk_data), quiet=True, raise_on_error=True
-            )
-        except (OSError, ValueError) as error:
-            raise PrefetchError(
-                f"nltk's {name} cannot be fetched from {downloader.url} "
-                f"({' '.join(str(error).split())}): give --nltk-data a folder that holds {path}, "
-                "or the address of another index"
-            ) from error
-    files = sorted(file for file in root.nltk_data.rglob("*") if file.is_file())
+def _nltk(root: DataRoot, resource: str, source: str | None, tell: Tell) -> None:
+    """Put one resource of nltk's under nltk_data and enter it in the manifest."""
+    tell(f"nltk {resource}: {nltk_data.fetch(resource, root.nltk_data, source)}")
+    files = [file for file in root.nltk_data.rglob("*") if file.is_file()]
     manifest = root.manifest()
     manifest["nltk_data"] = records.relative_files(root.nltk_data, files)
     records.write_json(root.folder / data_root.MANIFEST, manifest)

@@ -151,3 +151,10 @@ def test_no_page_or_record_tells_where_the_data_root_lies(studied, stored):
         hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
         if path.is_file() and not hidden:
             assert str(stored).encode() not in path.read_bytes(), path
+
+
+def test_status_and_rerun_find_the_data_root_of_the_last_run(studied):
+    assert ppm(studied, "status", "real.yaml").returncode == 0
+    again = ppm(studied, "rerun", "reports/real/ppm/r0.40/3_evaluation.ipynb")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert again.stdout.splitlines()[-1] == "real/ppm/r0.40/3_evaluation: equal"
