@@ -264,9 +264,46 @@ def rerun(path: Path) -> None:
 @REPORTS
 def published(reports: Path) -> None:
     """Judge the paper's published numbers (notebook 6): no model, no network, half a minute."""
-    root, key = reports / "published", "6_published"
+    _alone(reports / "published", "6_published")
+
+
+@main.command()
+@click.option("--draws", default=10000, show_default=True, help="Simulated studies per row.")
+@click.option(
+    "--graded-draws", default=400, show_default=True, help="The same for graded scores (slow)."
+)
+@REPORTS
+def simulations(draws: int, graded_draws: int, reports: Path) -> None:
+    """Simulate coverage, false positives and power of the statistics (notebook 8); minutes."""
+    if min(draws, graded_draws) < 1:
+        raise Refused("--draws and --graded-draws must be at least 1")
+    root = reports / "simulations"
+    _alone(root, "8_simulations", draws=draws, graded_draws=graded_draws)
+
+
+@main.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--name", help="Name of the report; default compare-A-B.")
+@REPORTS
+def compare(folders: tuple[Path, ...], name: str | None, reports: Path) -> None:
+    """Compare finished studies (notebook 7): each model a replicate, nothing pooled."""
+    from ppmlib.analysis import across
+
+    if len(folders) < 2:
+        raise Refused("compare needs the folders of two finished studies or more")
+    with _refused_if(records.RecordError):
+        models = across.load(folders)
+    found = [model.analysis["results"] for model in models]
+    root = reports / (name or "-".join(["compare", *(model.study for model in models)]))
+    relative = [os.path.relpath(folder, root) for folder in folders]
+    marks = {mark: any(each[mark] for each in found) for mark in ("synthetic", "draft")}
+    _alone(root, "7_models", studies=relative, **marks)
+
+
+def _alone(root: Path, key: str, **options) -> None:
+    """Run a notebook that belongs to no study and say where its page is."""
     with _refused_if(OSError), launch.only_run(root):
-        status = launch.alone(root, key)
+        status = launch.alone(root, key, **options)
     if status:
         raise Failed(f"{key} failed: see {root / 'logs' / key}.log")
     click.echo(f"report: {root / key}.html")

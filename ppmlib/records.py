@@ -33,6 +33,7 @@ STAGE_VERSIONS = {
     "4_profiling": 2,
     "5_analysis": 2,
     "6_published": 1,
+    "7_models": 1,
     "8_simulations": 1,
 }
 BARE_FOLDER = "ppm-out"

@@ -88,3 +88,43 @@ def trade_off(rows: pd.DataFrame, found: dict) -> pd.DataFrame:
         if len(rows)
         else pd.DataFrame()
     )
+
+
+def noise(flips: pd.DataFrame) -> pd.DataFrame:
+    """The dense model against itself in other batches, metric by metric."""
+    return pd.DataFrame(
+        {
+            "task": row["task"],
+            "metric": row["metric"],
+            "documents": row["n"],
+            "with another outcome": row["flips"],
+            "gained / lost": f"{row['gained']} / {row['lost']}",
+            "difference": signed(row["difference"], 2) + "%" * (row["unit"] == "percent"),
+            "largest change they could make": f"{row['noise']:.2f}"
+            + "%" * (row["unit"] == "percent"),
+        }
+        for row in flips.to_dict("records")
+    ).set_index(["task", "metric"]) if len(flips) else pd.DataFrame()  # fmt: skip
+
+
+def noise_sentences(flips: pd.DataFrame, headlines: pd.DataFrame) -> list[str]:
+    """Whether anything was called a change that other batches alone could make.
+
+    Args:
+        flips: `noise_floor.flips`. headlines: verdict rows with `within_noise`.
+    """
+    if flips.empty:
+        return ["The dense model was not run again in other batches: how many documents flip by "
+                "themselves is not known."]  # fmt: skip
+    flipped = flips[flips["flips"] > 0]
+    text = (
+        f"Run again in other batches, the dense model gives another outcome in "
+        f"{int(flips['flips'].sum())} of {int(flips['n'].sum())} outcomes "
+        f"({len(flipped)} of {len(flips)} metrics)."
+    )
+    sure = headlines[headlines["change"].isin(["better", "worse"])]
+    small = sure[sure["within_noise"] == True]  # noqa: E712 - None where no noise was measured
+    if small.empty:
+        return [f"{text} No change called better or worse is that small."]
+    named = [f"{row.task} at {percent(row.pruning_ratio)} removed" for row in small.itertuples()]
+    return [f"{text} Called better or worse, but no larger than that: {', '.join(named)}."]

@@ -89,17 +89,17 @@ def _missing(root: Path, evaluations: dict[str, Any], pruned: set[str]) -> list[
     ] + sorted(absent)
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     """Nested inputs as `a.b` -> value; lists of named tasks by their names."""
     if isinstance(value, list) and value and all(isinstance(v, dict) for v in value):
         named = {str(item.get("name", item.get("task", i))): item for i, item in enumerate(value)}
-        return _flat(named, prefix)
+        return flat(named, prefix)
     if not isinstance(value, dict):
         return {prefix: value}
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name, item in value.items():
-        flat |= _flat(item, f"{prefix}.{name}" if prefix else str(name))
-    return flat
+        found |= flat(item, f"{prefix}.{name}" if prefix else str(name))
+    return found
 
 
 def _refuse_unlike_inputs(study: Study, key: str) -> None:
@@ -111,7 +111,7 @@ def _refuse_unlike_inputs(study: Study, key: str) -> None:
     # A control may be evaluated on fewer tasks: per-task inputs are compared where both have them.
     common = set(study.evaluations[DENSE]["results"]["tasks"])
     common &= set(study.evaluations[key]["results"]["tasks"])
-    first, second = _flat(dense), _flat(other)
+    first, second = flat(dense), flat(other)
     for name in sorted(set(first) | set(second)):
         about_task = name.startswith("tasks.") and not any(
             f"{name}.".startswith(f"tasks.{task}.") for task in common

@@ -75,10 +75,14 @@ def snakemake(
     return status
 
 
-def alone(root: Path, key: str) -> int:
+def alone(
+    root: Path, key: str, *, synthetic: bool = False, draft: bool = False, **parameters
+) -> int:
     """Run one notebook that belongs to no study into a folder of its own. Its exit status."""
-    job = {"stage": key, "parameters": {"record_dir": "."}, "reads": [], "threads": 1}
-    plan = {"study": {"study": root.name}, "synthetic": False, "draft": False, "jobs": {key: job}}
+    parameters = {**parameters, "record_dir": "."}
+    job = {"stage": key, "parameters": parameters, "reads": [], "threads": 1}
+    plan = {"study": {"study": root.name}, "synthetic": synthetic, "draft": draft,
+            "jobs": {key: job}}  # fmt: skip
     (root / f"{key}.html").unlink(missing_ok=True)
     records.write_json(root / records.PLAN_FILE, plan)
     command = [sys.executable, "-m", "ppmlib.workflow.run_notebook", key]
