@@ -108,12 +108,7 @@ class Responder(LM):
         kwargs = normalize_gen_kwargs(dict(settings), NEW_TOKENS)
         limit, until = kwargs["max_gen_toks"], kwargs.get("until") or []
         until = [until] if isinstance(until, str) else until
-        text = {
-            "constant": WORD,
-            "repeated_token": f" {WORD}" * limit,
-            "echo": self._said.get(prompt, prompt),
-            "empty": "",
-        }[self.kind]
+        text = self.answer(self._said.get(prompt, prompt), limit)
         ids = self._encode(text)
         stopped = len(ids) < limit  # the end of text is a token too
         if not stopped:
@@ -126,6 +121,11 @@ class Responder(LM):
             text = text[:at]
         self.generated[prompt].append((tokens, stopped))
         return text
+
+    def answer(self, said: str, limit: int) -> str:
+        """The whole response to what the user said; `limit` is in tokens."""
+        texts = {"constant": WORD, "repeated_token": f" {WORD}" * limit, "echo": said, "empty": ""}
+        return texts[self.kind]
 
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False)
