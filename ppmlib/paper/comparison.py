@@ -128,20 +128,15 @@ def average_change(
 def levels(scores: pd.DataFrame, floors: pd.DataFrame, alpha: float = stats.LEVEL) -> pd.DataFrame:
     """Every headline score minus every floor of its task, with interval and level verdict.
 
-    The floor counts as a known constant. `level_low` judges against what the floor is at least
-    (`low` of `paper.floors`), so a verdict that hangs on stubbed checkers can be seen.
+    The floor counts as a known constant.
     """
-    table = _tested(scores).merge(
-        floors.rename(columns={"value": "floor_value", "low": "floor_low"}), on="task"
-    )
+    table = _tested(scores).merge(floors.rename(columns={"value": "floor_value"}), on="task")
     rows = []
     for row in table.itertuples():
         above = compare(row.floor_value, 0.0, row.value, row.se, alpha)
-        at_least = compare(row.floor_low, 0.0, row.value, row.se, alpha)
         rows.append({
             "above": above.difference, "low": above.low, "high": above.high, "z": above.z,
             "level": stats.level_verdict(above.low, above.high),
-            "level_low": stats.level_verdict(at_least.low, at_least.high),
         })  # fmt: skip
     return pd.concat([table, pd.DataFrame(rows)], axis=1)
 

@@ -82,8 +82,9 @@ def levels_grid(levels: pd.DataFrame) -> pd.DataFrame:
 def responders() -> pd.DataFrame:
     """Answers that understand nothing, best first, with their IFEval scores."""
     table = paper.trivial_responders().sort_values("value", ascending=False)
-    names = {"response": "answer", "value": "prompt-level strict", "low": "at least",
-             "instruction_level": "instruction-level strict"}  # fmt: skip
+    names = {"response": "answer", "value": "prompt-level strict", "loose": "prompt-level loose",
+             "instruction_level": "instruction-level strict",
+             "instruction_level_loose": "instruction-level loose"}  # fmt: skip
     return table.rename(columns=names).set_index("answer")
 
 
@@ -96,6 +97,8 @@ def ifeval_metrics(scores: pd.DataFrame) -> pd.DataFrame:
     for response, name in (('"the"', 'answer "the"'), ("echo prompt once", "echoed prompt")):
         wide.loc[name, "prompt_level_strict_acc,none"] = told.loc[response, "value"]
         wide.loc[name, "inst_level_strict_acc,none"] = told.loc[response, "instruction_level"]
+        wide.loc[name, "prompt_level_loose_acc,none"] = told.loc[response, "loose"]
+        wide.loc[name, "inst_level_loose_acc,none"] = told.loc[response, "instruction_level_loose"]
     wide.columns = [name.replace("_acc,none", "").replace("_", " ") for name in wide.columns]
     text = wide.astype(object)
     return text.where(wide.isna(), wide.map("{:.4f}".format)).where(wide.notna(), "not measured")

@@ -61,7 +61,7 @@ def _difference(claim, scores, levels, alpha) -> dict[str, Any]:
         "n": int(row["n"]), "n_verified": bool(row["n_verified"]),
         "difference": found.difference, "low": found.low, "high": found.high, "z": found.z,
         "p_value": found.p_value, "detectable": found.detectable,
-        "levels": here[["floor", "floor_value", "above", "low", "high", "level", "level_low"]]
+        "levels": here[["floor", "floor_value", "above", "low", "high", "level"]]
         .to_dict("records"),
         "peak_of": len(pruned) if peak else 0,
     }  # fmt: skip
@@ -194,14 +194,11 @@ def _rise_or_fall(claim, found, shown: bool) -> str:
 def _level_text(levels: list[dict[str, Any]]) -> str:
     if not levels:
         return "no measured floor"
-    parts = []
-    for level in levels:
-        part = (f"{level['floor']} ({level['floor_value']:.4f}): {points(level['above'])} points "
-                f"[{points(level['low'])}, {points(level['high'])}], {level['level']}")  # fmt: skip
-        if level["level_low"] != level["level"]:
-            part += f" ({level['level_low']} if the floor is its lower bound)"
-        parts.append(part)
-    return "; ".join(parts)
+    return "; ".join(
+        f"{level['floor']} ({level['floor_value']:.4f}): {points(level['above'])} points "
+        f"[{points(level['low'])}, {points(level['high'])}], {level['level']}"
+        for level in levels
+    )
 
 
 def _difference_text(found: dict[str, Any]) -> str:
@@ -303,7 +300,6 @@ def floors_table(claims: pd.DataFrame) -> pd.DataFrame:
                 "above it, points": f"{points(level['above'])} [{points(level['low'])}, "
                 f"{points(level['high'])}]" if known else "–",
                 "level": level["level"] if known else "–",
-                "if the floor is its lower bound": level["level_low"] if known else "–",
             })  # fmt: skip
     return pd.DataFrame(rows).set_index("claim")
 
