@@ -43,7 +43,7 @@ def times_table(rows: Sequence[Mapping[str, Any]]):
             ("", "work"): job_name(row, rows),
             **cells(row, "first token, ms", "ttft_s", "ttft_limit_s", "mfu"),
             **cells(row, "each later token, ms", "tpot_s", "tpot_limit_s", "mbu"),
-            ("", "tokens/s"): f"{row['tokens_per_s']:,.0f}",
+            ("", "tokens/s"): f"{row['tokens_per_s']:,.{1 if row['tokens_per_s'] < 100 else 0}f}",
         }
         for row in rows
     )
