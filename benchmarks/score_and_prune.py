@@ -1,8 +1,8 @@
 """Scoring and pruning in memory against optipfair 0.4.2, beside what the memory allows.
 
-    python benchmarks/score_and_prune.py --shape 1B --repeats 3
+    python benchmarks/score_and_prune.py --shape llama-3.2-1b --repeats 3
 
-Each side runs in fresh processes, turn by turn, on the same made-up bfloat16 weights; 40% of the
+Each side runs in fresh processes, turn by turn, on the same random bfloat16 weights; 40% of the
 neurons go. Prints a table and one JSON line. Peaks are what a side needs beyond the model.
 """
 
@@ -14,9 +14,9 @@ import time
 
 import pandas as pd
 import torch
-from shapes import SHAPES, build, process_bytes, read_bandwidth, reset_peak
+from memory import process_bytes, read_bandwidth, reset_peak
 
-from ppmlib import device, glu, pruning, scores
+from ppmlib import device, glu, pruning, random_shapes, scores
 
 RATIO = 0.4
 
@@ -54,7 +54,7 @@ def optipfair(model) -> dict[str, float]:
 def side(name: str, shape: str, threads: int) -> None:
     """One side, once, in this process; prints JSON."""
     torch.set_num_threads(threads)
-    model = build(shape)
+    model = random_shapes.build(f"shape:{shape}", "bfloat16", "cpu")
     layer_bytes = sum(p.nbytes for p in model.model.layers[0].parameters())
     mlps = glu.glu_mlps(model)
     scored_bytes = sum(mlp.gate.weight.nbytes + mlp.up.weight.nbytes for mlp in mlps)
@@ -80,7 +80,7 @@ def side(name: str, shape: str, threads: int) -> None:
 def main() -> None:
     """Turn by turn, then the table of medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shape", choices=SHAPES, default="1B")
+    parser.add_argument("--shape", choices=random_shapes.SHAPES, default="llama-3.2-1b")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--side", choices=("ours", "optipfair"))

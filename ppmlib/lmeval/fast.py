@@ -19,12 +19,12 @@ from transformers import DynamicCache
 
 from ppmlib.lmeval.greedy import Writer, why_not
 from ppmlib.lmeval.harness import RecordingLM
-from ppmlib.lmeval.prefixes import PrefixEncoder
+from ppmlib.lmeval.prefixes import PrefixEncoder, encode_alone, families
 from ppmlib.lmeval.samples import EvaluationError
 from ppmlib.lmeval.scored import log_probabilities
 
-# Tokens of one pass: so few that attention to other sequences' tokens, which is masked but
-# computed, stays below the work of the layers.
+# Tokens of one pass over sequences side by side: so few that attention to the others' tokens, which
+# is masked but computed, stays below the work of the layers. Rows of their own take the most.
 FEWEST_TOKENS, MOST_TOKENS = 256, {"cpu": 2048, "cuda": 8192}
 PASS_PER_HIDDEN = 4
 ALL_WINDOWS = 1 << 30
@@ -46,12 +46,17 @@ class FastLM(RecordingLM):
         hidden = self.model.config.get_text_config().hidden_size
         most = MOST_TOKENS.get(self.device.type, MOST_TOKENS["cpu"])
         self.pass_tokens = min(max(PASS_PER_HIDDEN * hidden, FEWEST_TOKENS), most)
+        self.row_tokens = most
         self._refuse()
 
     def begin(self) -> None:
         """Forget the notes of the task before."""
         super().begin()
-        self.engine_notes: dict[str, Any] = {"engine": "fast", "pass_tokens": self.pass_tokens}
+        self.engine_notes: dict[str, Any] = {
+            "engine": "fast",
+            "pass_tokens": self.pass_tokens,
+            "row_tokens": self.row_tokens,
+        }
 
     def _encoder(self, longest: int) -> PrefixEncoder:
         return PrefixEncoder(
@@ -134,8 +139,22 @@ class FastLM(RecordingLM):
                 greedy[number] &= bool(most[first : first + count].all())
                 first += count
 
-        encoder = self._encoder(max(map(len, sequences)))
-        encoder.encode(sequences, wanted, consume)
+        related, alone = [], []
+        for family in families(sequences):
+            apart = len(family) == 1 and len(sequences[family[0]]) <= self.row_tokens
+            (alone if apart else related).extend(family)
+        encoder = self._encoder(max((len(sequences[i]) for i in related), default=0))
+        encoder.encode(sequences, wanted, consume, related)
+        encode_alone(
+            self.decoder,
+            sequences,
+            wanted,
+            alone,
+            consume,
+            encoder.composition,
+            pass_tokens=self.row_tokens,
+            pass_sequences=self._pass_sequences,
+        )
         self._count(encoder)
         return [(float(torch.cat(f).sum()), g) for f, g in zip(found, greedy, strict=True)]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ppmlib.lmeval.prefixes import PrefixEncoder
+from ppmlib.lmeval.prefixes import PrefixEncoder, families
 from ppmlib.lmeval.slots import RowSlots
 
 GREEDY = {"do_sample": False, "temperature": 0.0}
@@ -142,7 +142,8 @@ class Writer:
                 rows.append(_Row(chosen[part.sequence], [token]))
 
         batch = [prompts[number] for number in chosen]
-        self._encoder.encode(batch, [len(prompt) - 1 for prompt in batch], consume)
+        order = [number for family in families(batch) for number in family]
+        self._encoder.encode(batch, [len(prompt) - 1 for prompt in batch], consume, order)
         return slots
 
     def _step(self, slots: RowSlots, rows: list[_Row]) -> None:

@@ -1,7 +1,8 @@
 """Token sequences side by side in one forward pass, what they share encoded once.
 
-in_tree_order   sequences so that shared beginnings are neighbours
-PrefixEncoder   runs a model over them within a budget of tokens
+families        sequences that share beginnings, as neighbours
+encode_alone    runs a model over sequences that share nothing, padded, longest first
+PrefixEncoder   runs a model over those that do, within a budget of tokens
 
 Every token sees its own sequence and nothing else: its position is its place in that sequence, and
 a mask hides the rest of the row. Keys and values of the path to the last sequence stay for the next
@@ -27,20 +28,19 @@ def common_length(a: np.ndarray, b: np.ndarray) -> int:
     return int(differing[0]) if len(differing) else shorter
 
 
-def in_tree_order(sequences: Sequence[np.ndarray]) -> list[int]:
-    """The order in which each sequence follows the one it shares most with.
+def families(sequences: Sequence[np.ndarray]) -> list[list[int]]:
+    """Numbers of sequences that share `WORTH_SHARING` tokens or more, longest family first.
 
-    Families that share less than `WORTH_SHARING` tokens come longest first.
+    Inside a family each sequence follows the one it shares most with.
     """
     order = sorted(range(len(sequences)), key=lambda i: sequences[i].tolist())
-    families: list[list[int]] = []
+    found: list[list[int]] = []
     for i in order:
-        last = families[-1][-1] if families else None
+        last = found[-1][-1] if found else None
         if last is None or common_length(sequences[last], sequences[i]) < WORTH_SHARING:
-            families.append([])
-        families[-1].append(i)
-    families.sort(key=lambda family: -max(len(sequences[i]) for i in family))
-    return [i for family in families for i in family]
+            found.append([])
+        found[-1].append(i)
+    return sorted(found, key=lambda family: -max(len(sequences[i]) for i in family))
 
 
 @dataclass
@@ -71,6 +71,40 @@ class Composition:
             "most_sequences": max((count for count, _ in self.passes), default=0),
             "most_tokens": max((tokens for _, tokens in self.passes), default=0),
         }
+
+
+def encode_alone(
+    decoder,
+    sequences: Sequence[np.ndarray],
+    wanted_from: Sequence[int],
+    numbers: Sequence[int],
+    consume: Callable[[Tensor, list[Part]], None],
+    composition: Composition,
+    *,
+    pass_tokens: int,
+    pass_sequences: int,
+) -> None:
+    """Encode the sequences `numbers`, which share nothing, in padded rows; see `PrefixEncoder`."""
+    waiting = sorted(numbers, key=lambda number: -len(sequences[number]))
+    device = next(decoder.parameters()).device
+    while waiting:
+        longest = len(sequences[waiting[0]])
+        count = min(pass_sequences, max(1, pass_tokens // longest))
+        rows, waiting = waiting[:count], waiting[count:]
+        ids = np.zeros((len(rows), longest), dtype=np.int64)
+        parts = []
+        for row, number in enumerate(rows):
+            sequence, start = sequences[number], row * longest
+            ids[row, : len(sequence)] = sequence
+            wanted = list(range(start + wanted_from[number], start + len(sequence)))
+            path = list(range(start, start + len(sequence)))
+            parts.append(Part(number, wanted, path, True))
+            composition.sequences += 1
+            composition.tokens += len(sequence)
+        # Padding on the right is not seen by the tokens before it.
+        hidden = decoder(input_ids=torch.from_numpy(ids).to(device), use_cache=False)
+        composition.passes.append((len(rows), ids.size))
+        consume(hidden.last_hidden_state.flatten(0, 1), parts)
 
 
 class PrefixEncoder:
@@ -107,14 +141,16 @@ class PrefixEncoder:
         sequences: Sequence[np.ndarray],
         wanted_from: Sequence[int],
         consume: Callable[[Tensor, list[Part]], None],
+        numbers: Sequence[int],
     ) -> None:
         """Encode sequences; `consume` gets each pass's hidden states (tokens, hidden) and parts.
 
         Args:
             sequences: token ids, not empty.
             wanted_from: by sequence, the position from which on hidden states are wanted.
+            numbers: which sequences, in the order of `families`.
         """
-        for number in in_tree_order(sequences):
+        for number in numbers:
             self._add(number, sequences[number], wanted_from[number], consume)
         self._flush(consume)
 
