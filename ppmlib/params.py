@@ -342,6 +342,8 @@ class Study(Strict):
             raise ValueError("the list of ratios is empty; the dense model is added by itself")
         names = [task.name for task in self.tasks]
         _refuse_twice("floors", self.floors)
+        if self.subset and self.subset.n < 2 and set(self.floors) & set(WIDTH_FLOORS):
+            raise ValueError("subset: one document cannot be permuted; n is at least 2 with floors")
         self._purpose_is_clear()
         _refuse_twice("tasks", [task_slug(name) for name in names])
         for name in set(self.limits.tasks) - set(names):

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ppmlib import stats
+
 Z = 1.959964  # of a 95% interval
 SHOWN_PROMPT = 1500  # characters of a first prompt on the page; the record has all of it
 SHOWN_RESPONSE = 160
@@ -20,7 +22,10 @@ LEVELS = {
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """95% interval of a mean over documents: Wilson's for right/wrong, else mean +- 1.96 errors."""
+    """95% interval of a mean over documents: Wilson's for right/wrong, else mean +- 1.96 errors.
+
+    One document that is neither right nor wrong says nothing of its spread: 0 to 1.
+    """
     values = np.asarray(values, float)
     n, mean = len(values), float(values.mean())
     if np.isin(values, (0.0, 1.0)).all():
@@ -29,6 +34,8 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
             Z * math.sqrt(mean * (1 - mean) / n + (Z / n) ** 2 / 4),
         )
         return (centre - spread) / (1 + Z**2 / n), (centre + spread) / (1 + Z**2 / n)
+    if n < 2:
+        return 0.0, 1.0
     margin = Z * float(values.std(ddof=1)) / math.sqrt(n)
     return mean - margin, mean + margin
 
@@ -65,8 +72,10 @@ def _level(row: pd.Series, table: pd.DataFrame) -> dict[str, Any]:
     low, high = interval(values)
     found = {"low": low, "high": high, "floor": None, "level": None}
     if f"permuted:{key}" in table:
-        gain = interval(values - _per_document(table[f"permuted:{key}"]))
-        return found | {"floor": "permuted", "level": _relation(*gain, 0.0)}
+        permuted = _per_document(table[f"permuted:{key}"])
+        clusters = table["cluster"] if "cluster" in table else None
+        gain = stats.paired(permuted, values, clusters=clusters, seed=0)
+        return found | {"floor": "permuted", "level": _relation(gain.low, gain.high, 0.0)}
     if not pd.isna(row["chance"]):
         return found | {"floor": "chance", "level": _relation(low, high, row["chance"])}
     return found
