@@ -1,12 +1,13 @@
 """A study's model, data sets and nltk data from a folder, and only from there."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 from lm_eval.tasks import TaskManager
-from real_data import MODEL, STUDY, lay_out
+from real_data import MODEL, STUDY, card, lay_out
 from small_study import KNOWLEDGE, TINY, ppm, write_study
 
 from ppmlib import data_root, models
@@ -140,3 +141,54 @@ def test_check_without_a_data_root_knows_the_package_and_the_cache(tmp_path, mon
         "piqa: baber/piqa is not in the local cache, and the network is off during a check; "
         "`ppm prefetch` fetches it into a data root"
     )
+
+
+@pytest.fixture
+def small_root(tmp_path, monkeypatch) -> Path:
+    """A data root with one data set of three rows and a manifest that says so."""
+    import datasets
+
+    clone = tmp_path / "root" / "datasets" / "some" / "thing"
+    clone.mkdir(parents=True)
+    (clone / "README.md").write_text(card("Three rows", {"main": {"test": "test.jsonl"}}))
+    (clone / "test.jsonl").write_text('{"a": 1}\n{"a": 2}\n{"a": 3}\n')
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    return tmp_path / "root"
+
+
+def rows_of(folder: Path, path: str, name: str | None = None, **options) -> list[int]:
+    import datasets
+
+    with tasks.quiet(), data_root.local_datasets(data_root.opened(folder)):
+        return datasets.load_dataset(path, name, split="test", **options)["a"][:]
+
+
+def test_a_file_that_is_replaced_is_read_anew(small_root):
+    assert rows_of(small_root, "some/thing", "main", revision="refs/x") == [1, 2, 3]
+    (small_root / "datasets/some/thing/test.jsonl").write_text('{"a": 4}\n')
+    assert rows_of(small_root, "some/thing", "main") == [4]
+
+
+def test_addresses_of_the_hub_in_a_tasks_data_files_are_read_from_the_clone(small_root):
+    address = "hf://datasets/some/thing@main/test.jsonl"
+    assert rows_of(small_root, "json", data_files={"test": address}) == [1, 2, 3]
+    for value in ("hf://datasets/some/other/test.jsonl", "https://example.org/test.jsonl"):
+        with pytest.raises(DataRootError, match="is not in the data root"):
+            rows_of(small_root, "json", data_files=[value])
+
+
+def test_other_row_counts_or_configurations_than_the_manifests_are_refused(small_root):
+    import datasets
+
+    entry = {"commit": "0" * 40, "files": {}, "rows": {"main": {"test": 2, "train": 1}}}
+    manifest = {"datasets": {"some/thing": entry}}
+    (small_root / "manifest.json").write_text(json.dumps(manifest))
+    with data_root.local_datasets(data_root.opened(small_root)):
+        with pytest.raises(DataRootError, match="has 3 rows in test, its manifest says 2; 0 rows"):
+            datasets.load_dataset("some/thing", "main")
+        with pytest.raises(DataRootError, match="cannot be read from the data root: .*'other'"):
+            datasets.load_dataset("some/thing", "other")
+    (small_root / "manifest.json").write_text("{")
+    with pytest.raises(DataRootError, match="manifest.json: damaged"):
+        data_root.opened(small_root)

@@ -68,8 +68,8 @@ def exported(studied) -> Path:
     return out
 
 
-def plain_lm_eval(task: dict, model: Path, stored: Path, documents, folder: Path) -> dict:
-    """Results of the `lm_eval` command line, which finds the clones in its working directory."""
+def plain_lm_eval(task: dict, model: Path, stored: Path, documents, folder: Path):
+    """Results and samples of the `lm_eval` command line, which finds clones where it works."""
     generates = task["name"] in ("ifeval", "gsm8k")
     subprocess.run(
         [
@@ -78,6 +78,7 @@ def plain_lm_eval(task: dict, model: Path, stored: Path, documents, folder: Path
             *("--device", "cpu", "--batch_size", str(SMALL["batch_size"])),
             *("--tasks", task["name"], "--num_fewshot", str(task["num_fewshot"])),
             *("--seed", "0,1234,1234,1234", "--output_path", folder / "out"),
+            "--log_samples",
             *(("--samples", json.dumps({task["name"]: documents})) if documents else ()),
             *(("--gen_kwargs", "max_gen_toks=32") if generates else ()),
         ],
@@ -87,7 +88,12 @@ def plain_lm_eval(task: dict, model: Path, stored: Path, documents, folder: Path
         timeout=550,
     )
     (file,) = (folder / "out").rglob("results_*.json")
-    return json.loads(file.read_text())["results"]
+    logged = [
+        json.loads(line)
+        for samples in sorted((folder / "out").rglob("samples_*.jsonl"))
+        for line in samples.read_text().splitlines()
+    ]
+    return json.loads(file.read_text())["results"], logged
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task["name"])
@@ -100,7 +106,7 @@ def test_the_metrics_are_those_of_plain_lm_eval_on_the_exported_model(
     table = pd.read_parquet(root / f"samples/ppm/r0.40/{task['name']}.parquet")
     assert len(table) == 30
     documents = None if whole else table["doc_id"].tolist()
-    theirs = plain_lm_eval(task, exported, stored, documents, tmp_path)
+    theirs, logged = plain_lm_eval(task, exported, stored, documents, tmp_path)
     names = {task["name"], *(name for name in theirs if whole)}
     ours = [row for row in record["results"]["rows"] if row["task"] in names]
     assert {row["task"] for row in ours} == set(theirs)
@@ -112,6 +118,13 @@ def test_the_metrics_are_those_of_plain_lm_eval_on_the_exported_model(
     keys = {(name, key) for name in theirs for key in theirs[name] if "," in key}
     keys = {(name, key) for name, key in keys if "_stderr" not in key}
     assert keys == {(row["task"], f"{row['metric']},{row['filter']}") for row in ours}
+    if "response" in table:
+        responses = {entry["doc_id"]: entry["resps"][0][0] for entry in logged}
+        assert table.set_index("doc_id")["response"].to_dict() == responses
+        assert len(set(responses.values())) > 10
+    elif not whole:
+        correct = {entry["doc_id"]: entry[task["metric"]] for entry in logged}
+        assert table.set_index("doc_id")[f"{task['metric']},none"].to_dict() == correct
 
 
 def test_a_kill_in_the_middle_of_a_task_leaves_the_finished_ones_done(stored, studied, tmp_path):
