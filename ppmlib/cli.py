@@ -67,12 +67,15 @@ REPORTS = click.option(
     help="Folder that holds one folder per study.",
 )
 
-DATA_ROOT = click.option(
-    "--data-root",
-    "data_folder",
-    type=click.Path(path_type=Path, file_okay=False),
+
+def _data_root(text: str, **more):
+    kind = click.Path(path_type=Path, file_okay=False)
+    return click.option("--data-root", "data_folder", type=kind, help=text, **more)
+
+
+DATA_ROOT = _data_root(
+    "Folder that `ppm prefetch` filled; models and data sets are read only from it.",
     envvar=data_root.VARIABLE,
-    help="Folder that `ppm prefetch` filled; models and data sets are read only from it.",
 )
 
 
@@ -130,13 +133,7 @@ def _run(
 
 @main.command()
 @STUDY_FILE
-@click.option(
-    "--data-root",
-    "data_folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    required=True,
-    help="Folder to fill; what is in it already is kept.",
-)
+@_data_root("Folder to fill; what is in it already is kept.", required=True)
 @click.option(
     "--nltk-data",
     "nltk_source",

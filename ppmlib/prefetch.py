@@ -5,10 +5,12 @@ with where an earlier download stopped. What has no revision of its own is taken
 hub has at the first time; the manifest keeps it, and later calls stay at it.
 """
 
+import fcntl
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,16 +55,29 @@ def prefetch(study: Study, folder: Path, *, nltk_source: str | None, tell: Tell)
     names = [task.name for task in study.tasks]
     sources = [source for name in names for source in task_data.sources(name, folders)]
     resources = {path for name in names for path in task_data.resources(name, folders)}
-    folder.mkdir(parents=True, exist_ok=True)
-    root = data_root.opened(folder)
-    if models.HUB_ID.fullmatch(study.model.id) and study.model.id not in bench.MODELS:
-        _model(root, study.model.id, study.model.revision, tell)
-    for repository, revision in _revisions(sources):
-        configs = [source.config for source in sources if source.repository == repository]
-        _dataset(root, repository, revision, configs, tell)
-    for path in sorted(resources):
-        _nltk(root, path, nltk_source, tell)
-    shutil.rmtree(folder / PARTIAL, ignore_errors=True)
+    with _alone(folder):
+        root = data_root.opened(folder)
+        if models.HUB_ID.fullmatch(study.model.id) and study.model.id not in bench.MODELS:
+            _model(root, study.model.id, study.model.revision, tell)
+        for repository, revision in _revisions(sources):
+            configs = [source.config for source in sources if source.repository == repository]
+            _dataset(root, repository, revision, configs, tell)
+        for path in sorted(resources):
+            _nltk(root, path, nltk_source, tell)
+        shutil.rmtree(folder / PARTIAL)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Be the only one that fills a data root. PrefetchError if another process does."""
+    place = folder / PARTIAL
+    place.mkdir(parents=True, exist_ok=True)
+    with open(place / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PrefetchError(f"{folder}: another ppm prefetch is filling it") from None
+        yield
 
 
 def _revisions(sources: Iterable[task_data.Source]) -> list[tuple[str, str | None]]:
@@ -215,7 +230,6 @@ def _download(root: DataRoot, info: _Listed, name: str, tell: Tell | None) -> di
     say = tell or (lambda line: None)
     expected, total = info.hashes[name], info.sizes[name]
     part = root.folder / PARTIAL / expected
-    part.parent.mkdir(exist_ok=True)
     done = part.stat().st_size if part.exists() else 0
     began = time.monotonic()
     say(f"  {name}, {size(total)}" + (f", from {size(done)} on" if done else ""))

@@ -165,10 +165,11 @@ def test_files_that_were_changed_or_taken_away_later_are_named(fetched, tmp_path
     ]
 
 
-def test_a_gated_model_is_one_line_that_says_how_to_get_access(repositories, tmp_path):
+@pytest.mark.parametrize("status", [401, 403])  # no token, or one without access
+def test_a_gated_model_is_one_line_that_says_how_to_get_access(repositories, tmp_path, status):
     study_of_the_model_alone(tmp_path)
     with serving(repositories) as hub:
-        hub.gated.add(MODEL)
+        hub.gated[MODEL] = status
         done = prefetch(tmp_path, hub)
         page = f"{hub.endpoint}/{MODEL}"
     assert done.returncode == 1
@@ -192,6 +193,8 @@ def test_a_download_that_was_killed_goes_on_where_it_stopped(repositories, tmp_p
         partial = tmp_path / "root" / ".partial"
         while not any(part.stat().st_size == CHUNK_BYTES for part in partial.iterdir()):
             assert first.poll() is None
+        second = prefetch(tmp_path, hub)
+        assert second.stderr == "ppm: root: another ppm prefetch is filling it\n"
         first.kill()
         first.wait()
         hub.released.set()

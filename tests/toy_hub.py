@@ -19,7 +19,7 @@ class ToyHub(ThreadingHTTPServer):
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder = folder
-        self.gated: set[str] = set()
+        self.gated: dict[str, int] = {}  # repository: status of a refusal
         self.revisions = {"main"}  # names every repository has beside its own commit
         self.stalls: dict[str, int] = {}  # file name: bytes after which no more come
         self.corrupt: set[str] = set()  # file names of which other bytes are sent
@@ -124,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._known(kind, repository, revision):
             return
         if repository in self.server.gated:
-            self._refuse(401, "GatedRepo")
+            self._refuse(self.server.gated[repository], "GatedRepo")
             return
         content = (self.server.folder / kind / repository / name).read_bytes()
         digest = hashlib.sha256(content).hexdigest()
