@@ -2,7 +2,7 @@
 # make test    install, run the tests
 # make lab     install, open JupyterLab on the notebooks
 # make lint    style of code and notebooks
-# make readme  figure and table of README.md from the committed example
+# make readme  figure and table of README.md from the committed reports
 
 PYTHON ?= python3
 VENV := .venv

@@ -1,5 +1,7 @@
-"""The README's figure and table, made from the committed example report.
+"""The README's figures and table, made from the committed reports.
 
+The main figure is the published scores' (reports/published): it is evidence about Llama. The table
+is the example's (reports/example-bench): an instrument check.
 `python -m ppmlib.readme` rewrites them; a test holds the README to what this module makes.
 """
 
@@ -7,33 +9,58 @@ from pathlib import Path
 
 from ppmlib import records
 
+PUBLISHED_BEGIN = "<!-- published: begin (made by `make readme` from reports/published) -->\n"
+PUBLISHED_END = "<!-- published: end -->\n"
 BEGIN = "<!-- example: begin (made by `make readme` from reports/example-bench) -->\n"
 END = "<!-- example: end -->\n"
 SHOWN_RATIO = 0.4
 
 
-def block(root: Path) -> str:
-    """The markdown between the markers: main figure, table at one ratio, link to the report."""
-    results = records.read(root, "5_analysis")["results"]
+def published_block(root: Path) -> str:
+    """The main figure of the published page, what it shows in two sentences, the link to it."""
+    results = records.read(root, "6_published")["results"]
     (figure,) = [f for f in results["figures"] if f["name"] == results["main_figure"]]
+    page = f"reports/{root.name}/6_published.html"
+    rises = [claim for claim in results["claims"]
+             if claim.get("task") == "ifeval" and claim.get("direction") == "better"]  # fmt: skip
+    counts: dict[str, int] = {}
+    for claim in rises:
+        verdict, _, condition = claim["verdict"].partition("; ")
+        verdict += f" ({condition})" * bool(condition)
+        counts[verdict] = counts.get(verdict, 0) + 1
+    verdicts = "; ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    lines = [
+        f"![{figure['alt']}](reports/{root.name}/figures/{figure['name']}.png)",
+        "",
+        f"*{figure['title']}*",
+        "",
+        f"Of the {len(rises)} claims that IFEval rises: {verdicts}. "
+        f"All {len(results['claims'])} claims, each with its verdict and numbers: "
+        f"[{page}]({page}).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def block(root: Path) -> str:
+    """The example's table at one ratio, and the link to its report."""
+    results = records.read(root, "5_analysis")["results"]
     shown = [
         row
         for row in results["verdicts"]
         if row["criterion"] == "ppm" and row["pruning_ratio"] == SHOWN_RATIO and row["headline"]
     ]
+    page = f"reports/{root.name}/index.html"
     lines = [
-        f"![{figure['alt']}](reports/{root.name}/figures/{figure['name']}.png)",
-        "",
-        f"*{figure['title']} SYNTHETIC: an instrument check, no evidence about Llama.*",
-        "",
-        f"At expansion ratio {shown[0]['expansion_ratio']:.2f} ({SHOWN_RATIO:.0%} of the neurons "
-        "removed), differences in points with 95% intervals, paired by document:",
+        "What a study answers, here of the shipped bench model (SYNTHETIC: an instrument check, no "
+        f"evidence about Llama): at expansion ratio {shown[0]['expansion_ratio']:.2f} "
+        f"({SHOWN_RATIO:.0%} of the neurons removed), differences in points with 95% intervals, "
+        "paired by document:",
         "",
         "| task | dense | pruned | difference | change | level |",
         "|---|---|---|---|---|---|",
         *(_table_row(row) for row in shown),
         "",
-        f"The whole report: [reports/{root.name}/index.html](reports/{root.name}/index.html).",
+        f"The whole report: [{page}]({page}).",
     ]
     return "\n".join(lines) + "\n"
 
@@ -46,20 +73,26 @@ def _table_row(row: dict) -> str:
     return f"| {row['task']} | {values} | {difference} | {row['change']} | {row['level']} |"
 
 
-def updated(text: str, root: Path) -> str:
-    """README text with the block between the markers made anew. ValueError without markers."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError("README.md has lost the markers of its example block")
-    return f"{before}{BEGIN}{block(root)}{END}{after}"
+def _between(text: str, begin: str, end: str, made: str) -> str:
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"README.md has lost a marker: {(end if found else begin).strip()}")
+    return f"{before}{begin}{made}{end}{after}"
+
+
+def updated(text: str, reports: Path) -> str:
+    """README text with both blocks made anew from a reports folder. ValueError without markers."""
+    made = published_block(reports / "published")
+    text = _between(text, PUBLISHED_BEGIN, PUBLISHED_END, made)
+    return _between(text, BEGIN, END, block(reports / "example-bench"))
 
 
 def main() -> None:
     """Rewrite the README beside the package."""
     repository = Path(__file__).parents[1]
     path = repository / "README.md"
-    records.write_text(path, updated(path.read_text(), repository / "reports" / "example-bench"))
+    records.write_text(path, updated(path.read_text(), repository / "reports"))
 
 
 if __name__ == "__main__":

@@ -202,7 +202,7 @@ def for_reading(matched: pd.DataFrame) -> pd.DataFrame:
             "score (perplexity)": _pair(row["value"], row["perplexity"]),
             "against": "noise at full width"
             if row["control"] == "noise"
-            else f"random, {percent(row['control_ratio'])} removed, seeds: {row['seeds']}",
+            else f"random {percent(row['control_ratio'])}, seeds: {row['seeds']}",
             "its score (perplexity)": _pair(row["control_value"], row["control_perplexity"]),
             "same perplexity": "yes" if row["matched"] else "no",
             "difference, points": signed(row["difference_points"])
@@ -214,4 +214,5 @@ def for_reading(matched: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pair(value: float, perplexity: float) -> str:
-    return f"{score_text(value, 'points')} ({perplexity:.3g})"
+    shown = f"{perplexity:.3g}" if perplexity < 1000 else f"{perplexity:,.0f}"
+    return f"{score_text(value, 'points')} ({shown})"

@@ -118,6 +118,8 @@ def _on_hard(study: Study, run: str, row: dict, hard: np.ndarray | None, seed: i
 def range_text(mine: pd.DataFrame) -> str:
     """`0.0% (empty answer) to 14.2% (constant answer)`."""
     best, worst = mine.iloc[0], mine.iloc[-1]
+    if len(mine) > 1 and best["value"] == worst["value"]:
+        return f"{score_text(best['value'], 'points')} (all {len(mine)} of them)"
     if len(mine) == 1:
         return f"{score_text(best['value'], 'points')} ({responder_name(best['responder'])})"
     return (f"{score_text(worst['value'], 'points')} ({responder_name(worst['responder'])}) to "
@@ -165,32 +167,35 @@ def _hard_text(rows: pd.DataFrame, run: str) -> str:
 
 
 def for_reading(beyond: pd.DataFrame) -> pd.DataFrame:
-    """Every task and width beside its best responder, for a page."""
-    return (
-        pd.DataFrame(
-            {
-                "task": row["task"],
-                "neurons removed": percent(row["pruning_ratio"]),
-                "score": score_text(row["value"], "points"),
-                "best responder": f"{score_text(row['best_value'], 'points')} "
-                f"({responder_name(row['best'])})",
-                "above it, points": f"{signed(row['above_points'])} "
-                + interval_text(row["above_low"], row["above_high"]),
-                "is": row["against_best"].replace("floor", "it"),
-                "passed by none": "–" if pd.isna(row["hard_n"]) else f"{int(row['hard_n'])}",
-                "score there": "–"
-                if pd.isna(row["hard_value"])
-                else score_text(row["hard_value"], "points"),
-                "change there": "–"
-                if pd.isna(row["hard_change_points"])
-                else f"{signed(row['hard_change_points'])} "
-                + interval_text(row["hard_low"], row["hard_high"]),
-            }
-            for row in beyond.to_dict("records")
-        ).set_index(["task", "neurons removed"])
-        if len(beyond)
-        else pd.DataFrame()
-    )
+    """Every task and width beside its best responder, for a page; ° not above, ▽ below it."""
+    marks = {"above floor": "", "not above floor": " °", "below floor": " ▽"}
+    if beyond.empty:
+        return pd.DataFrame()
+    return pd.DataFrame(
+        {
+            "task": row["task"],
+            "best responder": f"{responder_name(row['best'])}, "
+            + score_text(row["best_value"], "points"),
+            "neurons removed": percent(row["pruning_ratio"]),
+            "score": score_text(row["value"], "points"),
+            "above it, points": f"{signed(row['above_points'])} "
+            + interval_text(row["above_low"], row["above_high"])
+            + marks[row["against_best"]],
+            "where none passes": _rest(row),
+        }
+        for row in beyond.to_dict("records")
+    ).set_index(["task", "best responder", "neurons removed"])
+
+
+def _rest(row: dict) -> str:
+    """`7.0% of 100 (−41.0)`, the change against dense in brackets."""
+    if pd.isna(row["hard_n"]):
+        return "–"
+    if pd.isna(row["hard_value"]):
+        return f"{int(row['hard_n'])} documents"
+    text = f"{score_text(row['hard_value'], 'points')} of {int(row['hard_n'])}"
+    change = row["hard_change_points"]
+    return text if pd.isna(change) else f"{text} ({signed(change)})"
 
 
 def summary(beyond: pd.DataFrame, run: str) -> list[str]:

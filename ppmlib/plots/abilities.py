@@ -10,8 +10,9 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
 
+from ppmlib.analysis.study_records import NOISE
 from ppmlib.analysis.wording import signed
 from ppmlib.plots import BASELINE, CHANCE, MARKERS, PALETTE, Figure, figure
 
@@ -249,12 +250,12 @@ def controls(
 
 def perplexity(table: pd.DataFrame, *, criterion: str, root: Path | None = None) -> Figure | None:
     """Perplexities against expansion ratio on a logarithmic axis; None if the study has none."""
-    rows = table[(table["unit"] == "percent") & table["headline"]]
+    rows = table[(table["unit"] == "percent") & table["headline"] & (table["selection"] != NOISE)]
     if rows.empty:
         return None
     fig, axis = plt.subplots(figsize=(WIDTH, 3.6))
     styles = zip((PALETTE[0], CONTROL, *PALETTE[1:]), MARKERS, strict=False)
-    selections = [criterion, *sorted(set(rows["selection"]) - {criterion, "dense"})]
+    selections = [criterion, *sorted(set(rows["selection"]) - {criterion, "dense", NOISE})]
     ends = []
     for selection, (color, marker) in zip(selections, styles, strict=False):
         for task in rows["task"].drop_duplicates():
@@ -264,7 +265,8 @@ def perplexity(table: pd.DataFrame, *, criterion: str, root: Path | None = None)
             ends.append(f"{selection} {mine['value'].iloc[0]:.3g} to {mine['value'].iloc[-1]:.3g}")
     axis.set_yscale("log")
     axis.yaxis.set_major_formatter(ScalarFormatter())
-    axis.yaxis.set_minor_formatter(ScalarFormatter())
+    low, high = axis.get_ylim()
+    axis.yaxis.set_minor_formatter(ScalarFormatter() if high < 20 * low else NullFormatter())
     axis.tick_params(axis="y", which="both", labelsize=8)
     width_axis(axis, rows)
     axis.set_xlabel(X_LABEL, fontsize=9)
