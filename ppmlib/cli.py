@@ -116,8 +116,12 @@ def _run(
     dry = bool({"-n", "--dry-run", "--dryrun"} & set(snakemake_options))
     study, plan = _prepare(study_file, reports, to_run=True, fetch=not dry, data_folder=data_folder)
     root = reports / study.study
+    from ppmlib.workflow import estimate
+
     plan_file = DRY_PLAN_FILE if dry else records.PLAN_FILE
-    with launch.only_run(root):
+    with launch.only_run(root), _refused_if(records.RecordError):
+        for line in estimate.lines(study, study_file, plan, root):
+            click.echo(line, err=True)
         records.write_json(root / plan_file, plan)
         if not dry:
             data_root.link(root, data_folder)

@@ -3,6 +3,7 @@
 plan          a checked study to its jobs: which notebook, which parameters, which records
 noise_jobs    the job that tunes a noise control
 preflight     what can be refused before any kernel starts
+estimate      what a run is about to do: documents, memory, time
 Snakefile     the rules, generic over the plan
 profiles      Snakemake settings for one machine and for Slurm
 engine        Snakemake itself, with our progress lines
