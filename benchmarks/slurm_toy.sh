@@ -5,7 +5,7 @@
 # As root; tried on Debian 12 with Slurm 22.05. It writes /etc/slurm/{slurm,gres}.conf, which the
 # Snakemake plugin needs there, and removes them again: left behind they slow every Snakemake call.
 set -eu
-D=${2:-${TMPDIR:-/tmp}/slurm-toy}; H=$(hostname -s); CPUS=$(nproc); C=/etc/slurm/slurm.conf
+D=${2:-${TMPDIR:-/tmp}/slurm-toy}; H=$(hostname -s); CPUS=$(nproc --all); C=/etc/slurm/slurm.conf
 case $1 in
 up)
   mkdir -p $D/state $D/spool-n1 $D/spool-n2 $D/log
