@@ -101,6 +101,6 @@ def test_a_plan_gives_each_notebook_exactly_the_parameters_it_declares(tmp_path)
     }
     for key, job in jobs.items():
         declared = papermill.inspect_notebook(
-            str(REPOSITORY / "notebooks" / f"{job['stage']}.ipynb")
+            str(REPOSITORY / "notebooks" / f"{job.get('notebook', job['stage'])}.ipynb")
         )
         assert set(job["parameters"]) == set(declared), key

@@ -119,7 +119,14 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
             add_evaluation(REPEAT, run, width, batch_size=study.aa_batch_size, floors=[])
     for run in study.responders():
         tasks = _answerable(study, run)
-        answers = {**common, "criterion": run.criterion, "pruning_ratio": 0.0}
+        answers = {
+            **common,
+            "criterion": run.criterion,
+            "seed": run.seed,
+            "pruning_ratio": run.pruning_ratio,
+            "expansion_ratio": None,
+            "keep_multiple_of": 1,
+        }
         add(
             f"{run.key}/3_evaluation",
             {**answers, **_evaluation_parameters(study, tasks), "floors": [], "record_key": ""},
