@@ -38,7 +38,8 @@ efficiency  profiling rows to limits, speed-ups, alignment, break-even
 efficiency_tables  their tables and sentences (notebook 4)
 stats       paired differences, intervals, corrected p-values, verdicts
 resampling  bootstrap intervals and sign-flip tests over independent units
-analysis/   records to verdicts and computed sentences (notebook 5)
+simulations coverage, false positives and power of these statistics (notebook 8)
+analysis/   records to verdicts and computed sentences (notebooks 5 and 7)
 paper/      the published numbers, judged (notebook 6)
 plots/      the study's figures, one style
 report/     executed notebooks and records to self-contained HTML

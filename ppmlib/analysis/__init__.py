@@ -8,6 +8,8 @@ contrasts      axes, the dichotomy, controls, the trade-off
 trivial        every width against answers that understand nothing
 damage         instruction scores against perplexity, for every kind of damage
 responses      length, repetition and ends of answers; kinds of instruction; examples
+noise_floor    what flips when the dense model runs again in other batches
+across         several finished studies beside each other (notebook 7)
 savings        speed, and how much longer a narrower model's answers may be
 conclusions    the answers, in computed sentences
 limits         what the study cannot tell, in computed sentences

@@ -11,6 +11,8 @@ damage      trivial responders; instructions against perplexity (notebook 5)
 answers     written answers by width, kinds of instruction (notebook 5)
 efficiency  time and memory against width (notebook 4)
 published   the paper's numbers (notebook 6)
+models      several studies beside each other (notebook 7)
+simulations coverage, false positives and power (notebook 8)
 """
 
 import base64
