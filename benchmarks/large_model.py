@@ -4,9 +4,9 @@
 
 The weights are written once as a bfloat16 checkpoint, with the bench model's small tokenizer beside
 them, and then read as any model's are: loaded, scored, pruned, and evaluated on a seeded subset of
-bench tasks. What the random model scores means nothing. Prints a row per stage: seconds, the peak
-of anonymous memory (what is not a file's pages), and that peak in copies of the dense weights; and
-one JSON line. Linux only.
+bench tasks. What the random model scores means nothing. Each stage is printed as it ends: seconds,
+the peak of anonymous memory (what is not a file's pages); at the end a table with that peak in
+copies of the dense weights. Linux only.
 """
 
 import argparse
@@ -65,8 +65,10 @@ class Stages:
             took = time.perf_counter() - started
             done.set()
             watcher.join()
-            self.rows.append({"stage": name, "seconds": took, "peak_anonymous_bytes": peak[0],
-                              "after_bytes": anonymous_bytes()})  # fmt: skip
+            row = {"stage": name, "seconds": took, "peak_anonymous_bytes": peak[0],
+                   "after_bytes": anonymous_bytes()}  # fmt: skip
+            self.rows.append(row)
+            print(json.dumps(row), flush=True)
 
 
 def write_checkpoint(shape: str, folder: Path) -> int:
