@@ -8,12 +8,7 @@ records     provenance, fingerprints, atomic files, verification
 checkpoint  what a model's folder says about itself, read without torch
 random_shapes  models of a published shape with random weights, for time and energy
 models      load a model and its tokenizer from the package, a folder or the hub; hash them
-data_root   a folder from which a study runs without a network
-prefetch    fill that folder where there is a network: one commit each, hashes checked
-dataset_files  which files of a hub data set its configurations name
-nltk_data   one resource of nltk's from a folder or an index of its packages
-check       whether everything a study needs loads with the network off
-hub         what the hub answers when it refuses, in one line
+offline/    a data root: runs without a network; filled by prefetch, proven by check
 glu         find the GLU MLPs of a causal LM; widths, expansion ratio, parameter counts
 scores      importance scores: one value per neuron, higher = keep
 pruning     how many neurons stay, which ones, slicing in memory
@@ -29,13 +24,9 @@ calibration text of no evaluated task, and a model's perplexity on it
 noise       damage without narrowing: weight noise that does as much as pruning
 floors      a model's responses permuted across documents and scored again
 scorecard   one run's tables, prompts, examples and sentences (notebook 3)
-profiling   a fixed amount of work, timed at every width
+cost/       time, memory and energy of every width (notebook 4)
 progress    the progress bar of a notebook's long cell
-widths      one model at several widths, its dense weights parked meanwhile
-energy      joules through zeus, or why there are none
 device      what the device is and can do
-efficiency  profiling rows to limits, speed-ups, alignment, break-even
-efficiency_tables  their tables and sentences (notebook 4)
 stats       paired differences, intervals, corrected p-values, verdicts
 resampling  bootstrap intervals and sign-flip tests over independent units
 simulations coverage, false positives and power of these statistics (notebook 8)

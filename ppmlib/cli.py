@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from ppmlib import data_root, records
+from ppmlib import records
+from ppmlib.offline import data_root
 from ppmlib.params import ParamsError, Study
 from ppmlib.workflow import launch
 from ppmlib.workflow.processes import folder_trouble
@@ -149,7 +150,7 @@ def prefetch(study_file: Path, data_folder: Path, nltk_source: str | None) -> No
     An interrupted download goes on with the same command.
     """
     study = _load(study_file)
-    from ppmlib import prefetch as fetching
+    from ppmlib.offline import prefetch as fetching
 
     try:
         fetching.prefetch(study, data_folder, nltk_source=nltk_source, tell=click.echo)
@@ -169,7 +170,7 @@ def check(study_file: Path, data_folder: Path | None) -> None:
     study = _load(study_file)
     _read_only_from(data_folder)
     os.environ.update(data_root.OFFLINE)
-    from ppmlib import check as checking
+    from ppmlib.offline import check as checking
 
     with _refused_if(ParamsError):
         checked = checking.check(study, study_file, lambda line: click.echo(line, err=True))

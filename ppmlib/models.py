@@ -13,8 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ppmlib import bench, data_root, hub, random_shapes, records
+from ppmlib import bench, random_shapes, records
 from ppmlib.checkpoint import ModelError, check_present, read_json, shapes, weight_files
+from ppmlib.offline import data_root, hub
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 ATTENTION = "sdpa"
@@ -70,7 +71,7 @@ class NotHere(ModelError):
 def locate(model: str, revision: str | None = None, *, fetch: bool = True) -> Path:
     """The folder that holds a model: packaged, local, in the data root, or from the hub.
 
-    A process with a data root (`ppmlib.data_root`) takes hub ids from there and nowhere else.
+    In a process with a data root (`ppmlib.offline.data_root`) hub ids are taken only from there.
 
     Args:
         model: a packaged name (`bench`, `bench-small`), a folder, or a hub id `owner/name`.

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ppmlib import data_root, records
+from ppmlib import records
+from ppmlib.offline import data_root
 
 COPIED = (".models", "records", "samples", "figures", "tables")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from test_profiling import FakeModel, FakeWidths
 
-from ppmlib import energy, profiling
+from ppmlib.cost import energy, profiling
 
 TOKEN_J, IDLE_J = 3, 7
 

@@ -10,10 +10,11 @@ from lm_eval.tasks import TaskManager
 from real_data import MODEL, STUDY, card, lay_out
 from small_study import KNOWLEDGE, TINY, ppm, write_study
 
-from ppmlib import data_root, models
-from ppmlib.data_root import DataRootError
+from ppmlib import models
 from ppmlib.evaluation import EvaluationError
 from ppmlib.lmeval import task_data, task_files, taskrun, tasks
+from ppmlib.offline import data_root
+from ppmlib.offline.data_root import DataRootError
 
 PAPER_TASKS = {
     "wikitext": ("EleutherAI/wikitext_document_level", "wikitext-2-raw-v1"),

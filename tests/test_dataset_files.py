@@ -2,7 +2,7 @@
 
 import pytest
 
-from ppmlib.dataset_files import configurations, needed
+from ppmlib.offline.dataset_files import configurations, needed
 
 README = """---
 license: mit

@@ -12,7 +12,7 @@ import torch
 from rapl_counter import TOKEN_J
 from test_profiling import PREFILL_S, STEP_S, FakeModel, FakeWidths
 
-from ppmlib import efficiency_tables, energy, profiling
+from ppmlib.cost import efficiency_tables, energy, profiling
 from ppmlib.plots import efficiency as plots
 
 WORK = profiling.Workload("fixed", prompt_tokens=6, new_tokens=4, batch_sizes=(1, 3))

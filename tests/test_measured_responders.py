@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ppmlib import data_root, models, paper
+from ppmlib import models, paper
+from ppmlib.offline import data_root
 from ppmlib.paper import measure_responders
 
 CARD = "---\nconfigs:\n- config_name: default\n  data_files:\n  - {split: train, path: %s}\n---\n"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ppmlib import nltk_data
-from ppmlib.nltk_data import NltkDataError
+from ppmlib.offline import nltk_data
+from ppmlib.offline.nltk_data import NltkDataError
 
 RESOURCE = "tokenizers/punkt_tab"
 FILES = {"punkt_tab/english/a.txt": "mr\n", "punkt_tab/english/b.tab": "x\ty\n"}

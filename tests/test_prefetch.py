@@ -13,8 +13,8 @@ from real_data import MODEL, STUDY, card, lay_out, source_data
 from small_study import command
 from toy_hub import ToyHub, commit, serving
 
-from ppmlib.check import changed_files
-from ppmlib.data_root import DataRoot
+from ppmlib.offline.check import changed_files
+from ppmlib.offline.data_root import DataRoot
 
 WEIGHTS = f"models/{MODEL}/model.safetensors"
 CHUNK_BYTES = 10 << 20  # the hub's client writes so much at once

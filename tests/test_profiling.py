@@ -10,9 +10,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from ppmlib import device, efficiency, efficiency_tables, glu, profiling, pruning
+from ppmlib import device, glu, pruning
+from ppmlib.cost import efficiency, efficiency_tables, profiling
+from ppmlib.cost.widths import Widths
 from ppmlib.plots import efficiency as plots
-from ppmlib.widths import Widths
 
 WORK = profiling.Workload("fixed", prompt_tokens=6, new_tokens=4, batch_sizes=(1, 3))
 ROUNDS = profiling.Rounds(warmup=2, repeats=3)

@@ -8,11 +8,12 @@ import yaml
 from fake_study import fake_study
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from ppmlib import glu, models, paper, profiling, random_shapes, records
+from ppmlib import glu, models, paper, random_shapes, records
 from ppmlib.checkpoint import ModelError
+from ppmlib.cost import profiling
+from ppmlib.cost.widths import Widths, selected
 from ppmlib.params import ParamsError, Study
 from ppmlib.report import pages
-from ppmlib.widths import Widths, selected
 from ppmlib.workflow import plan
 
 PARAMS = Path(__file__).parents[1] / "params"

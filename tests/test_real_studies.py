@@ -87,6 +87,8 @@ def grid(study: Study) -> set[str]:
             names.append(evaluation_records.REPEAT)
         keys |= {f"{name}/3_evaluation-{task}" for name in names for task in run.tasks}
         keys.add(f"{run.key}/2_pruning")
+    responders = [kind for kind in study.floors if kind != "permuted"]
+    keys |= {f"floor-{kind}/r0.00/3_evaluation" for kind in responders}
     return keys | ({"ppm/4_profiling"} if study.profiling else set())
 
 

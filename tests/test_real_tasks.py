@@ -17,7 +17,7 @@ import yaml
 from real_data import STUDY, TASKS, lay_out
 from small_study import command, numbers
 
-from ppmlib import data_root
+from ppmlib.offline import data_root
 
 pytestmark = pytest.mark.slow
 # As many documents per task as the MUSR group has: then it is evaluated whole.

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ppmlib import efficiency
 from ppmlib.analysis.responses import generation_tasks
 from ppmlib.analysis.study_records import DENSE, Study
+from ppmlib.cost import efficiency
 from ppmlib.plots import Figure
 from ppmlib.plots.efficiency import speed
 from ppmlib.records import STAGE_VERSIONS

@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ppmlib.data_root import HUB_URL, DataRoot, DataRootError
 from ppmlib.lmeval import task_files
+from ppmlib.offline.data_root import HUB_URL, DataRoot, DataRootError
 
 NLTK_FIND = re.compile(r"nltk\.data\.find\(\s*[\"']([\w/.-]+)[\"']\s*\)")
 # Builders of the package `datasets` that read files and are no repositories.

@@ -18,9 +18,9 @@ from lm_eval.api.task import Task
 from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.tasks import TaskManager
 
-from ppmlib import data_root
 from ppmlib.lmeval import task_files
 from ppmlib.lmeval.samples import EvaluationError
+from ppmlib.offline import data_root
 
 # What a task's templates and functions raise for a document without the fields they use.
 UNREADABLE = (TemplateError, LookupError, TypeError, ValueError, AttributeError)

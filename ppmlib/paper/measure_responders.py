@@ -14,8 +14,9 @@ from pathlib import Path
 
 import click
 
-from ppmlib import bench, data_root, models, records
+from ppmlib import bench, models, records
 from ppmlib.lmeval import harness, responders, tasks
+from ppmlib.offline import data_root
 
 COLUMNS = (
     *("response", "kind", "prompt_strict_count", "prompt_level_strict_acc"),

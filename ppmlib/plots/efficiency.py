@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from ppmlib.efficiency import job, job_name
+from ppmlib.cost.efficiency import job, job_name
 from ppmlib.plots import BASELINE, CHANCE, MARKERS, PALETTE, Figure, figure
 
 PHASES = {

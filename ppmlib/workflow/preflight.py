@@ -4,8 +4,9 @@ import ast
 from pathlib import Path
 from typing import Any
 
-from ppmlib import bench, checkpoint, data_root, random_shapes
+from ppmlib import bench, checkpoint, random_shapes
 from ppmlib.lmeval import task_data, task_files
+from ppmlib.offline import data_root
 from ppmlib.params import RESPONDERS, ParamsError, Study
 from ppmlib.workflow.processes import SMALLEST_FREE_BYTES
 

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from ppmlib import data_root, records
+from ppmlib import records
+from ppmlib.offline import data_root
 from ppmlib.workflow.gpus import gpu_lease
 from ppmlib.workflow.places import notebooks_folder
 from ppmlib.workflow.processes import (

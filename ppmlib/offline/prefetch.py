@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppmlib import bench, data_root, dataset_files, hub, models, nltk_data, records
-from ppmlib.data_root import DataRoot
+from ppmlib import bench, models, records
 from ppmlib.lmeval import task_data
+from ppmlib.offline import data_root, dataset_files, hub, nltk_data
+from ppmlib.offline.data_root import DataRoot
 from ppmlib.params import Study
 
 PARTIAL = ".partial"  # unfinished downloads, by the hash of what they will be

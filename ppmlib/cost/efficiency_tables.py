@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ppmlib.efficiency import end_to_end_ratio, job, job_name, speed_ups
+from ppmlib.cost.efficiency import end_to_end_ratio, job, job_name, speed_ups
 
 
 def widths_table(described: Sequence[Mapping[str, Any]]):

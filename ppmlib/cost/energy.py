@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from ppmlib import device as devices
-from ppmlib import profiling
+from ppmlib.cost import profiling
 
 NOT_HERE = "not measurable here"
 

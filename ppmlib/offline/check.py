@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ppmlib import bench, data_root, models, records
-from ppmlib.data_root import DataRoot
+from ppmlib import bench, models, records
 from ppmlib.lmeval import task_data
+from ppmlib.offline import data_root
+from ppmlib.offline.data_root import DataRoot
 from ppmlib.params import Study
 from ppmlib.workflow import plan, preflight
 
