@@ -123,6 +123,8 @@ def _run(
     with launch.only_run(root), _refused_if(records.RecordError):
         for line in estimate.lines(study, study_file, plan, root):
             click.echo(line, err=True)
+        if not dry:
+            launch.forget_changed(root, plan)
         records.write_json(root / plan_file, plan)
         if not dry:
             data_root.link(root, data_folder)

@@ -250,10 +250,16 @@ def read(root: Path, key: str) -> dict[str, Any]:
 
 
 def find(root: Path, stage: str) -> dict[str, dict[str, Any]]:
-    """All verified records of a stage under a study's folder, by key."""
-    folder = Path(root) / "records"
-    keys = sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.json"))
-    return {key: read(root, key) for key in keys if stage_of(key) == stage}
+    """All verified records of a stage under a study's folder, by key.
+
+    Where the folder has a plan, only what it names: a width that was taken out of the study file
+    has its record still, but is no part of the study.
+    """
+    folder, plan = Path(root) / "records", Path(root) / PLAN_FILE
+    keys = {p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.json")}
+    if plan.exists():
+        keys &= set(read_json(plan)["jobs"])
+    return {key: read(root, key) for key in sorted(keys) if stage_of(key) == stage}
 
 
 def upstream(

@@ -148,7 +148,9 @@ def measure(
         scored = samples.metric_rows(sub, results["results"][name], table)
         own = [{**row, "source": "model", "chance": chances.get(row["metric"])} for row in scored]
         if sub.OUTPUT_TYPE == "generate_until" and "permuted" in settings["floors"]:
-            own += _permuted_rows(sub, table, scored, settings["floors"]["permuted"])
+            # IFEval's checks draw words where a prompt leaves them open.
+            with harness.seeded(settings["lm_eval_seeds"]):
+                own += _permuted_rows(sub, table, scored, settings["floors"]["permuted"])
         tables[name] = table
         common = {
             "task": name,

@@ -5,10 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from ppmlib import records
 from ppmlib.workflow.processes import child_environment
@@ -33,6 +34,22 @@ def only_run(root: Path) -> Iterator[None]:
         except BlockingIOError:
             raise StudyBusy(f"{root}: another ppm run is working on this study") from None
         yield
+
+
+def forget_changed(root: Path, plan: Mapping[str, Any]) -> None:
+    """Take away the records of jobs that the study's earlier plan describes otherwise.
+
+    Snakemake sees a change by itself, but not in a folder that came without its notes (a clone).
+    """
+    earlier = root / records.PLAN_FILE
+    jobs = records.read_json(earlier)["jobs"] if earlier.exists() else {}
+    for key, job in plan["jobs"].items():
+        now, then = (
+            records.fingerprint({name: j[name] for name in ("parameters", "static")})
+            for j in (job, jobs.get(key, job))
+        )
+        if now != then:
+            records.record_path(root, key).unlink(missing_ok=True)
 
 
 @contextmanager
