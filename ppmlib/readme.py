@@ -6,6 +6,7 @@ is the example's (reports/example-bench): an instrument check.
 """
 
 from pathlib import Path
+from typing import Any
 
 from ppmlib import records
 
@@ -17,28 +18,31 @@ SHOWN_RATIO = 0.4
 
 
 def published_block(root: Path) -> str:
-    """The main figure of the published page, what it shows in two sentences, the link to it."""
+    """The main figure of the published page, the claimed rises it shows, the link to it."""
     results = records.read(root, "6_published")["results"]
     (figure,) = [f for f in results["figures"] if f["name"] == results["main_figure"]]
     page = f"reports/{root.name}/6_published.html"
     rises = [claim for claim in results["claims"]
              if claim.get("task") == "ifeval" and claim.get("direction") == "better"]  # fmt: skip
-    counts: dict[str, int] = {}
-    for claim in rises:
-        verdict, _, condition = claim["verdict"].partition("; ")
-        verdict += f" ({condition})" * bool(condition)
-        counts[verdict] = counts.get(verdict, 0) + 1
-    verdicts = "; ".join(f"{count} {verdict}" for verdict, count in counts.items())
     lines = [
         f"![{figure['alt']}](reports/{root.name}/figures/{figure['name']}.png)",
         "",
         f"*{figure['title']}*",
         "",
-        f"Of the {len(rises)} claims that IFEval rises: {verdicts}. "
-        f"All {len(results['claims'])} claims, each with its verdict and numbers: "
-        f"[{page}]({page}).",
+        "| claimed rise | published change, points | p (Holm) | verdict |",
+        "|---|---|---|---|",
+        *(_claim_row(claim) for claim in rises),
+        "",
+        f"All {len(results['claims'])} claims, each with its verdict and numbers: [{page}]({page}).",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _claim_row(claim: dict[str, Any]) -> str:
+    low, high = 100 * claim["low"], 100 * claim["high"]
+    change = f"{100 * claim['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
+    where = f"{claim['scope']}, {100 * claim['pruning_ratio']:.0f}% removed ({claim['version']})"
+    return f"| {where} | {change} | {claim['p_holm']:.2g} | {claim['verdict']} |"
 
 
 def block(root: Path) -> str:
