@@ -22,6 +22,7 @@ def published_block(root: Path) -> str:
     results = records.read(root, "6_published")["results"]
     (figure,) = [f for f in results["figures"] if f["name"] == results["main_figure"]]
     page = f"reports/{root.name}/6_published.html"
+    count = len(results["claims"])
     rises = [claim for claim in results["claims"]
              if claim.get("task") == "ifeval" and claim.get("direction") == "better"]  # fmt: skip
     lines = [
@@ -33,7 +34,7 @@ def published_block(root: Path) -> str:
         "|---|---|---|---|",
         *(_claim_row(claim) for claim in rises),
         "",
-        f"All {len(results['claims'])} claims, each with its verdict and numbers: [{page}]({page}).",
+        f"All {count} claims, each with its verdict and numbers: [{page}]({page}).",
     ]
     return "\n".join(lines) + "\n"
 

@@ -65,13 +65,15 @@ def widened(change: np.ndarray, weight: np.ndarray, result, confidence: float) -
 
     Resampling cannot see changes that happen to be rare in the sample: with few changed documents
     BCa alone covers 87-90% in simulations. Half a document gained and half lost in each sample is
-    what Agresti and Min (2005) add to right/wrong tables.
+    what Agresti and Min (2005) add to right/wrong tables; Student's t with as many degrees of
+    freedom as documents changed, these two included, allows for a spread known from few only.
     """
     units, size = change.size + 2, weight.mean()
     centre = change.sum() / size / units
     spread = (change - ratio(change, weight) * weight) / size
     variance = (spread @ spread + np.max(np.abs(change / size)) ** 2) / units
-    reach = stats.norm.isf((1 - confidence) / 2) * np.sqrt(variance / units)
+    freedom = np.count_nonzero(change) + 2
+    reach = stats.t.isf((1 - confidence) / 2, freedom) * np.sqrt(variance / units)
     interval = result.confidence_interval
     return float(min(interval.low, centre - reach)), float(max(interval.high, centre + reach))
 
