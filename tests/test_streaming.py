@@ -73,7 +73,8 @@ def test_weights_without_one_of_the_three_projections_are_refused(tmp_path):
 
 
 KILLED = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 import torch
 from pathlib import Path
 from ppmlib import export, models, pruning, streaming

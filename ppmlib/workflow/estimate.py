@@ -49,18 +49,14 @@ def lines(study: Study, study_file: Path, plan: dict[str, Any], root: Path) -> l
         located = None
     if located is not None:
         said.append(_model(study, located))
-    left = [
-        task
-        for key, tasks in asked.items()
-        for task in tasks
-        if (key.rpartition("/")[0], task) not in finished
-    ]
+    left = [task for key, tasks in asked.items() if key not in finished for task in tasks]
+    count = sum(len(tasks) for tasks in asked.values())
     if finished and left:
         timed = [task for task in left if task in seconds]
         needed = sum(seconds[task] * sizes[task] for task in timed)
         without = len(left) - len(timed)
         said.append(
-            f"left: {len(left)} of {len(left) + len(finished)} tasks of runs, about "
+            f"left: {len(left)} of {count} tasks of runs, about "
             f"{clock(needed)} of evaluation one after another"
             + (f", and {without} whose time is not known yet" if without else "")
         )
@@ -80,7 +76,7 @@ def _model(study: Study, located: Path) -> str:
 
 
 def _known(study: Study, root: Path):
-    """Documents by task, seconds per document by task, and what (run, task) is finished."""
+    """Documents by task, seconds per document by task, and which evaluations are finished."""
     sizes, spent, finished = {}, {}, set()
     text = resources.files("ppmlib.paper").joinpath("documents.csv").read_text(encoding="utf-8")
     names = {task.name for task in study.tasks}
@@ -90,8 +86,8 @@ def _known(study: Study, root: Path):
             sizes[row["task"]] = min(count, study.subset.n) if study.subset else count
     for path in sorted(Path(root, "records").glob(f"*/*/{evaluation_records.STAGE}*.json")):
         record = records.read_json(path)
+        finished.add(record["key"])
         for task, about in record["results"]["tasks"].items():
-            finished.add((record["key"].rpartition("/")[0], task))
             sizes[task] = about["n"]
             if task not in record["measured"]["reused_tasks"]:
                 took = record["measured"]["seconds_per_task"][task] / about["n"]
