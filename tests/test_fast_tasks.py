@@ -7,8 +7,9 @@ import pytest
 import yaml
 from real_data import MODEL, TASKS, lay_out
 
-from ppmlib import data_root, models
+from ppmlib import models
 from ppmlib.evaluation import evaluate
+from ppmlib.offline import data_root
 
 pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).parents[1]
