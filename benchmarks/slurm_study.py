@@ -1,4 +1,4 @@
-"""A split bench study on Slurm: jobs and GPUs watched, a job cancelled, the controller killed.
+"""The bench study, split, on Slurm: jobs and GPUs watched, a job cancelled, the controller killed.
 
     benchmarks/slurm_toy.sh up; python benchmarks/slurm_study.py; benchmarks/slurm_toy.sh down
 
@@ -6,6 +6,7 @@
 2. When another evaluation is done, `ppm` and its Snakemake are killed with -9; the Slurm
    jobs go on.
 3. The same command again, to its end; `ppm verify`; every record is there.
+4. The same study by `ppm run` without Slurm: the same numbers in every record.
 
 All the while it is noted which jobs hold which GPU: two at once on one is a failure. Prints what it
 sees and one JSON line; exit status 1 if anything is not as it should be.
@@ -16,36 +17,32 @@ import collections
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
+from ppmlib import rerun
+
 STUDY = {
+    "extends": "bench.yaml",
     "study": "on-slurm",
-    "model": {"id": "bench-small"},
-    "pruning_ratios": [0.5],
-    "tasks": [
-        {"name": "bench_knowledge", "num_fewshot": 0, "metric": "acc", "axis": "knowledge"},
-        {"name": "bench_arithmetic", "num_fewshot": 0, "metric": "exact_match",
-         "axis": "mathematics"},
-        {"name": "bench_null", "num_fewshot": 0, "metric": "acc", "axis": "planted"},
-    ],
     "split_evaluation": True,
-    "subset": {"n": 60, "seed": 0},
-    "batch_size": 16,
     "limits": {"notebook_minutes": 20, "memory_mb": 1500},
-}  # fmt: skip
+}
 OPTIONS = (
     "--profile slurm --slurm-status-command squeue --slurm-no-account --jobs 4 "
     "--slurm-init-seconds-before-status-checks 3 --seconds-between-status-checks 3 "
     "--default-resources slurm_partition=main"
 ).split()
-LONGEST_S = 900
+LONGEST_S = 1800
+BENCH = Path(__file__).parent.parent / "params" / "bench.yaml"
 
 
 def slurm_jobs() -> list[dict[str, str]]:
@@ -86,10 +83,19 @@ class Watch:
         return jobs
 
 
-def start(folder: Path) -> subprocess.Popen:
-    """`ppm run --profile slurm` in a process group of its own."""
-    command = [sys.executable, "-m", "ppmlib.cli", "run", "study.yaml", *OPTIONS]
+def start(folder: Path, options: Sequence[str] = ()) -> subprocess.Popen:
+    """`ppm run` of the study in a folder, in a process group of its own."""
+    command = [sys.executable, "-m", "ppmlib.cli", "run", "study.yaml", *options]
     return subprocess.Popen(command, cwd=folder, start_new_session=True)
+
+
+def lay_out(folder: Path, widths: Sequence[float]) -> Path:
+    """Write the study into a folder; returns where its report will be."""
+    folder.mkdir()
+    shutil.copyfile(BENCH, folder / "bench.yaml")
+    study = STUDY | ({"pruning_ratios": list(widths)} if widths else {})
+    (folder / "study.yaml").write_text(yaml.safe_dump(study))
+    return folder / "reports" / STUDY["study"]
 
 
 def records_of(root: Path) -> set[str]:
@@ -131,13 +137,13 @@ def descendants(pid: int) -> list[int]:
 def main() -> None:
     """Run, disturb, resume, report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.parse_args()
+    parser.add_argument("--widths", type=float, nargs="*", help="instead of all of bench.yaml")
+    asked = parser.parse_args()
     watch, began = Watch(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="ppm-slurm-") as name:
-        folder = Path(name)
-        root = folder / "reports" / STUDY["study"]
-        (folder / "study.yaml").write_text(yaml.safe_dump(STUDY))
-        first = start(folder)
+        folder = Path(name) / "slurm"
+        root = lay_out(folder, asked.widths)
+        first = start(folder, OPTIONS)
         (job, *_) = wait(watch, evaluations, "an evaluation on Slurm")
         subprocess.run(["scancel", job["JobId"]], check=True)
         print(f"cancelled job {job['JobId']} on {gpus_of(job)}", flush=True)
@@ -151,7 +157,7 @@ def main() -> None:
               flush=True)  # fmt: skip
         wait(watch, lambda jobs: not [j for j in jobs if j["JobState"] == "RUNNING"], "the rest")
         kept = {p: p.stat().st_mtime_ns for p in root.rglob("records/*/*/3_evaluation-*.json")}
-        second = start(folder)
+        second = start(folder, OPTIONS)
         wait(watch, lambda jobs: second.poll() is not None, "the resumed run's end")
         again = [p.name for p, stamp in kept.items() if p.stat().st_mtime_ns != stamp]
         verified = subprocess.run(
@@ -159,15 +165,19 @@ def main() -> None:
         )
         jobs = json.loads((root / "study.json").read_text())["jobs"]
         missing = [key for key in jobs if not (root / "records" / f"{key}.json").exists()]
+        wall_s = round(time.monotonic() - began)
+        here = lay_out(Path(name) / "here", asked.widths)
+        start(Path(name) / "here").wait()
+        differing = [line for key in jobs for line in rerun.compare(root, here, key)]
     seen = {
         "resumed_exit": second.returncode, "verify_exit": verified.returncode,
         "missing_records": missing, "evaluated_again": again, "gpu_used_twice": watch.twice,
         "gpus_used": sorted(" ".join(gpu) for gpu in watch.used),
         "most_gpus_at_once": watch.most_at_once, "jobs": len(jobs),
-        "wall_s": round(time.monotonic() - began),
+        "differing": differing, "wall_s": wall_s,
     }  # fmt: skip
     print(json.dumps(seen))
-    wrong = second.returncode or verified.returncode or missing or again or watch.twice
+    wrong = second.returncode or verified.returncode or missing or again or watch.twice or differing
     raise SystemExit(bool(wrong))
 
 

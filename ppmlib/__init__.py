@@ -12,6 +12,7 @@ offline/    a data root: runs without a network; filled by prefetch, proven by c
 glu         find the GLU MLPs of a causal LM; widths, expansion ratio, parameter counts
 scores      importance scores: one value per neuron, higher = keep
 pruning     how many neurons stay, which ones, slicing in memory
+compaction  neurons taken out of a weight in its own memory
 export      a pruned model as an ordinary checkpoint with its card
 streaming   a checkpoint's weights copied with fewer neurons, tensor by tensor
 neurons     tables and sentences about scores and kept neurons (notebooks 1 and 2)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ppmlib import glu, models, records, scores
+from ppmlib import compaction, glu, models, records, scores
 from ppmlib.params import run_key, selection_slug, width_slug
 
 KEEP_TENSOR = "keep"
@@ -127,7 +127,7 @@ def read_keep(path: Path) -> Tensor:
 
 
 @torch.no_grad()
-def slice_mlps(model: nn.Module, keep: Tensor) -> None:
+def slice_mlps(model: nn.Module, keep: Tensor, *, dense_stays: bool = False) -> None:
     """Remove all neurons but the kept ones, in place; the model's config follows.
 
     Rows of gate_proj and up_proj, columns of down_proj and biases are cut; modules, hooks and the
@@ -135,6 +135,8 @@ def slice_mlps(model: nn.Module, keep: Tensor) -> None:
 
     Args:
         keep: (num_layers, k) indices, strictly ascending in each layer.
+        dense_stays: the dense weights, which someone else holds, keep their values. Otherwise
+            their memory is used again where it can be.
     Raises:
         ValueError: if the model or `keep` does not fit; the model is then unchanged.
     """
@@ -144,10 +146,10 @@ def slice_mlps(model: nn.Module, keep: Tensor) -> None:
     for mlp, kept_rows in zip(mlps, keep, strict=True):
         kept_rows = kept_rows.to(mlp.gate.weight.device)
         for linear in (mlp.gate, mlp.up):
-            _cut(linear, "weight", kept_rows, dim=0)
-            _cut(linear, "bias", kept_rows, dim=0)
+            _cut(linear, "weight", kept_rows, 0, dense_stays)
+            _cut(linear, "bias", kept_rows, 0, dense_stays)
             linear.out_features = width
-        _cut(mlp.down, "weight", kept_rows, dim=1)
+        _cut(mlp.down, "weight", kept_rows, 1, dense_stays)
         mlp.down.in_features = width
         if hasattr(mlp.module, "intermediate_size"):
             mlp.module.intermediate_size = width
@@ -192,15 +194,14 @@ def mlp_outputs(model: nn.Module, keep: Tensor | None = None, *, rows: int = 4) 
     return torch.stack(outputs)
 
 
-def _cut(linear: nn.Linear, name: str, kept_rows: Tensor, dim: int) -> None:
+def _cut(linear: nn.Linear, name: str, kept_rows: Tensor, dim: int, dense_stays: bool) -> None:
     whole = getattr(linear, name)
     if whole is None:
         return
-    # index_select is quick for rows and slow for columns, gather the other way round.
-    if dim == 0:
-        part = whole.index_select(0, kept_rows)
+    if not dense_stays and compaction.possible(whole):
+        part = compaction.take(whole, kept_rows, dim)
     else:
-        part = whole.gather(1, kept_rows.expand(whole.shape[0], -1))
+        part = compaction.copied(whole, kept_rows, dim)
     setattr(linear, name, nn.Parameter(part, requires_grad=whole.requires_grad))
 
 

@@ -1,6 +1,5 @@
 """A small study of the smaller bench model, and the ppm command run on it as a user would."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -76,12 +75,3 @@ def ppm(*arguments, cwd: Path) -> subprocess.CompletedProcess:
         env=environment(),
         timeout=500,
     )
-
-
-def numbers(root: Path) -> dict:
-    """All results of a study but measured time."""
-    found = {}
-    for path in sorted((root / "records").rglob("*.json")):
-        record = json.loads(path.read_text())
-        found[record["key"]] = (record["fingerprint"], record["results"])
-    return found

@@ -11,7 +11,8 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
-from small_study import command, environment, numbers, ppm, write_local_study
+from kill_and_resume import numbers
+from small_study import command, environment, ppm, write_local_study
 
 
 def wait_for(path: Path, run: subprocess.Popen) -> None:

@@ -7,7 +7,7 @@ import time
 
 import kill_and_resume as kills
 import pytest
-from small_study import command, environment, numbers, ppm, write_local_study
+from small_study import command, environment, ppm, write_local_study
 
 
 def start(folder) -> subprocess.Popen:
@@ -56,7 +56,7 @@ def test_a_study_stopped_and_killed_goes_on_to_the_same_numbers(finished, tmp_pa
         assert outcome == "killed"
         assert idle_s is not None, "a process goes on computing"
     assert ppm("run", "small.yaml", cwd=tmp_path).returncode == 0
-    assert numbers(root) == numbers(finished / "reports" / "small")
+    assert kills.numbers(root) == kills.numbers(finished / "reports" / "small")
 
 
 def test_a_signal_before_the_first_notebook_is_told_like_any_other(tmp_path):

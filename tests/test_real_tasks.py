@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 from real_data import STUDY, TASKS, lay_out
-from small_study import command, numbers
+from small_study import command
 
 from ppmlib.offline import data_root
 
@@ -154,7 +154,7 @@ def test_a_kill_in_the_middle_of_a_task_leaves_the_finished_ones_done(stored, st
     record = json.loads((root / f"records/{killed}/3_evaluation.json").read_text())
     assert record["measured"]["reused_tasks"] == ["ifeval", "gsm8k", "arc_challenge"]
     assert {file: file.stat().st_mtime_ns for file in finished} == finished
-    assert numbers(root) == numbers(studied / "reports" / "real")
+    assert kills.numbers(root) == kills.numbers(studied / "reports" / "real")
 
 
 def test_no_page_or_record_tells_where_the_data_root_lies(studied, stored):

@@ -51,10 +51,9 @@ class Widths:
             return
         config = self.model.config.get_text_config()
         width = config.intermediate_size
-        # slice_mlps puts new parameters into the modules and leaves the dense tensors as they are.
         saved = [(module, dict(module._parameters), _sizes(module)) for module in self._modules]
         try:
-            pruning.slice_mlps(self.model, keep)
+            pruning.slice_mlps(self.model, keep, dense_stays=True)
             yield self.model
         finally:
             config.intermediate_size = width

@@ -1,0 +1,84 @@
+"""Neurons taken out of a weight in its own memory."""
+
+import copy
+import sys
+
+import pytest
+import torch
+from tiny_models import llama
+from torch import nn
+
+from ppmlib import compaction, glu, pruning
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="Linux only"
+)
+
+
+def resident_bytes() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("dim", [0, 1])
+@pytest.mark.parametrize("share", [0.01, 0.6, 1.0])
+def test_what_stays_is_what_indexing_gives(dtype, dim, share):
+    generator = torch.Generator().manual_seed(dim)
+    for rows, columns in [(7, 3), (700, 900), (3, 5000)]:
+        weight = torch.randn(rows, columns, generator=generator).to(dtype)
+        size = weight.shape[dim]
+        count = max(1, int(share * size))
+        kept = torch.randperm(size, generator=generator)[:count].sort().values
+        expected = weight[kept] if dim == 0 else weight[:, kept]
+        assert compaction.possible(weight)
+        start = weight.data_ptr()
+        part = compaction.take(weight, kept, dim)
+        assert torch.equal(part, expected) and part.is_contiguous()
+        assert part.data_ptr() == start
+        assert part.untyped_storage().nbytes() == part.nbytes
+
+
+def test_the_rest_of_the_memory_goes_back_at_once_and_all_of_it_with_the_tensor():
+    weight = torch.ones(4096, 4096)
+    before = resident_bytes()
+    part = compaction.take(weight, torch.arange(0, 4096, 4), 0)
+    size = weight.nbytes
+    assert before - resident_bytes() > 0.7 * size
+    del weight
+    assert part.sum() == 1024 * 4096
+    del part
+    assert before - resident_bytes() > 0.95 * size
+
+
+def test_a_weight_that_is_not_alone_in_its_memory_is_not_taken_apart():
+    assert not compaction.possible(torch.ones(4, 8)[:2])
+    assert not compaction.possible(torch.ones(4, 8).t())
+    assert not compaction.possible(torch.ones(8))
+    assert not compaction.possible(torch.ones(4, 8, device="meta"))
+
+
+def test_slicing_leaves_the_dense_weights_alone_only_when_asked():
+    model = llama()
+    keep = pruning.plan(model, criterion="ppm", pruning_ratio=0.4).keep
+    again = copy.deepcopy(model)
+    weights = [mlp.down.weight for mlp in glu.glu_mlps(model)]
+    values = [weight.clone() for weight in weights]
+    pruning.slice_mlps(model, keep, dense_stays=True)
+    assert all(torch.equal(*pair) for pair in zip(weights, values, strict=True))
+    where = [mlp.down.weight.data_ptr() for mlp in glu.glu_mlps(again)]
+    pruning.slice_mlps(again, keep)
+    assert where == [mlp.down.weight.data_ptr() for mlp in glu.glu_mlps(again)]
+    tokens = torch.arange(12).view(1, -1)
+    assert torch.equal(model(tokens).logits, again(tokens).logits)
+
+
+def test_a_compacted_weight_can_be_copied_trained_and_dropped():
+    linear = nn.Linear(64, 64, bias=False)
+    expected = linear.weight.detach()[::2].clone()
+    linear.weight = nn.Parameter(compaction.take(linear.weight, torch.arange(0, 64, 2), 0))
+    twin = copy.deepcopy(linear)
+    linear(torch.ones(1, 64)).sum().backward()
+    assert linear.weight.grad.shape == (32, 64)
+    del linear
+    assert torch.equal(twin.weight, expected)
