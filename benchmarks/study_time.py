@@ -36,18 +36,24 @@ def parts(executed: Path, log: Path) -> dict[str, float]:
     return seconds
 
 
-def main(root: Path) -> None:
-    """Print the table and the JSON line of one study."""
+def table(root: Path) -> pd.DataFrame:
+    """Seconds by stage and kind of work, summed over a study's notebooks; the last row is all."""
     jobs = json.loads((root / "study.json").read_text())["jobs"]
     rows = [
         {"stage": job["stage"], "notebooks": 1}
         | parts(root / f"{key}.ipynb", root / "logs" / f"{key}.log")
         for key, job in jobs.items()
     ]
-    table = pd.DataFrame(rows).groupby("stage").sum()
-    table.loc["all"] = table.sum()
-    print(table.round(1).to_string())
-    print(json.dumps(table.loc["all"].round(2).to_dict()))
+    found = pd.DataFrame(rows).groupby("stage").sum()
+    found.loc["all"] = found.sum()
+    return found
+
+
+def main(root: Path) -> None:
+    """Print the table and the JSON line of one study."""
+    found = table(root)
+    print(found.round(1).to_string())
+    print(json.dumps(found.loc["all"].round(2).to_dict()))
 
 
 if __name__ == "__main__":

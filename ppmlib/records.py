@@ -30,7 +30,7 @@ STAGE_VERSIONS = {
     "1_scoring": 1,
     "2_pruning": 1,
     "3_evaluation": 2,
-    "4_profiling": 2,
+    "4_profiling": 3,
     "5_analysis": 2,
     "6_published": 1,
     "7_models": 1,

@@ -1,4 +1,5 @@
 import copy
+import itertools
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -118,7 +119,7 @@ def test_every_width_does_the_same_passes():
     settle = [(1, 6, 0), (1, 1, 6)]
     measured = [(1, 6, 0), (1, 1, 6), (1, 1, 7), (1, 1, 8)]
     assert model.calls[:6] == settle + measured
-    assert per_visit == 10 + 8 / (ROUNDS.warmup + ROUNDS.repeats)
+    assert per_visit == 10 + 8 * ROUNDS.repeats / (ROUNDS.warmup + ROUNDS.repeats)
 
 
 def test_a_width_that_stops_early_is_an_error():
@@ -180,8 +181,10 @@ def test_rounds_take_turns_with_the_prompt_sets_and_every_workload_is_measured()
     ]  # fmt: skip
     assert rows[2]["total_s"] == PREFILL_S + 4 * STEP_S
     assert {row["prompt_tokens"] for row in rows if row["workload"] == "longer"} == {7}
-    per_round = [seen[i : i + 8] for i in range(0, 32, 8)]
-    assert [{seed for _, seed in each} for each in per_round] == [{42}, {123}, {42}, {123}]
+    starts = [0, 8, 16, 30, 44, 58]  # measured rounds time every job a second time, as a whole
+    per_round = [seen[first:end] for first, end in itertools.pairwise(starts)]
+    assert [{seed for _, seed in each} for each in per_round] == [{42}, {123}, {42}, {123}, {42}]
+    assert len(seen) == starts[-1]
     assert all(row["repeats"]["prompt_seed"] == [42, 123, 42] for row in rows)
 
 

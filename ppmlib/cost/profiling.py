@@ -258,8 +258,8 @@ def profile(
 ) -> list[dict[str, Any]]:
     """Measure every width, workload and batch size, widths interleaved round by round.
 
-    In the last round each generation is made once more and timed as a whole, to hold against its
-    parts.
+    In every measured round each generation is made once more and timed as a whole, to hold against
+    the sum of its parts; the two take turns in coming first.
 
     Args:
         widths: `widths.Widths`. sets: `prompt_sets`.
@@ -268,8 +268,8 @@ def profile(
         one row per run, workload and batch size: medians and quartiles of `ttft_s`, `tpot_s`,
         `total_s` and `tokens_per_s`, `peak_memory_bytes` (largest repeat, less the dense weights
         parked beside a narrower width; None if not measurable), `kv_cache_bytes`, `tokens`,
-        `preemptions` (all repeats), `end_to_end_s`, and the raw `repeats` in the order of the
-        rounds.
+        `preemptions` (all repeats), `end_to_end_s` (median), and the raw `repeats` in the order of
+        the rounds.
     Raises:
         RuntimeError: if a width generated fewer tokens than asked.
     """
@@ -278,7 +278,7 @@ def profile(
     meter = devices.peak_meter(where)
     jobs = [(work, batch) for work in workloads for batch in work.batch_sizes]
     timings: dict[tuple, list[Timing]] = {}
-    whole: dict[tuple, float] = {}
+    whole: dict[tuple, list[float]] = {}
     order = visits(widths.runs, rounds.warmup + rounds.repeats, rounds.order_seed)
     with _no_garbage_collection():
         for number, runs in enumerate(order):
@@ -290,11 +290,14 @@ def profile(
                         job = (run, work.name, batch)
                         todo = (sets[work.name, seed][:batch], work.new_tokens)
                         how = {"clock": clock, "generate": generate}
+                        measured = number >= rounds.warmup
+                        if measured and number % 2:
+                            whole.setdefault(job, []).append(time_whole(model, *todo, **how))
                         timing = time_parts(model, *todo, meter=meter, **how)
-                        if number >= rounds.warmup:
+                        if measured:
                             timings.setdefault(job, []).append(timing)
-                        if number == len(order) - 1:
-                            whole[job] = time_whole(model, *todo, **how)
+                        if measured and not number % 2:
+                            whole.setdefault(job, []).append(time_whole(model, *todo, **how))
             if progress is not None:
                 seconds = time.perf_counter() - started
                 progress(f"round {number + 1}", number + 1, len(order), seconds)
@@ -304,8 +307,8 @@ def profile(
         for work, batch in jobs:
             job = (run, work.name, batch)
             row = _row(run, work, batch, timings[job], widths.parked_bytes(run))
-            row["repeats"]["prompt_seed"] = seeds
-            rows.append(row | {"end_to_end_s": whole[job]})
+            row["repeats"] |= {"end_to_end_s": whole[job], "prompt_seed": seeds}
+            rows.append(row | {"end_to_end_s": float(np.median(whole[job]))})
     return rows
 
 
