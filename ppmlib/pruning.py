@@ -143,6 +143,8 @@ def slice_mlps(model: nn.Module, keep: Tensor, *, dense_stays: bool = False) -> 
     mlps = glu.glu_mlps(model)
     _check_keep(keep, len(mlps), mlps[0].gate.out_features)
     width = keep.shape[1]
+    if width == mlps[0].gate.out_features:
+        return
     for mlp, kept_rows in zip(mlps, keep, strict=True):
         kept_rows = kept_rows.to(mlp.gate.weight.device)
         for linear in (mlp.gate, mlp.up):
@@ -240,6 +242,8 @@ def plan(
 ) -> Kept:
     """Score a model and choose the neurons of one run; nothing is changed.
 
+    The dense run keeps all neurons, without a look at the scores.
+
     Args:
         model_scores: (num_layers, I) scores of this criterion and seed, if they are at hand.
     Raises:
@@ -252,10 +256,13 @@ def plan(
         expansion_ratio=expansion_ratio,
         keep_multiple_of=keep_multiple_of,
     )
+    run = run_key(criterion, seed, pruning_ratio, expansion_ratio)
+    if pruning_ratio == 0:
+        keep = torch.arange(k).expand(len(glu.glu_mlps(model)), -1)
+        return Kept(keep, keep_sha256(keep), k, run)
     if model_scores is None:
         model_scores = scores.score_model(model, criterion, seed)
     keep = select_layers(model_scores, k)
-    run = run_key(criterion, seed, pruning_ratio, expansion_ratio)
     return Kept(keep, keep_sha256(keep), k, run)
 
 
@@ -317,6 +324,8 @@ def kept(
 ) -> Kept:
     """The neurons of a run: from its pruning record, or in a bare run computed when there is none.
 
+    The dense run needs no record.
+
     Args:
         root, record_dir: as `records.open_folder` and `records.upstream`.
         loaded: what `models.load` gave, not yet sliced.
@@ -331,6 +340,8 @@ def kept(
         "expansion_ratio": expansion_ratio,
         "keep_multiple_of": keep_multiple_of,
     }
+    if pruning_ratio == 0:
+        return plan(loaded.model, **request)
     run = run_key(criterion, seed, pruning_ratio, expansion_ratio)
     path = records.record_path(root, f"{run}/2_pruning")
     if not record_dir and not path.exists():

@@ -79,7 +79,9 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
             key = evaluation_records.key(name, task)
             settings = _evaluation_parameters(study, run.tasks if task is None else (task,))
             own = {"record_key": key if task or name != run.key else ""}
-            add(key, parameters | settings | own | changes, [f"{run.key}/2_pruning"], task)
+            # The dense model needs no kept neurons: its evaluation starts at once.
+            reads = [] if run.key == DENSE else [f"{run.key}/2_pruning"]
+            add(key, parameters | settings | own | changes, reads, task)
 
     runs = study.runs()
     score = {run.criterion for run in runs if run.criterion not in ("random", NOISE)}
