@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ppmlib import records
+from ppmlib import batch_sizes, records
 from ppmlib.offline import data_root
 from ppmlib.params import ParamsError, Study
 from ppmlib.workflow import launch
@@ -123,13 +123,20 @@ def _run(
     with launch.only_run(root), _refused_if(records.RecordError):
         for line in estimate.lines(study, study_file, plan, root):
             click.echo(line, err=True)
-        if not dry:
-            launch.forget_changed(root, plan)
-        records.write_json(root / plan_file, plan)
-        if not dry:
-            data_root.link(root, data_folder)
-            (root / ANALYSIS_FAILED).unlink(missing_ok=True)
-        status = launch.snakemake(root, profile, snakemake_options, plan_file)
+        while True:
+            if not dry:
+                launch.forget_changed(root, plan)
+            records.write_json(root / plan_file, plan)
+            if not dry:
+                data_root.link(root, data_folder)
+                (root / ANALYSIS_FAILED).unlink(missing_ok=True)
+            status = launch.snakemake(root, profile, snakemake_options, plan_file)
+            smaller = batch_sizes.smaller(study, root)
+            if dry or not smaller:
+                break
+            for task, size in smaller.items():
+                click.echo(f"{task}: out of memory; every width now takes batches of {size}")
+            study, plan = _prepare(study_file, reports, to_run=True, data_folder=data_folder)
         if status == 0:
             click.echo(f"dry run of {root}" if dry else f"report: {root / 'index.html'}")
             return
@@ -327,6 +334,7 @@ def _prepare(
     """
     study = _load(study_file)
     root = reports / study.study
+    study = batch_sizes.applied(study, root)
     _read_only_from(data_folder if to_run else data_root.linked(root))
     from ppmlib import models
     from ppmlib.workflow import plan, preflight

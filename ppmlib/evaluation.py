@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ppmlib import bench, records
+from ppmlib import batch_sizes, bench, records
 from ppmlib.evaluation_records import STAGE, task_slug
 from ppmlib.lmeval import protocol
 from ppmlib.lmeval.samples import EvaluationError
@@ -71,7 +71,8 @@ def evaluate(
     Args:
         loaded: a `models.Loaded`, its model already sliced; or a trivial responder, as
             `lmeval.responders.load` gives it, which leaves out the tasks it cannot answer.
-        tasks: dicts with name, num_fewshot, metric, filter, axis; a name may be a group's.
+        tasks: dicts with name, num_fewshot, metric, filter, axis, and batch_size where it is
+            another than that of all; a name may be a group's.
         root, run: results go to `<root>/samples/<run>/<task>.{parquet,json,lm-eval.json}`.
         kept_inputs: what identifies the kept neurons, for instance `{"keep_sha256": ...}`.
         batch_size: documents per batch; set on lm-eval's model, where it counts.
@@ -86,7 +87,8 @@ def evaluate(
         task_folders: folders with task YAMLs, before lm-eval's own; None is the bench tasks'.
         progress: called after each task with its name, tasks done, tasks in all, seconds.
     Raises:
-        EvaluationError: naming the task and what does not fit.
+        EvaluationError: naming the task and what does not fit. A task that runs out of memory is
+            noted in the folder, see `batch_sizes`.
     """
     from ppmlib.lmeval import harness, responders
 
@@ -120,7 +122,7 @@ def evaluate(
     )
     model = protocol.model_inputs(loaded.identity)
     common = {**kept_inputs, "model": model, "settings": settings}
-    folder = Path(root) / "samples" / run
+    folder = _folder(root, run)
     folders = [bench.tasks_dir()] if task_folders is None else task_folders
     done: dict[str, dict[str, Any]] = {}
     skipped: dict[str, str] = {}
@@ -130,7 +132,7 @@ def evaluate(
         task_started = time.perf_counter()
         name = spec["name"]
         with harness.seeded(lm_eval_seeds):
-            found, fresh = _evaluate_task(lm, spec, common, folder, folders, loaded.identity)
+            found, fresh = _evaluate_task(lm, spec, common, root, run, folders, loaded.identity)
         if isinstance(found, str):
             skipped[name] = found
             continue
@@ -164,9 +166,11 @@ def evaluate(
 
 
 def _evaluate_task(
-    lm, spec, common, folder: Path, folders, identity
+    lm, spec, common, root: Path, run: str, folders, identity
 ) -> tuple[dict[str, Any] | str, bool]:
     """One task's stored result, or why it has none, and whether it was evaluated now."""
+    import torch
+
     from ppmlib.lmeval import taskrun
     from ppmlib.lmeval import tasks as lm_eval_tasks
 
@@ -185,11 +189,33 @@ def _evaluate_task(
         return reason, False
     hashes = taskrun.hashes(task, indices)
     inputs = {**common, "task": taskrun.static_description(task, hashes)}
+    if "responder" not in identity:
+        lm.batch_size_per_gpu = spec.get("batch_size", settings["batch_size"])
+        if "batch_size" in spec:
+            inputs["task"]["batch_size"] = spec["batch_size"]
+    folder = _folder(root, run)
     stored = _stored(folder, task.name, inputs)
     if stored is not None:
         return stored, False
-    measured = taskrun.measure(lm, task, indices, hashes, settings)
+    try:
+        measured = taskrun.measure(lm, task, indices, hashes, settings)
+    except torch.OutOfMemoryError as error:
+        raise _out_of_memory(root, task.name, lm.batch_size) from error
     return _save(folder, task.name, inputs, measured, identity), True
+
+
+def _out_of_memory(root: Path, task: str, tried: int) -> EvaluationError:
+    smaller = batch_sizes.lower(root, task, tried)
+    if smaller is None:
+        return EvaluationError(f"{task}: out of memory with one document at a time")
+    return EvaluationError(
+        f"{task}: out of memory at batch size {tried}; set {smaller} for every width (a study "
+        "goes on with it by itself)"
+    )
+
+
+def _folder(root: Path, run: str) -> Path:
+    return Path(root) / "samples" / run
 
 
 def _file(folder: Path, task: str, kind: str) -> Path:

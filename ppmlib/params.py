@@ -7,7 +7,7 @@ run_key      the name of a run, `ppm/r0.40`, used for folders and records
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import (
     BaseModel,
@@ -143,6 +143,11 @@ class Task(Strict):
     metric: str
     filter: str = "none"
     axis: Axis
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        """The task as a notebook's parameter; a batch size only where it has its own."""
+        return self.model_dump(exclude_none=True)
 
 
 class Control(Strict):
@@ -402,6 +407,11 @@ class Study(Strict):
             return cls.model_validate(content)
         except ValidationError as error:
             raise ParamsError("\n".join(_explain(path, origin, error))) from None
+
+    def batch_size_of(self, task: str) -> int:
+        """Documents per batch of a task: its own, or the study's."""
+        (own,) = (known.batch_size for known in self.tasks if known.name == task)
+        return own or self.batch_size
 
     def runs(self) -> list[Run]:
         """Every width of every selection, the dense model first, then ppm, then controls."""

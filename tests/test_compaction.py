@@ -10,9 +10,7 @@ from torch import nn
 
 from ppmlib import compaction, glu, pruning
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="Linux only"
-)
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
 
 
 def resident_bytes() -> int:

@@ -63,6 +63,13 @@ def sentences(
             f"The dense model itself is not above its floor on {joined(low)}: no ability "
             "could be lost there."
         )
+    smaller = [
+        f"{task} ({about['batch_size']})"
+        for task, about in study.evaluations[DENSE]["results"]["tasks"].items()
+        if "batch_size" in about
+    ]
+    if smaller:
+        said.append(f"In smaller batches than the other tasks, at every width: {joined(smaller)}.")
     cut = [
         f"{task} ({about['truncated']})"
         for task, about in study.evaluations[DENSE]["results"]["tasks"].items()

@@ -29,7 +29,7 @@ WIDTH_INPUTS = frozenset({
 })  # fmt: skip
 # What a responder without a model cannot have, and what the repeated dense run differs in.
 NOT_OF_RESPONDERS = ("model", "settings", "responder")
-NOT_OF_REPEAT = ("batch_size", "settings.batch_size", "settings.floors")
+NOT_OF_REPEAT = ("settings.floors",)
 
 
 def example_dir() -> Path:
@@ -117,6 +117,8 @@ def _refuse_unlike_inputs(study: Study, key: str) -> None:
             f"{name}.".startswith(f"tasks.{task}.") for task in common
         )
         aside = any(f"{name}.".startswith(f"{part}.") for part in ignored)
+        # A responder has no batches; the repeated dense run is there for its other ones.
+        aside |= bool(ignored) and name.rpartition(".")[2] == "batch_size"
         if about_task or aside or first.get(name) == second.get(name):
             continue
         raise RecordError(

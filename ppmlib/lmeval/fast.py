@@ -40,7 +40,6 @@ class FastLM(RecordingLM):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self._pass_sequences = self.batch_size
         self.decoder = self.model.get_decoder()
         self._head = self.model.get_output_embeddings()
         hidden = self.model.config.get_text_config().hidden_size
@@ -52,6 +51,7 @@ class FastLM(RecordingLM):
     def begin(self) -> None:
         """Forget the notes of the task before."""
         super().begin()
+        self._pass_sequences = self.batch_size
         self.engine_notes: dict[str, Any] = {
             "engine": "fast",
             "pass_tokens": self.pass_tokens,

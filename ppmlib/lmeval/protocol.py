@@ -79,7 +79,7 @@ def check_settings(tasks, batch_size, seeds, subset, generation, floors) -> None
     if not tasks:
         raise EvaluationError("no tasks")
     for spec in tasks:
-        if set(spec) != TASK_KEYS:
+        if set(spec) - {"batch_size"} != TASK_KEYS:
             raise EvaluationError(
                 f"task {spec.get('name', spec)}: keys are {', '.join(sorted(TASK_KEYS))}, "
                 f"not {', '.join(sorted(spec))}"
@@ -88,8 +88,9 @@ def check_settings(tasks, batch_size, seeds, subset, generation, floors) -> None
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise EvaluationError(f"named twice: {', '.join(twice)}")
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise EvaluationError(f"batch_size {batch_size!r} is not a positive whole number")
+    for size in (batch_size, *(spec["batch_size"] for spec in tasks if "batch_size" in spec)):
+        if not isinstance(size, int) or size < 1:
+            raise EvaluationError(f"batch_size {size!r} is not a positive whole number")
     if len(seeds) != 4:
         raise EvaluationError("lm_eval_seeds: four numbers, for random, numpy, torch and few-shot")
     if subset is not None and (set(subset) != {"n", "seed"} or subset["n"] < 1):

@@ -160,14 +160,14 @@ def measure(
             "group": task.name if task.group else None,
         }
         rows += [common | row for row in own]
-    plain = _plain(results, settings, lm.model_type)
+    plain = _plain(results, settings, lm)
     if task.group is None:
         return Measured(tables[task.name], rows, notes, plain)
     return Measured(_stack(task, tables), _group_rows(task, results, rows, tables), notes, plain)
 
 
 def _notes(lm, task: LoadedTask, logged, settings: Mapping[str, Any]) -> dict[str, Any]:
-    if lm.largest_batch > settings["batch_size"]:
+    if lm.largest_batch > lm.batch_size:
         raise EvaluationError(f"{task.name}: lm-eval ran a batch of {lm.largest_batch}")
     has_bos = lm.bos_counts is not None and lm.tokenizer.bos_token_id is not None
     if settings["add_bos_token"] and has_bos and lm.bos_counts != {1}:
@@ -290,15 +290,15 @@ def _weighted_stderr(below: list[dict], weights: Mapping[str, float]) -> float |
     return float(np.sqrt(sum((weights[row["task"]] * row["stderr"]) ** 2 for row in below)))
 
 
-def _plain(results: Mapping, settings: Mapping[str, Any], model_type: str) -> dict[str, Any]:
+def _plain(results: Mapping, settings: Mapping[str, Any], lm) -> dict[str, Any]:
     """lm-eval's own results as its users' tools read them: no samples, paths, host or date."""
     seeds = dict(
         zip(("random", "numpy", "torch", "fewshot"), settings["lm_eval_seeds"], strict=True)
     )
     config = {
-        "model": model_type,
+        "model": lm.model_type,
         "model_args": {k: settings[k] for k in ("add_bos_token", "max_length", "softmax_dtype")},
-        "batch_size": settings["batch_size"],
+        "batch_size": lm.batch_size,
         "limit": None,
         "bootstrap_iters": harness.BOOTSTRAP_ITERS,
         "gen_kwargs": settings["generation"],

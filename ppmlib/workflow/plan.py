@@ -78,6 +78,8 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
         for task in run.tasks if study.split_evaluation else (None,):
             key = evaluation_records.key(name, task)
             settings = _evaluation_parameters(study, run.tasks if task is None else (task,))
+            if name == REPEAT:
+                settings["tasks"] = [_in_other_batches(study, spec) for spec in settings["tasks"]]
             own = {"record_key": key if task or name != run.key else ""}
             # The dense model needs no kept neurons: its evaluation starts at once.
             reads = [] if run.key == DENSE else [f"{run.key}/2_pruning"]
@@ -157,7 +159,7 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
             "question": study.question,
             "model": study.model.id if not study.model.is_folder else located.name,
             "criterion": selection_slug(study.criterion),
-            "tasks": [task.model_dump() for task in study.tasks],
+            "tasks": [task.parameters() for task in study.tasks],
             "claims": [claim.model_dump() for claim in study.claims],
             "planted": synthetic,
             "draft": study.subset is not None,
@@ -274,9 +276,17 @@ def _answerable(study: Study, run: Run) -> tuple[str, ...]:
     return tuple(name for name, kinds in found.items() if kinds is None or kinds == {wanted})
 
 
+def _in_other_batches(study: Study, spec: dict[str, Any]) -> dict[str, Any]:
+    """A task of the repeated dense run: its own smaller batches become smaller still."""
+    if "batch_size" not in spec:
+        return spec
+    smaller = min(study.aa_batch_size, max(spec["batch_size"] // 2, 1))
+    return spec | {"batch_size": smaller}
+
+
 def _evaluation_parameters(study: Study, tasks: tuple[str, ...]) -> dict[str, Any]:
     return {
-        "tasks": [task.model_dump() for task in study.tasks if task.name in tasks],
+        "tasks": [task.parameters() for task in study.tasks if task.name in tasks],
         "floors": [floor for floor in study.floors if floor in WIDTH_FLOORS],
         "add_bos_token": study.add_bos_token,
         "apply_chat_template": study.apply_chat_template,
