@@ -104,3 +104,10 @@ def test_a_plan_gives_each_notebook_exactly_the_parameters_it_declares(tmp_path)
             str(REPOSITORY / "notebooks" / f"{job.get('notebook', job['stage'])}.ipynb")
         )
         assert set(job["parameters"]) == set(declared), key
+
+
+def test_a_cluster_without_a_count_of_cores_takes_the_study_with_its_profiling(tmp_path):
+    pytest.importorskip("snakemake_executor_plugin_slurm")
+    done = ppm("run", write_study(tmp_path), "--profile", "slurm", "-n", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "4_profiling" in done.stdout + done.stderr
