@@ -205,7 +205,9 @@ def run(
     """One evaluation of one `tasks.LoadedTask`: lm-eval's results with its samples.
 
     `evaluate` and not `simple_evaluate`: the latter adds a second of environment reports, a
-    network call and a date to the same numbers.
+    network call and a date to the same numbers. Seeded here and not, as there, before the model is
+    loaded: IFEval draws the letter to count where a document's own is none ('!', document 22), and
+    on lm-eval's command line that draw depends on what was imported and loaded in between.
     """
     lm.begin()
     with quiet(), seeded(seeds), torch.inference_mode():
