@@ -124,7 +124,7 @@ class _Engine:
 
     def __init__(self, root: Path, profile: str, plan_file: str) -> None:
         self.root = root
-        self.environment = {**child_environment(), "PPM_PLAN": plan_file}
+        self.environment = {**child_environment(), "PPM_PLAN": plan_file, "PPM_PROFILE": profile}
         self.profile = profile
         self.process: subprocess.Popen | None = None
         self.signals: list[signal.Signals] = []
