@@ -18,7 +18,7 @@ from ppmlib.workflow.processes import folder_trouble
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_BUSY, EXIT_INTERRUPTED = 1, 2, 3, 4
 
 DRY_PLAN_FILE = ".dry-run.json"
-ANALYSIS_FAILED = "logs/5_analysis.failed.json"
+ANALYSIS = "5_analysis"
 
 
 class Refused(click.ClickException):
@@ -129,7 +129,7 @@ def _run(
             records.write_json(root / plan_file, plan)
             if not dry:
                 data_root.link(root, data_folder)
-                (root / ANALYSIS_FAILED).unlink(missing_ok=True)
+                records.failure_path(root, ANALYSIS).unlink(missing_ok=True)
             status = launch.snakemake(root, profile, snakemake_options, plan_file)
             smaller = batch_sizes.smaller(study, root)
             if dry or not smaller:
@@ -382,9 +382,9 @@ def _partial_report(root: Path, profile: str) -> None:
     trouble = folder_trouble(root)
     if trouble:
         raise Failed(f"{root}: {trouble}")
-    analysed = "5_analysis" in records.read_json(root / records.PLAN_FILE)["jobs"]
-    if analysed and not (root / ANALYSIS_FAILED).exists():
-        launch.snakemake(root, profile, ("--config", "partial=1", "--", "records/5_analysis.json"))
+    analysed = ANALYSIS in records.read_json(root / records.PLAN_FILE)["jobs"]
+    if analysed and not records.failure_path(root, ANALYSIS).exists():
+        launch.snakemake(root, profile, ("--config", "partial=1", "--", f"records/{ANALYSIS}.json"))
     made = subprocess.run(
         [sys.executable, "-m", "ppmlib.workflow.make_index"], cwd=root, check=False
     )
@@ -393,7 +393,7 @@ def _partial_report(root: Path, profile: str) -> None:
 
 
 def _state(root: Path, key: str) -> tuple[str, str]:
-    failure = root / "logs" / f"{key}.failed.json"
+    failure = records.failure_path(root, key)
     if failure.exists():
         note = records.read_json(failure)
         return "stopped" if note["interrupted"] else "failed", f": {note['error']}"

@@ -127,6 +127,14 @@ def record_path(root: Path, key: str) -> Path:
     return Path(root) / "records" / f"{key}.json"
 
 
+def failure_path(root: Path, key: str) -> Path:
+    """Where the note of a key's failed or stopped notebook lies: `<root>/logs/<key>.failed.json`.
+
+    It holds {run, cell (its number, or None), error (one line), interrupted (by a signal)}.
+    """
+    return Path(root) / "logs" / f"{key}.failed.json"
+
+
 def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
     """Installed versions, without local suffixes such as `+cpu`."""
     return {name: metadata.version(name).split("+")[0] for name in names}

@@ -113,7 +113,7 @@ def rerun_notebook(root: Path, key: str) -> list[str]:
         command = [sys.executable, "-m", "ppmlib.workflow.run_notebook", key]
         done = subprocess.run(command, cwd=folder, check=False)
         if done.returncode:
-            failure = folder / "logs" / f"{key}.failed.json"
+            failure = records.failure_path(folder, key)
             raise records.RecordError(f"{key} failed: {records.read_json(failure)['error']}")
         return compare(root, folder, key)
 

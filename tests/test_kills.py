@@ -1,6 +1,7 @@
 """`ppm run` killed, told to stop, or started twice: what is left goes on to the same numbers."""
 
 import functools
+import os
 import signal
 import subprocess
 import time
@@ -70,6 +71,37 @@ def test_a_signal_before_the_first_notebook_is_told_like_any_other(tmp_path):
     assert run.returncode == 4
     last = "ppm: stopped by SIGTERM; the same command goes on where it stopped"
     assert told.splitlines()[-1] == last
+
+
+DIES_AT_ITS_START = """
+import os, signal, sys
+if "ppmlib.workflow.run_notebook" in sys.orig_argv:
+    os.kill(os.getpid(), signal.{name})
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "error"),
+    [
+        ("SIGTERM", "stopped", "stopped by signal SIGTERM"),
+        ("SIGKILL", "failed", "killed by signal SIGKILL"),
+    ],
+)
+def test_a_job_that_dies_before_it_can_note_it_is_told_like_any_other(
+    tmp_path, monkeypatch, name, state, error
+):
+    study = write_local_study(tmp_path, profiling=None)
+    (tmp_path / "start").mkdir()
+    (tmp_path / "start/sitecustomize.py").write_text(DIES_AT_ITS_START.format(name=name))
+    path = os.pathsep.join([str(tmp_path / "start"), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path.removesuffix(os.pathsep))
+    run = ppm("run", study, cwd=tmp_path)
+    print(run.stderr)
+    assert run.returncode == 1
+    told = [line for line in run.stderr.splitlines() if "1_scoring" in line]
+    assert told[-1] == f"{state.upper()} 1_scoring: {error}"
+    assert "CalledProcessError" not in run.stderr
+    assert f"{state:8} 1_scoring: {error}" in ppm("status", study, cwd=tmp_path).stdout
 
 
 @pytest.mark.slow

@@ -80,7 +80,7 @@ def _read_all(root: Path, plan: Mapping[str, Any], runs: Sequence[str]):
     found, jobs = {}, []
     for key in sorted(plan["jobs"], key=order):
         job = plan["jobs"][key]
-        failure = root / "logs" / f"{key}.failed.json"
+        failure = records.failure_path(root, key)
         state, detail = "done", ""
         try:
             found[key] = records.read(root, key)

@@ -6,6 +6,7 @@ elsewhere only the start, the end and failures are printed.
 
 import json
 import logging
+import re
 import sys
 import time
 from collections import Counter, defaultdict
@@ -14,7 +15,9 @@ from pathlib import Path
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from ppmlib import records
 from ppmlib.workflow import processes
+from ppmlib.workflow.stopping import STOP_SIGNALS
 
 UNCOUNTED = {"all", "experiment"}
 # Snakemake's own words for what the line of the failed notebook says better.
@@ -23,6 +26,8 @@ SAID_BETTER = (
     "Exiting because a job execution failed",
     "At least one job did not complete successfully",
 )
+# Of a job that a signal ended before, or without, noting it.
+DIED = re.compile(r"run_notebook (?P<key>[^\s']+)' died with <Signals\.(?P<signal>\w+)")
 
 
 def clock(seconds: float) -> str:
@@ -58,11 +63,9 @@ class LogHandler(LogHandlerBase):
         elif event == LogEvent.JOB_ERROR:
             self._on_error(record)
         elif event == LogEvent.ERROR or (event is None and record.levelno >= logging.ERROR):
-            message = record.getMessage()
-            told = any(words in message for words in SAID_BETTER)
             # `ppm run` itself says that the disk is full or the folder read-only.
-            if not told and processes.folder_trouble(Path()) is None:
-                self._say(message)
+            if processes.folder_trouble(Path()) is None:
+                self._on_message(record.getMessage())
         elif event is None and "Nothing to be done" in record.getMessage():
             self._say("nothing to do: every record of this study is there and current")
 
@@ -119,9 +122,21 @@ class LogHandler(LogHandlerBase):
             left += (total - self.finished[rule]) * each
         return left / side_by_side
 
+    def _on_message(self, message: str) -> None:
+        died = DIED.search(message)
+        if died:
+            # The note that the job could not write itself.
+            key, name = died["key"], died["signal"]
+            interrupted = name in {signum.name for signum in STOP_SIGNALS}
+            error = f"{'stopped' if interrupted else 'killed'} by signal {name}"
+            failure = {"run": key, "cell": None, "error": error, "interrupted": interrupted}
+            records.write_json(records.failure_path(Path(), key), failure)
+        elif not any(words in message for words in SAID_BETTER):
+            self._say(message)
+
     def _on_error(self, record) -> None:
         rule, key = self.jobs.get(record.jobid, (record.rule_name, record.rule_name))
-        note = Path("logs", f"{key}.failed.json")
+        note = records.failure_path(Path(), key)
         if not note.exists():
             why = processes.folder_trouble(Path()) or f"see logs/{key}.log"
             self._say(f"FAILED {key}: {why}")

@@ -100,11 +100,7 @@ def execute(job: dict[str, Any], executed: Path) -> None:
 
 
 def failure_of(key: str, error: BaseException) -> dict[str, Any]:
-    """What went wrong, in the form that `ppm run` and `ppm status` print.
-
-    Returns:
-        {run, cell (its number, or None), error (one line), interrupted (by a signal)}.
-    """
+    """What went wrong, as `records.failure_path` describes it; `ppm run` and `status` print it."""
     from papermill import PapermillExecutionError
 
     if isinstance(error, PapermillExecutionError):
@@ -187,7 +183,7 @@ def run(key: str) -> int:
     plan = records.read_json(Path(records.PLAN_FILE))
     job = plan["jobs"][key]
     executed, html = Path(f"{key}.ipynb"), Path(f"{key}.html")
-    failed_html, failure_file = Path(f"{key}.failed.html"), Path("logs", f"{key}.failed.json")
+    failed_html, failure_file = Path(f"{key}.failed.html"), records.failure_path(Path(), key)
     for earlier in (executed, failed_html, failure_file, records.record_path(Path(), key)):
         earlier.unlink(missing_ok=True)
     executed.parent.mkdir(parents=True, exist_ok=True)
