@@ -1,5 +1,10 @@
-"""`engine: fast` against lm-eval's own backend, on random requests and on the bench tasks."""
+"""`engine: fast` against lm-eval's own backend, on random requests and on the bench tasks.
 
+PPMLIB_RANDOM_SETS: how many random sets of requests of each kind are compared.
+"""
+
+import copy
+import os
 import random
 from collections import Counter
 
@@ -7,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 from lm_eval.api.instance import Instance
-from tiny_models import _build, _sizes, llama, qwen2
+from tiny_models import _build, _sizes, llama
 from toy_tasks import spec, write_tasks
-from transformers import LlamaConfig, MistralConfig
+from transformers import LlamaConfig, MistralConfig, Qwen2Config
 
 from ppmlib import models
 from ppmlib.evaluation import evaluate
@@ -17,6 +22,7 @@ from ppmlib.lmeval import fast, greedy, harness, prefixes, scored
 from ppmlib.lmeval.samples import EvaluationError
 
 PER_TOKEN = 1e-5
+SETS = int(os.environ.get("PPMLIB_RANDOM_SETS", "12"))
 WORDS = "the cat sat on a mat and saw. Two birds\n of 12 , he said: yes".split(" ")
 
 
@@ -67,9 +73,29 @@ def assert_alike(theirs, ours, lengths):
         assert greedy_a == greedy_b
 
 
-@pytest.mark.parametrize("seed", range(12))
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 500000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+
+
+def some_model(seed, vocab_size=99):
+    """A random model: Llama or Qwen2, tied or not, with plain positions or those of Llama 3."""
+    rope = LLAMA3_ROPE if seed % 4 == 3 else None
+    kind = Qwen2Config if seed % 4 == 0 else LlamaConfig
+    sizes = _sizes(96) | {"vocab_size": vocab_size, "max_position_embeddings": 64}
+    tied = seed % 3 == 0
+    config = kind(**sizes, tie_word_embeddings=tied, rope_parameters=rope, eos_token_id=1)
+    return _build(config, seed, torch.float32)
+
+
+@pytest.mark.parametrize("seed", range(SETS))
 def test_random_requests_have_lm_evals_log_likelihoods(seed, bench):
-    model = (llama if seed % 2 else qwen2)(seed=seed)
+    model = some_model(seed)
     batch_size, pass_tokens = (1, 3, 16, 64)[seed % 4], (24, 100, 256)[seed % 3]
     plain, quick = backends(model, bench.tokenizer, batch_size, pass_tokens=pass_tokens)
     requests = token_requests(seed)
@@ -144,10 +170,19 @@ def sentence(rnd, low, high):
     return " ".join(rnd.choice(WORDS) for _ in range(rnd.randint(low, high)))
 
 
-@pytest.mark.parametrize("bos", [False, True])
-def test_texts_with_and_without_context_have_lm_evals_log_likelihoods(bench, bos):
-    rnd = random.Random(1)
-    plain, quick = backends(bench.model, bench.tokenizer, 5, max_length=48, bos=bos)
+def padding_on(tokenizer, side):
+    other = copy.deepcopy(tokenizer)
+    other.padding_side = side
+    return other
+
+
+@pytest.mark.parametrize("seed", range(SETS))
+def test_texts_with_and_without_context_have_lm_evals_log_likelihoods(bench, seed):
+    rnd = random.Random(seed)
+    tokenizer = padding_on(bench.tokenizer, ("left", "right")[seed % 2])
+    model = bench.model if seed % 4 == 1 else some_model(seed, len(tokenizer))
+    bos, batch_size = seed % 3 > 0, (5, 1, 16)[seed % 3]
+    plain, quick = backends(model, tokenizer, batch_size, max_length=48, bos=bos)
     asked = [("", " " + sentence(rnd, 1, 8)) for _ in range(6)]
     for _ in range(6):
         context = sentence(rnd, 1, 60) + rnd.choice(("", " ", "  "))
@@ -158,10 +193,12 @@ def test_texts_with_and_without_context_have_lm_evals_log_likelihoods(bench, bos
     assert (plain.first_ids, plain.bos_counts) == (quick.first_ids, quick.bos_counts)
 
 
-@pytest.mark.parametrize("batch_size", [1, 4])
-def test_texts_longer_than_the_window_have_lm_evals_perplexity(bench, batch_size):
-    rnd = random.Random(2)
-    plain, quick = backends(bench.model, bench.tokenizer, batch_size, max_length=32, bos=True)
+@pytest.mark.parametrize("seed", range(SETS))
+def test_texts_longer_than_the_window_have_lm_evals_perplexity(bench, seed):
+    rnd = random.Random(seed)
+    model = bench.model if seed % 4 == 1 else some_model(seed, len(bench.tokenizer))
+    batch_size = (1, 4, 9)[seed % 3]
+    plain, quick = backends(model, bench.tokenizer, batch_size, max_length=32, bos=seed % 2 == 0)
     texts = [(sentence(rnd, low, low + 5),) for low in (1, 5, 30, 90, 40, 3)]
     requests = instances("loglikelihood_rolling", texts)
     theirs, ours = plain.loglikelihood_rolling(requests), quick.loglikelihood_rolling(requests)
@@ -170,21 +207,20 @@ def test_texts_longer_than_the_window_have_lm_evals_perplexity(bench, batch_size
     assert quick.batch_size == batch_size and quick.first_ids == plain.first_ids
 
 
-def vocabulary_model(tokenizer, seed, tied):
-    sizes = _sizes(96) | {"vocab_size": len(tokenizer), "max_position_embeddings": 96}
-    eos = tokenizer.eos_token_id
-    return _build(
-        LlamaConfig(**sizes, tie_word_embeddings=tied, eos_token_id=eos), seed, torch.float32
-    )
+def vocabulary_model(tokenizer, seed):
+    model = some_model(seed, len(tokenizer))
+    for config in (model.config, model.generation_config):
+        config.eos_token_id = tokenizer.eos_token_id
+    return model
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(SETS))
 def test_random_prompts_get_lm_evals_responses_and_endings(bench, seed):
     rnd = random.Random(seed)
-    trained = seed % 2 == 0
-    model = bench.model if trained else vocabulary_model(bench.tokenizer, seed, tied=seed % 4 == 1)
-    batch_size = (1, 2, 5, 32)[seed % 4]
-    plain, quick = backends(model, bench.tokenizer, batch_size, max_length=64, bos=True)
+    tokenizer = padding_on(bench.tokenizer, ("left", "right")[seed // 2 % 2])
+    model = bench.model if seed % 2 == 0 else vocabulary_model(tokenizer, seed)
+    batch_size = (1, 2, 5, 32)[seed // 3 % 4]
+    plain, quick = backends(model, tokenizer, batch_size, max_length=64, bos=True)
     header = sentence(rnd, 10, 20)
     prompts = [header + " " + sentence(rnd, 1, 12) for _ in range(8)]
     prompts += [sentence(rnd, 1, 60) for _ in range(6)] + [prompts[0]]
