@@ -3,7 +3,7 @@
 import ctypes
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,8 +123,19 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, *, repeats: int = 3) -
 
 
 def limits(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
-    """The two rates that bound prefill and decode, measured now in this process."""
+    """The rates that bound prefill and decode, measured now in this process.
+
+    Returns:
+        `copy_bytes_per_s`; `matmul_flop_per_s` in `dtype`; and `matmul_flop_per_s_float32`, to
+        tell a `dtype` that the device only emulates.
+    """
     return {
         "copy_bytes_per_s": copy_bandwidth(device),
         "matmul_flop_per_s": matmul_rate(device, dtype),
+        "matmul_flop_per_s_float32": matmul_rate(device, torch.float32),
     }
+
+
+def fastest(*measured: Mapping[str, float]) -> dict[str, float]:
+    """Of several `limits` the highest of each rate: what disturbs a measurement only lowers it."""
+    return {name: max(each[name] for each in measured) for name in measured[0]}

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from test_profiling import FakeModel, FakeWidths
 
-from ppmlib.cost import energy, profiling
+from ppmlib.cost import counters, energy, profiling
 
 TOKEN_J, IDLE_J = 3, 7
 
@@ -39,7 +39,7 @@ def main(folder: Path) -> None:
 
     work = profiling.Workload("fixed", prompt_tokens=6, new_tokens=4, batch_sizes=(1, 3))
     sets = profiling.prompt_sets([work], profiling.Rounds(0, 1), 9, [0])
-    meter = energy.meter(torch.device("cpu"))
+    meter = counters.meter(torch.device("cpu"))
     found = energy.measure(
         FakeWidths(FakeModel()), [work], sets, meter, seconds=0.05, repeats=1, generate=generate,
         sleep=lambda seconds: spend(IDLE_J),

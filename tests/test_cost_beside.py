@@ -13,7 +13,7 @@ DESCRIBED = [
 
 def row(run, workload, batch, seconds):
     return {"run": run, "workload": workload, "batch_size": batch, "total_s": seconds,
-            "tpot_s": seconds / 100}  # fmt: skip
+            "tpot_s": seconds / 100, "new_tokens": 150}  # fmt: skip
 
 
 ROWS = [
@@ -41,15 +41,32 @@ def test_published_answers_of_1b_took_longer_because_they_were_longer():
     assert alone["answer_ms_ratio"] > 1.5
     assert alone["ms_per_token_ratio"] == pytest.approx(1, abs=0.05)
     assert alone["tokens_per_answer_ratio"] > 1.5
-    (sentence,) = cost_beside.sentences(table)
-    assert sentence.endswith("here the same work takes 0.75 times the dense time.")
+    time, batch = cost_beside.sentences(table)
+    assert time.endswith("here the same work takes 0.75 times the dense time.")
+    assert batch.startswith("ifeval, dense, eight prompts at once: published 5.3 times")
+    assert batch.endswith("here 8.0 times the tokens per second.")
 
 
 def test_the_table_for_reading_has_a_dash_where_nothing_was_measured():
     read = cost_beside.for_reading(cost_beside.cost_beside("shape:llama-3.2-1b", ROWS, DESCRIBED))
     assert len(read) == 2
-    assert (read["measured", "J per generated token"] == "–").all()
-    assert read["measured", "time of the same work"].tolist() == ["-25.0%", "-25.0%"]
+    assert (read["measured here", "J of the same work"] == "–").all()
+    assert read["measured here", "time of the same work"].tolist() == ["-25.0%", "-25.0%"]
+
+
+def test_measured_joules_stand_beside_published_ones():
+    spent = [
+        {"run": row["run"], "workload": row["workload"], "batch_size": row["batch_size"],
+         "joules_per_generation": joules, "joules_per_generation_net": joules - 4}
+        for row in ROWS
+        for joules in [10 if "dense" in row["run"] else 8]
+    ]  # fmt: skip
+    table = cost_beside.cost_beside("shape:llama-3.2-1b", ROWS, DESCRIBED, spent)
+    time, batch = cost_beside.sentences(table)
+    assert time.endswith("0.75 times the dense time, 0.80 times the joules (0.67 above idle).")
+    assert batch.endswith("8.0 times the tokens per second at 0.12 times the joules per token.")
+    read = cost_beside.for_reading(table)
+    assert read["measured here", "above idle"].tolist() == ["-33.3%", "-33.3%"]
 
 
 def test_other_models_have_no_published_side():

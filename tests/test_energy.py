@@ -12,7 +12,7 @@ import torch
 from rapl_counter import TOKEN_J
 from test_profiling import PREFILL_S, STEP_S, FakeModel, FakeWidths
 
-from ppmlib.cost import efficiency_tables, energy, profiling
+from ppmlib.cost import counters, efficiency_sentences, efficiency_tables, energy, profiling
 from ppmlib.plots import efficiency as plots
 
 WORK = profiling.Workload("fixed", prompt_tokens=6, new_tokens=4, batch_sizes=(1, 3))
@@ -47,7 +47,7 @@ def measured(cpu=True, generate=profiling.greedy):
     def sleep(seconds):
         model.now += seconds
 
-    meter = energy.Meter("known watts", FakeMonitor(model, cpu))
+    meter = counters.Meter("known watts", FakeMonitor(model, cpu))
     return energy.measure(
         widths, [WORK], SETS, meter, seconds=40.0, repeats=3, generate=generate,
         clock=model.clock, sleep=sleep,
@@ -88,7 +88,7 @@ def test_the_gpu_is_not_shown_twice_when_nothing_else_was_counted():
 
 def test_loading_and_warm_up_are_outside_the_energy_window():
     watts, model = GPU_W + CPU_W, FakeModel()
-    meter = energy.Meter("known watts", FakeMonitor(model))
+    meter = counters.Meter("known watts", FakeMonitor(model))
     widths = FakeWidths(model)
     found = energy.measure(
         widths, [WORK], SETS, meter, seconds=7.0, repeats=3, clock=model.clock,
@@ -110,8 +110,8 @@ def test_a_width_that_stops_early_spends_no_joules_unseen():
 def test_a_counter_that_stands_still_is_an_error_not_zero_joules():
     still = SimpleNamespace(time=0.01, gpu_energy={0: 0.0}, cpu_energy=None, dram_energy=None)
     monitor = SimpleNamespace(begin_window=lambda name: None, end_window=lambda name: still)
-    with pytest.raises(RuntimeError, match="the energy counter of gpu did not move"):
-        energy.window(energy.Meter("", monitor), "work", lambda: None, 0.0)
+    with pytest.raises(energy.StoodStill, match="the energy counter of gpu did not move"):
+        energy.window(counters.Meter("", monitor), "work", lambda: None, 0.0)
 
 
 def test_tables_sentences_and_figure_of_energy():
@@ -122,17 +122,63 @@ def test_tables_sentences_and_figure_of_energy():
     ]  # fmt: skip
     table = efficiency_tables.energy_table(found["rows"])
     assert len(table) == 4 and ("per prompt token, mJ", "GPU alone") in table.columns
-    said = efficiency_tables.energy_sentences(found, described, RUNS[0])
+    said = efficiency_sentences.energy_sentences(found, described, RUNS[0])
     assert said[0].startswith("Idle, with the model loaded, draws 130.0 W")
     assert any("mJ per generated token dense" in sentence for sentence in said)
     assert "millijoules per token" in plots.energy(found["rows"], described).alt
-    assert efficiency_tables.energy_sentences({"rows": [], "idle_w": []}, described, RUNS[0]) == []
+    assert (
+        efficiency_sentences.energy_sentences({"rows": [], "idle_w": []}, described, RUNS[0]) == []
+    )
 
 
 def test_where_nothing_can_be_read_nothing_is_measured():
     widths = FakeWidths(FakeModel())
-    nothing = energy.measure(widths, [WORK], SETS, energy.Meter("why"), seconds=1, repeats=1)
-    assert nothing == {"idle_w": [], "rows": []} and not widths.visits
+    nothing = energy.measure(widths, [WORK], SETS, counters.Meter("why"), seconds=1, repeats=1)
+    assert nothing == {"what": "why", "idle_w": [], "rows": []} and not widths.visits
+
+
+class StuckMonitor(FakeMonitor):
+    """Counts for so many windows, then its counters stand still."""
+
+    def __init__(self, model, moving):
+        super().__init__(model)
+        self.moving = moving
+
+    def end_window(self, name):
+        found = super().end_window(name)
+        self.moving -= 1
+        if self.moving < 0:
+            found.gpu_energy = {0: 0.0}
+        return found
+
+
+def stuck(moving):
+    model = FakeModel()
+    meter = counters.Meter("known watts", StuckMonitor(model, moving))
+    return energy.measure(
+        FakeWidths(model), [WORK], SETS, meter, seconds=40.0, repeats=2, clock=model.clock,
+        sleep=lambda seconds: setattr(model, "now", model.now + seconds),
+    )  # fmt: skip
+
+
+def test_a_counter_that_never_moved_is_said_and_one_that_stops_is_an_error():
+    never = stuck(0)
+    assert never["rows"] == [] and never["idle_w"] == []
+    assert never["what"] == (
+        "not measurable here: the energy counter of gpu did not move in 40.0 s"
+    )
+    with pytest.raises(energy.StoodStill):
+        stuck(3)
+
+
+def test_energy_waits_for_every_token_as_the_clock_does(monkeypatch):
+    waited = []
+    monkeypatch.setattr(
+        profiling.devices, "synchronizer", lambda where: lambda: waited.append(where)
+    )
+    found = measured()
+    passes = sum(len(each["repeats"]) for each in found["rows"])
+    assert len(waited) >= passes * (1 + WORK.new_tokens)
 
 
 def test_the_real_zeus_reads_known_joules_from_rapl_and_leaves_no_process(tmp_path):
@@ -155,75 +201,167 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 
 
 def test_no_zeus_is_said(monkeypatch):
-    monkeypatch.setattr(energy, "find_spec", lambda name: None)
+    monkeypatch.setattr(counters, "find_spec", lambda name: None)
     for device in (CPU, CUDA):
-        meter = energy.meter(device)
+        meter = counters.meter(device)
         assert meter.monitor is None
         assert meter.what.startswith("not measurable here: zeus is not installed (pip install")
 
 
+def test_zeus_hidden_from_import_is_said_without_a_trace_of_it():
+    code = (
+        "import sys; sys.modules['zeus'] = None\n"
+        "import torch; from ppmlib.cost import counters\n"
+        "print(counters.meter(torch.device('cpu')).what)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "zeus is not installed" in done.stdout and not done.stderr
+
+
 def test_a_gpu_of_another_vendor_is_said(monkeypatch):
     monkeypatch.setattr(torch.version, "hip", "6.2")
-    amd, intel = energy.meter(CUDA), energy.meter(torch.device("xpu"))
+    amd, intel = counters.meter(CUDA), counters.meter(torch.device("xpu"))
     assert amd.monitor is None and "the GPU is AMD's" in amd.what
     assert intel.monitor is None and "the device is xpu" in intel.what
 
 
 @pytest.fixture
-def zeus(monkeypatch):
+def zeus(monkeypatch, tmp_path):
     """A stand-in for zeus with switches: what of it is there, what it refuses."""
-    state = SimpleNamespace(rapl=True, cpus=lambda: [0, 0], nvml=True, name="H100", opened=[])
+    state = SimpleNamespace(
+        rapl=True, nvml=True, opened=[], memory=False, counts=True, uuid="GPU-1234", gpus=1,
+        trouble={}, name="NVIDIA H100",
+    )  # fmt: skip
+
+    def raising(what, value):
+        def call(*arguments):
+            if what in state.trouble:
+                raise state.trouble[what]
+            return value()
+
+        return call
+
+    def cpus():
+        zones = [int(folder.name.split(":")[1]) for folder in sorted(tmp_path.iterdir())]
+        dram = SimpleNamespace(supports_get_dram_energy_consumption=lambda: state.memory)
+        listed = [SimpleNamespace(cpu_index=zone, **vars(dram)) for zone in zones]
+        return SimpleNamespace(cpus=listed, rapl_dir=tmp_path)
+
+    class Gpus:
+        gpus = (SimpleNamespace(handle="handle"),)
+
+        def __len__(self):
+            return state.gpus
+
+        def supports_get_total_energy_consumption(self, index):
+            return state.counts
+
+        get_total_energy_consumption = staticmethod(raising("counter", lambda: 7))
+
     errors = ModuleType("zeus.device.exception")
     errors.ZeusBaseCPUError = type("ZeusBaseCPUError", (Exception,), {})
     errors.ZeusBaseGPUError = type("ZeusBaseGPUError", (Exception,), {})
     common = ModuleType("zeus.device.cpu.common")
     common.ZeusCPUNoPermissionError = type("NoPermission", (errors.ZeusBaseCPUError,), {})
     cpu, gpu = ModuleType("zeus.device.cpu"), ModuleType("zeus.device.gpu")
-    cpu.rapl_is_available, cpu.get_cpus = lambda: state.rapl, lambda: state.cpus()
-    gpu.nvml_is_available = lambda: state.nvml
-    gpu.get_gpus = lambda: SimpleNamespace(get_name=lambda index: state.name)
+    cpu.rapl_is_available, cpu.get_cpus = lambda: state.rapl, raising("cpus", cpus)
+    gpu.nvml_is_available = raising("nvml", lambda: state.nvml)
+    gpu.get_gpus = raising("gpus", Gpus)
     monitor = ModuleType("zeus.monitor")
-    monitor.ZeusMonitor = lambda **indices: state.opened.append(indices) or "monitor"
+
+    def opened(**indices):
+        raising("monitor", lambda: None)()
+        return state.opened.append(indices) or "monitor"
+
+    monitor.ZeusMonitor = opened
     device = ModuleType("zeus.device")
     device.cpu, device.gpu = cpu, gpu
-    for module in (ModuleType("zeus"), device, cpu, common, gpu, monitor, errors):
+    pynvml = ModuleType("pynvml")
+    pynvml.nvmlDeviceGetUUID = lambda handle: state.uuid
+    for module in (ModuleType("zeus"), device, cpu, common, gpu, monitor, errors, pynvml):
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(energy, "find_spec", lambda name: True)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "H100")
+    monkeypatch.setattr(counters, "find_spec", lambda name: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: state.name)
+    properties = SimpleNamespace(uuid="1234")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
     state.errors, state.common = errors, common
+
+    def zone(number, name):
+        folder = tmp_path / f"intel-rapl:{number}"
+        folder.mkdir()
+        (folder / "name").write_text(f"{name}\n")
+
+    state.zone = zone
+    zone(0, "package-0")
     return state
 
 
 def test_no_rapl_is_said_on_a_cpu(zeus):
     zeus.rapl = False
-    assert energy.meter(CPU) == energy.Meter("not measurable here: this CPU shows no RAPL counters")
+    assert counters.meter(CPU) == counters.Meter(
+        "not measurable here: this CPU shows no RAPL counters"
+    )
 
 
 def test_rapl_for_root_only_is_said(zeus):
-    def refuse():
-        raise zeus.common.ZeusCPUNoPermissionError
+    zeus.trouble["cpus"] = zeus.common.ZeusCPUNoPermissionError()
+    assert counters.meter(CPU).what.endswith("the RAPL counters may be read by root only")
 
-    zeus.cpus = refuse
-    assert energy.meter(CPU).what.endswith("the RAPL counters may be read by root only")
+
+def test_a_laptops_zone_of_everything_is_not_counted_beside_its_package(zeus):
+    zeus.zone(1, "psys")
+    assert counters.meter(CPU).what == "RAPL counts the CPU package, all that runs on it"
+    assert zeus.opened == [{"gpu_indices": [], "cpu_indices": [0]}]
+
+
+def test_memory_that_is_counted_is_said_to_be(zeus):
+    zeus.memory = True
+    assert "the CPU package and their memory" not in counters.meter(CPU).what
+    assert "the CPU package and its memory" in counters.meter(CPU).what
 
 
 def test_no_nvml_is_said_on_a_gpu(zeus):
     zeus.nvml = False
-    assert energy.meter(CUDA).what.startswith("not measurable here: NVML cannot be reached")
+    assert counters.meter(CUDA).what.startswith("not measurable here: NVML cannot be reached")
 
 
-def test_another_gpu_than_torchs_is_not_read(zeus):
-    zeus.name = "A100"
-    meter = energy.meter(CUDA)
-    assert meter.monitor is None and "CUDA_DEVICE_ORDER" in meter.what
+@pytest.mark.parametrize(
+    "switch", [{"uuid": "GPU-5678"}, {"gpus": 0}], ids=["another", "none by this index"]
+)
+def test_another_gpu_than_torchs_is_not_read(zeus, switch):
+    vars(zeus).update(switch)
+    meter = counters.meter(CUDA)
+    assert meter.monitor is None and "CUDA_DEVICE_ORDER" in meter.what and not zeus.opened
+
+
+def test_a_slice_of_a_gpu_is_said_not_to_be_counted(zeus):
+    zeus.name = "NVIDIA H100 80GB HBM3 MIG 1g.10gb"
+    assert counters.meter(CUDA).what.endswith("a MIG slice, and NVML counts whole GPUs only")
+
+
+def test_a_gpu_without_a_counter_is_said_not_integrated_from_power(zeus):
+    zeus.counts = False
+    assert "older than Volta" in counters.meter(CUDA).what and not zeus.opened
+
+
+def test_what_the_driver_refuses_is_said_before_anything_is_timed(zeus):
+    for what in ("gpus", "counter", "monitor"):
+        zeus.trouble = {what: zeus.errors.ZeusBaseGPUError("not supported")}
+        assert "NVML refuses to count this GPU" in counters.meter(CUDA).what
+    zeus.trouble = {"gpus": ValueError("invalid literal for int(): 'GPU-1234'")}
+    assert "CUDA_VISIBLE_DEVICES" in counters.meter(CUDA).what
+    for device, where in ((CUDA, "nvml"), (CPU, "monitor")):
+        zeus.trouble = {where: ImportError("Unofficial pynvml package detected!")}
+        assert "pip uninstall pynvml" in counters.meter(device).what
 
 
 def test_what_is_counted_is_said_and_only_the_models_device_is_opened(zeus):
-    assert "2 CPU packages" in energy.meter(CPU).what
-    both = energy.meter(CUDA)
+    zeus.zone(1, "package-1")
+    assert "2 CPU packages" in counters.meter(CPU).what
+    both = counters.meter(CUDA)
     assert both.monitor == "monitor" and "RAPL counts 2 CPU packages beside it" in both.what
     zeus.rapl = False
-    assert "so the CPU is not counted" in energy.meter(CUDA).what
+    assert "so the CPU is not counted" in counters.meter(CUDA).what
     assert zeus.opened == [
         {"gpu_indices": [], "cpu_indices": [0, 1]},
         {"gpu_indices": [0], "cpu_indices": [0, 1]},

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ppmlib import device, glu, pruning
-from ppmlib.cost import efficiency, efficiency_tables, profiling
+from ppmlib.cost import efficiency, efficiency_sentences, efficiency_tables, profiling
 from ppmlib.cost.widths import Widths
 from ppmlib.plots import efficiency as plots
 
@@ -333,7 +333,7 @@ def test_alignment_compares_the_same_ratio_and_names_widths_that_are_one():
     assert (odd["neurons"], odd["aligned_neurons"], odd["multiple"]) == (7373, 7296, 128)
     assert odd["ratio"] == 2.0 and odd["differs"] and not odd["same"]
     assert equal["same"] and not equal["differs"]
-    said = efficiency_tables.alignment_sentences(found)
+    said = efficiency_sentences.alignment_sentences(found)
     assert "measurably faster in 1 of 1 comparisons" in said[0] and "2.00 times" in said[0]
     assert said[-1].startswith("2 comparisons are of a width with itself")
     assert len(efficiency_tables.alignment_table(found)) == len(found) == 4
@@ -364,7 +364,7 @@ def test_a_whole_profile_has_limits_tables_figures_and_sentences(tmp_path):
         efficiency_tables.checks_table(rows),
     ):
         assert len(table) in (2, 4) and not table.isna().any(axis=None)
-    sentences = efficiency_tables.conclusions(rows, described, "dense/r0.00")
+    sentences = efficiency_sentences.conclusions(rows, described, "dense/r0.00")
     assert sum("times the dense speed" in sentence for sentence in sentences) == 4
     gains = efficiency.speed_ups(rows, "dense/r0.00")
     for figure in (

@@ -2,7 +2,8 @@
 
 profiling          the work, timed at every width
 widths             one model at several widths, its dense weights parked meanwhile
-energy             joules through zeus, or why there are none
+counters           the energy counters that can be read here, or why there are none
+energy             joules of the work, idle power taken the same way
 efficiency         profiling rows to limits, speed-ups, alignment, break-even
-efficiency_tables  their tables and sentences
+efficiency_tables  their tables; efficiency_sentences what they say, in words
 """

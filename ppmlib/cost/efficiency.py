@@ -118,6 +118,12 @@ def job(row: Mapping[str, Any]) -> tuple[str, int]:
     return row["workload"], row["batch_size"]
 
 
+def by_work(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows sorted by work, in the order in which works first appear; widths stay in theirs."""
+    order = list(dict.fromkeys(job(row) for row in rows))
+    return sorted(rows, key=lambda row: order.index(job(row)))
+
+
 def job_name(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     """A row's work for readers: its batch size, and its workload where there are several."""
     several = len({each["workload"] for each in rows}) > 1

@@ -1,7 +1,7 @@
-"""Joules of a fixed amount of work, read from the hardware's own counters through zeus.
+"""Joules of a fixed amount of work, read from the hardware's own counters (`counters`).
 
-NVML counts an NVIDIA GPU, RAPL a CPU's packages and, where it can, their memory. Where neither can
-be read there is no number, only a sentence that says why: nothing is ever estimated.
+Where no counter can be read there is no number, only a sentence that says why: nothing is ever
+estimated, nor summed up from samples of power.
 
 The counters tick slowly (NVML some ten times a second), so work is repeated until a window has
 lasted for seconds. One window holds prompt passes alone, the next whole generations; the later
@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -22,16 +21,11 @@ import torch
 
 from ppmlib import device as devices
 from ppmlib.cost import profiling
+from ppmlib.cost.counters import NOT_HERE, Meter
 
-NOT_HERE = "not measurable here"
 
-
-@dataclass(frozen=True)
-class Meter:
-    """`monitor` is a ZeusMonitor, or None where nothing can be read; `what` says it in words."""
-
-    what: str
-    monitor: Any | None = None
+class StoodStill(RuntimeError):
+    """A counter did not move while work was done."""
 
 
 @dataclass(frozen=True)
@@ -48,81 +42,13 @@ class Reading:
         return sum(self.joules.values())
 
 
-def meter(device: torch.device) -> Meter:
-    """The energy meter of a device, with what it counts and leaves out in words."""
-    if device.type not in ("cpu", "cuda"):
-        return Meter(f"{NOT_HERE}: the device is {device.type}; NVIDIA GPUs and CPUs are read")
-    if device.type == "cuda" and torch.version.hip is not None:
-        return Meter(f"{NOT_HERE}: the GPU is AMD's; only NVIDIA GPUs are read, through NVML")
-    if find_spec("zeus") is None:
-        return Meter(f"{NOT_HERE}: zeus is not installed (pip install 'ppmlib[energy]')")
-    packages, why_not = _rapl()
-    if device.type == "cpu":
-        if not packages:
-            return Meter(f"{NOT_HERE}: {why_not}")
-        return _open([], packages, f"RAPL counts {_packages(packages)}, all that runs on it")
-    index = torch.cuda.current_device() if device.index is None else device.index
-    refused = _nvml(index)
-    if refused:
-        return Meter(f"{NOT_HERE}: {refused}")
-    beside = f"{why_not}, so the CPU is not counted"
-    if packages:
-        beside = f"RAPL counts {_packages(packages)} beside it"
-    return _open([index], packages, f"NVML counts the GPU, the whole board; {beside}")
-
-
-def _packages(packages: Sequence[int]) -> str:
-    return "the CPU package" if len(packages) == 1 else f"{len(packages)} CPU packages"
-
-
-def _open(gpus: list[int], packages: list[int], what: str) -> Meter:
-    from zeus.monitor import ZeusMonitor
-
-    return Meter(what, ZeusMonitor(gpu_indices=gpus, cpu_indices=packages))
-
-
-def _rapl() -> tuple[list[int], str]:
-    """CPU packages that RAPL lets this process read, or why there are none."""
-    from zeus.device import cpu
-    from zeus.device.cpu.common import ZeusCPUNoPermissionError
-    from zeus.device.exception import ZeusBaseCPUError
-
-    if not cpu.rapl_is_available():
-        return [], "this CPU shows no RAPL counters"
-    try:
-        return list(range(len(cpu.get_cpus()))), ""
-    except ZeusCPUNoPermissionError:
-        return [], "the RAPL counters may be read by root only"
-    except (ZeusBaseCPUError, OSError) as error:
-        return [], f"the RAPL counters cannot be read ({type(error).__name__})"
-
-
-def _nvml(index: int) -> str | None:
-    """Why NVML cannot count the GPU that torch uses; None if it can."""
-    from zeus.device import gpu
-    from zeus.device.exception import ZeusBaseGPUError
-
-    if not gpu.nvml_is_available():
-        return "NVML cannot be reached, the NVIDIA driver's library for it is missing"
-    try:
-        gpus = gpu.get_gpus()
-        name = gpus.get_name(index)
-    except ZeusBaseGPUError as error:
-        return f"NVML refuses this GPU ({type(error).__name__}), as it does for a slice of one"
-    except ValueError:
-        return "CUDA_VISIBLE_DEVICES names no GPU by its index, which zeus needs"
-    if name != torch.cuda.get_device_name(index):
-        return "NVML numbers the GPUs otherwise than CUDA: set CUDA_DEVICE_ORDER to PCI_BUS_ID"
-    return None
-
-
 def window(
     meter: Meter, name: str, work: Callable[[], None], seconds: float, *, clock=time.perf_counter
 ) -> Reading:
     """Do the work again and again until the window has lasted that long, and read the counters.
 
     Raises:
-        RuntimeError: if a counter did not move, so that nothing was measured.
+        StoodStill: if a counter did not move, so that nothing was measured.
     """
     meter.monitor.begin_window(name)
     started, times = clock(), 0
@@ -134,9 +60,9 @@ def window(
     joules = {part: float(sum(each.values())) for part, each in parts.items() if each}
     still = [part for part, value in joules.items() if value <= 0]
     if still or not joules:
-        raise RuntimeError(
+        raise StoodStill(
             f"the energy counter of {', '.join(still) or 'every part'} did not move in "
-            f"{measured.time:.1f} s: make the energy window longer"
+            f"{measured.time:.1f} s"
         )
     return Reading(float(measured.time), joules, times)
 
@@ -173,16 +99,18 @@ def measure(
     prompt passes and one of whole generations per workload and batch size.
 
     Returns:
-        `idle_w`: watts by part and in all, each repeat's; `rows`: one per run, workload and batch
-        size with `joules_per_prompt_token`, `joules_per_generated_token` (each token after the
-        first) and `joules_per_generation`, each in all, above idle (`_net`) and of the GPU alone
-        (`_gpu`, if something else was counted too): the median of the repeats, with all of them in
-        `repeats`; and `mean_w`. Empty rows where nothing can be measured.
+        `what`: in words, what is counted or why nothing is; `idle_w`: watts by part and in all,
+        each repeat's; `rows`: one per run, workload and batch size with `joules_per_prompt_token`,
+        `joules_per_generated_token` (each token after the first) and `joules_per_generation`, each
+        in all, above idle (`_net`) and of the GPU alone (`_gpu`, if something else was counted
+        too): the median of the repeats, with all of them in `repeats`; and `mean_w`. Empty rows
+        where nothing can be measured, as where a counter stands still from the start.
     Raises:
-        RuntimeError: if a width generated fewer tokens than asked, or a counter stood still.
+        RuntimeError: if a width generated fewer tokens than asked.
+        StoodStill: if a counter that moved stood still later.
     """
     if meter.monitor is None:
-        return {"idle_w": [], "rows": []}
+        return {"what": meter.what, "idle_w": [], "rows": []}
     where = next(widths.model.parameters()).device
     sync = devices.synchronizer(where)
     seed = next(iter(sets))[1]
@@ -193,8 +121,7 @@ def measure(
 
     def passes(model, rows, tokens) -> Callable[[], None]:
         def once() -> None:
-            made, cache = generate(model, rows, tokens, lambda: None)
-            sync()
+            made, cache = generate(model, rows, tokens, sync)
             profiling.check_work(made, cache, rows, tokens)
 
         return once
@@ -202,7 +129,14 @@ def measure(
     with _helpers_stopped():
         for number, runs in enumerate(order):
             started = time.perf_counter()
-            still = window(meter, "idle", lambda: sleep(seconds), seconds, clock=clock)
+            try:
+                still = window(meter, "idle", lambda: sleep(seconds), seconds, clock=clock)
+            except StoodStill as error:
+                if number:
+                    raise
+                if progress is not None:
+                    progress("idle", 1, 1, time.perf_counter() - started)
+                return {"what": f"{NOT_HERE}: {error}", "idle_w": [], "rows": []}
             idle.append({part: value / still.seconds for part, value in still.joules.items()})
             for run in runs:
                 with widths.install(run) as model:
@@ -222,7 +156,7 @@ def measure(
                 progress(f"round {number + 1}", number + 1, repeats, took)
     watts = [{**parts, "all": sum(parts.values())} for parts in idle]
     jobs = [(run, w, b) for run in widths.runs for w in workloads for b in w.batch_sizes]
-    return {"idle_w": watts, "rows": [_row(*job, found[job]) for job in jobs]}
+    return {"what": meter.what, "idle_w": watts, "rows": [_row(*job, found[job]) for job in jobs]}
 
 
 def _per_token(

@@ -31,7 +31,7 @@ PUBLISHED = {
     "throughput": "tokens_per_s",
     "joules_per_token": "joules_per_token_published",
 }
-NAMES = ("answer_ms", *PUBLISHED.values(), "work_ms", "tpot_ms", "joules_per_generated_token")
+NAMES = ("answer_ms", *PUBLISHED.values(), "work_ms", "tpot_ms", "work_j", "work_net_j")
 
 
 def cost_beside(
@@ -49,8 +49,9 @@ def cost_beside(
         per workload, batch size and pruning ratio: published `tokens_per_answer`, `ms_per_token`
         (of batch 8: 8000 / its tokens per second, padding counted as tokens), their product
         `answer_ms` (all prompt sets; the author's aggregate leaves some out by their outcome) and
-        `joules_per_token_published`, measured `work_ms`, `tpot_ms` and
-        `joules_per_generated_token`; and of each `<name>_ratio` to the dense model.
+        `joules_per_token_published` (above idle, and a constant times joules), measured `work_ms`,
+        `tpot_ms`, `work_j` and, above idle, `work_net_j`; of each `<name>_ratio` to the dense
+        model; and `new_tokens` of the measured work.
     """
     if model not in MODELS:
         return pd.DataFrame()
@@ -72,8 +73,9 @@ def cost_beside(
         line["answer_ms"] = line["tokens_per_answer"] * line["ms_per_token"]
         spent = energy.get((row["run"], *work), {})
         line |= {"workload": work[0], "batch_size": work[1], "pruning_ratio": ratio,
-                 "work_ms": 1e3 * row["total_s"], "tpot_ms": 1e3 * row["tpot_s"],
-                 "joules_per_generated_token": spent.get("joules_per_generated_token")}  # fmt: skip
+                 "new_tokens": row["new_tokens"], "work_ms": 1e3 * row["total_s"],
+                 "tpot_ms": 1e3 * row["tpot_s"], "work_j": spent.get("joules_per_generation"),
+                 "work_net_j": spent.get("joules_per_generation_net")}  # fmt: skip
         found.append(line)
     return _against_dense(pd.DataFrame(found))
 
@@ -111,10 +113,11 @@ def for_reading(table: pd.DataFrame) -> pd.DataFrame:
         ("published", "time of an answer"): "answer_ms",
         ("published", "tokens in it"): "tokens_per_answer",
         ("published", "time per token"): "ms_per_token",
-        ("published", "'J' per token"): "joules_per_token_published",
-        ("measured", "time of the same work"): "work_ms",
-        ("measured", "time per later token"): "tpot_ms",
-        ("measured", "J per generated token"): "joules_per_generated_token",
+        ("published", "'J' per token, above idle"): "joules_per_token_published",
+        ("measured here", "time of the same work"): "work_ms",
+        ("measured here", "time per later token"): "tpot_ms",
+        ("measured here", "J of the same work"): "work_j",
+        ("measured here", "above idle"): "work_net_j",
     }
     shown |= {head: table[f"{name}_ratio"].map(change) for head, name in columns.items()}
     read = pd.DataFrame(shown)[(table["pruning_ratio"] > 0).to_numpy()]
@@ -123,16 +126,41 @@ def for_reading(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def sentences(table: pd.DataFrame) -> list[str]:
-    """Per workload at batch 1: the published change of an answer's time, and what made it."""
+    """Per workload: what made the published change of an answer's time, what its 'joules' did, and
+    what a batch of eight gave, each beside what is measured here.
+    """
     said = []
     alone = table[(table["batch_size"] == 1) & (table["pruning_ratio"] > 0)]
     for workload, part in alone.groupby("workload", sort=False):
         row = part.loc[part["pruning_ratio"].idxmax()]
+        energy = ""
+        if pd.notna(row["work_j_ratio"]):
+            energy = (
+                f", {row['work_j_ratio']:.2f} times the joules "
+                f"({row['work_net_j_ratio']:.2f} above idle)"
+            )
         said.append(
             f"{workload}, {row['pruning_ratio']:.0%} removed: published answers took "
-            f"{row['answer_ms_ratio']:.2f} times as long, held "
-            f"{row['tokens_per_answer_ratio']:.2f} times the tokens and took "
-            f"{row['ms_per_token_ratio']:.2f} times the time per token; here the same work takes "
-            f"{row['work_ms_ratio']:.2f} times the dense time."
+            f"{row['answer_ms_ratio']:.2f} times as long: they held "
+            f"{row['tokens_per_answer_ratio']:.2f} times the tokens, each in "
+            f"{row['ms_per_token_ratio']:.2f} times the time and at "
+            f"{row['joules_per_token_published_ratio']:.2f} times the 'joules' above idle; here "
+            f"the same work takes {row['work_ms_ratio']:.2f} times the dense time{energy}."
         )
+    dense = table[table["pruning_ratio"] == 0].set_index(["workload", "batch_size"])
+    said += [_batch_of_eight(work, dense.loc[work]) for work, batch in dense.index if batch == 8]
     return said
+
+
+def _batch_of_eight(workload: str, dense: pd.DataFrame) -> str:
+    one, eight = dense.loc[1], dense.loc[8]
+    less = ""
+    if pd.notna(eight["work_j"]):
+        less = f" at {eight['work_j'] / (8 * one['work_j']):.2f} times the joules per token"
+    published = eight["joules_per_token_published"] / one["joules_per_token_published"]
+    faster = eight["tokens_per_s"] / one["tokens_per_s"]
+    return (
+        f"{workload}, dense, eight prompts at once: published {faster:.1f} times the tokens per "
+        f"second, padding counted among them, at {published:.2f} times the 'joules' per token; "
+        f"here {8 * one['work_ms'] / eight['work_ms']:.1f} times the tokens per second{less}."
+    )

@@ -1,6 +1,10 @@
-"""Time, speed, memory and energy against width (notebooks 4 and 5)."""
+"""Time, speed, memory and energy against width (notebooks 4 and 5).
 
-from collections.abc import Mapping, Sequence
+One row of charts per workload, prefill and decode side by side, one line per batch size.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +15,9 @@ import pandas as pd
 from ppmlib.cost.efficiency import job, job_name
 from ppmlib.plots import BASELINE, CHANCE, MARKERS, PALETTE, Figure, figure
 
-PHASES = {
-    "ttft_s": ("First token (prefill)", "ttft_limit_s"),
-    "tpot_s": ("Each later token (decode)", "tpot_limit_s"),
-}
-SPEED_PHASES = {"prefill": "First token (prefill)", "decode": "Each later token (decode)"}
+PHASES = {"prefill": "First token (prefill)", "decode": "Each later token (decode)"}
+ENERGY = {"prefill": "Per prompt token", "decode": "Per generated token"}
+LOG_FROM = 40  # times the smallest value: below the largest, it would lie on the axis
 
 
 def _joined(rows: Sequence[Mapping], described: Sequence[Mapping]) -> pd.DataFrame:
@@ -42,23 +44,20 @@ def times(
         root, name: as `plots.figure`.
     """
     table = _joined(rows, described)
-    fig, axes = plt.subplots(1, 2, figsize=(10, 4))
-    for axis, (key, (title, limit)) in zip(axes, PHASES.items(), strict=True):
-        for (work, part), color, marker in zip(
-            table.groupby("work", sort=False), PALETTE, MARKERS, strict=False
-        ):
-            median = 1e3 * part[key]
-            error = [median - 1e3 * part[f"{key}_q25"], 1e3 * part[f"{key}_q75"] - median]
-            axis.errorbar(
-                part["expansion_ratio"], median, yerr=error, color=color, marker=marker,
-                capsize=3, capthick=1.5, label=work,
-            )  # fmt: skip
-            axis.plot(part["expansion_ratio"], 1e3 * part[limit], **CHANCE | {"color": color})
+    fig, axes, panels = _panels(table)
+    for axis, part, phase in panels:
+        key = {"prefill": "ttft", "decode": "tpot"}[phase]
+        for batch, line, look in _lines(part):
+            median = 1e3 * line[f"{key}_s"]
+            error = [median - 1e3 * line[f"{key}_s_q25"], 1e3 * line[f"{key}_s_q75"] - median]
+            axis.errorbar(line["expansion_ratio"], median, yerr=error, **look, label=batch)
+            limit = 1e3 * line[f"{key}_limit_s"]
+            axis.plot(line["expansion_ratio"], limit, **CHANCE | {"color": look["color"]})
         axis.plot([], [], **CHANCE, label="hardware limit")
         axis.axvline(table["expansion_ratio"].max(), **BASELINE, label="dense")
-        axis.set(title=title, xlabel="expansion ratio", ylabel="milliseconds")
-        axis.set_ylim(bottom=0)
-    _legend(fig, axes[1])
+        axis.set(xlabel="expansion ratio", ylabel="milliseconds")
+        _from_zero_or_log(axis, part[[f"{key}_s", f"{key}_limit_s"]])
+    _legend(fig, axes)
     return figure(
         fig,
         name=name,
@@ -80,8 +79,40 @@ def _times_alt(table: pd.DataFrame) -> str:
     return "Two line charts of milliseconds against expansion ratio; " + "; ".join(parts) + "."
 
 
-def _legend(fig, axis, columns: int = 4) -> None:
-    handles, labels = axis.get_legend_handles_labels()
+def _panels(table: pd.DataFrame, titles: Mapping[str, str] = PHASES, *, sharey: bool = False):
+    """A figure of two charts per workload: it, its axes, and (axis, rows, phase) of each chart."""
+    workloads = list(dict.fromkeys(table["workload"]))
+    size = (10, 3.4 * len(workloads) + 0.6)
+    fig, axes = plt.subplots(len(workloads), 2, figsize=size, squeeze=False, sharey=sharey)
+    panels = []
+    for line, workload in zip(axes, workloads, strict=True):
+        for axis, (phase, title) in zip(line, titles.items(), strict=True):
+            named = f"{workload}: {title[0].lower()}{title[1:]}" if len(workloads) > 1 else title
+            axis.set_title(named)
+            panels.append((axis, table[table["workload"] == workload], phase))
+    return fig, axes, panels
+
+
+def _lines(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, dict[str, Any]]]:
+    """Per batch size: its name, its rows, and how its line looks."""
+    for (batch, part), color, marker in zip(
+        table.groupby("batch_size"), cycle(PALETTE), cycle(MARKERS), strict=False
+    ):
+        look = {"color": color, "marker": marker, "capsize": 3, "capthick": 1.5}
+        yield f"batch {batch}", part, look
+
+
+def _from_zero_or_log(axis, drawn: pd.DataFrame) -> None:
+    if drawn.max(axis=None) < LOG_FROM * drawn.min(axis=None):
+        axis.set_ylim(bottom=0)
+        return
+    axis.set_yscale("log")
+    axis.set_ylabel(f"{axis.get_ylabel()}, log scale")
+    axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def _legend(fig, axes, columns: int = 4) -> None:
+    handles, labels = axes[0, 1].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(labels)))
 
 
@@ -144,25 +175,20 @@ def speed(
     table["work"] = [job_name(gain, gains) for gain in table.to_dict("records")]
     table["removed"] = [100 * (1 - parameters[run] / parameters[dense]) for run in table["run"]]
     table = table.sort_values("removed")
-    fig, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True)
-    for axis, (phase, title) in zip(axes, SPEED_PHASES.items(), strict=True):
+    fig, axes, panels = _panels(table, sharey=True)
+    for axis, part, phase in panels:
         axis.axhline(1, **BASELINE, label="dense")
-        mine = table[table["phase"] == phase]
-        for (work, part), color, marker in zip(
-            mine.groupby("work", sort=False), PALETTE, MARKERS, strict=False
-        ):
-            low = part["speed_up"] - part["speed_up_q25"]
-            high = part["speed_up_q75"] - part["speed_up"]
-            axis.errorbar(
-                part["removed"], part["speed_up"], yerr=[low, high], color=color, marker=marker,
-                capsize=3, capthick=1.5, label=work,
-            )  # fmt: skip
-            ends = [0, *part["removed"]], [1, *part["limit_speed_up"]]
-            axis.plot(*ends, **CHANCE | {"color": color})
+        for batch, line, look in _lines(part[part["phase"] == phase]):
+            low = line["speed_up"] - line["speed_up_q25"]
+            high = line["speed_up_q75"] - line["speed_up"]
+            axis.errorbar(line["removed"], line["speed_up"], yerr=[low, high], **look, label=batch)
+            ends = [0, *line["removed"]], [1, *line["limit_speed_up"]]
+            axis.plot(*ends, **CHANCE | {"color": look["color"]})
         axis.plot([], [], **CHANCE, label="the limit's own speed-up")
-        axis.set(title=title, xlabel="parameters removed, %")
-    axes[0].set_ylabel("speed, dense = 1")
-    _legend(fig, axes[1])
+        axis.set(xlabel="parameters removed, %")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("speed, dense = 1")
+    _legend(fig, axes)
     last = table[table["removed"] == table["removed"].max()]
     words = "; ".join(f"{r.phase}, {r.work} {r.speed_up:.2f} times" for r in last.itertuples())
     return figure(
@@ -188,25 +214,27 @@ def alignment(
     table = pd.DataFrame(found)
     table["work"] = [job_name(row, found) for row in found]
     asked = list(dict.fromkeys(table["requested"]))
-    fig, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True)
-    groups = list(dict.fromkeys(zip(table["work"], table["multiple"], strict=True)))
-    for axis, (phase, title) in zip(axes, SPEED_PHASES.items(), strict=True):
+    groups = list(dict.fromkeys(zip(table["batch_size"], table["multiple"], strict=True)))
+    fig, axes, panels = _panels(table, sharey=True)
+    for axis, rows, phase in panels:
         axis.axhline(1, **BASELINE, label="no difference")
-        for place, (work, multiple) in enumerate(groups):
-            mine = (table["phase"] == phase) & (table["work"] == work)
-            part = table[mine & (table["multiple"] == multiple)]
+        for place, ((batch, multiple), color, marker) in enumerate(
+            zip(groups, cycle(PALETTE), cycle(MARKERS), strict=False)
+        ):
+            mine = (rows["phase"] == phase) & (rows["batch_size"] == batch)
+            part = rows[mine & (rows["multiple"] == multiple)]
             shift = 0.6 * ((place + 0.5) / len(groups) - 0.5)
             low, high = part["ratio"] - part["ratio_q25"], part["ratio_q75"] - part["ratio"]
             axis.errorbar(
                 [asked.index(each) + shift for each in part["requested"]], part["ratio"],
-                yerr=[low, high], linestyle="none", capsize=2,
-                label=f"{work}, multiple of {multiple}",
-                color=PALETTE[place % len(PALETTE)], marker=MARKERS[place % len(MARKERS)],
+                yerr=[low, high], linestyle="none", capsize=2, color=color, marker=marker,
+                label=f"batch {batch}, multiple of {multiple}",
             )  # fmt: skip
         axis.set_xticks(np.arange(len(asked)), asked)
-        axis.set(title=title, xlabel="pruning ratio asked for")
-    axes[0].set_ylabel("time / time when aligned")
-    _legend(fig, axes[1], columns=3)
+        axis.set(xlabel="pruning ratio asked for")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("time / time when aligned")
+    _legend(fig, axes, columns=3)
     largest = table.loc[table["ratio"].idxmax()]
     return figure(
         fig,
@@ -236,23 +264,20 @@ def energy(
     """
     table = _joined(rows, described)
     repeats = {(row["run"], *job(row)): row["repeats"] for row in rows}
-    fig, axes = plt.subplots(1, 2, figsize=(10, 4))
-    for axis, what in zip(axes, ("prompt", "generated"), strict=True):
+    fig, axes, panels = _panels(table, ENERGY)
+    for axis, part, phase in panels:
+        what = {"prefill": "prompt", "decode": "generated"}[phase]
         key = f"joules_per_{what}_token"
-        for (work, part), color, marker in zip(
-            table.groupby("work", sort=False), PALETTE, MARKERS, strict=False
-        ):
+        for batch, line, look in _lines(part):
             values = [[1e3 * each[key] for each in repeats[r.run, r.workload, r.batch_size]]
-                      for r in part.itertuples()]  # fmt: skip
-            middle = 1e3 * part[key]
-            axis.errorbar(
-                part["expansion_ratio"], middle, color=color, marker=marker, capsize=3, label=work,
-                yerr=[middle - [min(v) for v in values], [max(v) for v in values] - middle],
-            )  # fmt: skip
+                      for r in line.itertuples()]  # fmt: skip
+            middle = 1e3 * line[key]
+            error = [middle - [min(v) for v in values], [max(v) for v in values] - middle]
+            axis.errorbar(line["expansion_ratio"], middle, yerr=error, **look, label=batch)
         axis.axvline(table["expansion_ratio"].max(), **BASELINE, label="dense")
-        axis.set(title=f"Per {what} token", xlabel="expansion ratio", ylabel="millijoules")
-        axis.set_ylim(bottom=0)
-    _legend(fig, axes[1])
+        axis.set(xlabel="expansion ratio", ylabel="millijoules")
+        _from_zero_or_log(axis, 1e3 * part[[key]])
+    _legend(fig, axes)
     ends = table.iloc[[-1, 0]]["joules_per_generated_token"] * 1e3
     return figure(
         fig,
