@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from ppmlib.cost.efficiency import job, job_name
 from ppmlib.plots import BASELINE, CHANCE, MARKERS, PALETTE, Figure, figure
@@ -26,7 +27,7 @@ def _joined(rows: Sequence[Mapping], described: Sequence[Mapping]) -> pd.DataFra
     flat = pd.DataFrame(rows).drop(columns="repeats")
     flat["work"] = [job_name(row, rows) for row in rows]
     table = flat.merge(pd.DataFrame(described), on="run")
-    return table[table["keep_multiple_of"] == own].sort_values("expansion_ratio")
+    return table[table["keep_multiple_of"] == own].sort_values("expansion_ratio", kind="stable")
 
 
 def times(
@@ -108,7 +109,9 @@ def _from_zero_or_log(axis, drawn: pd.DataFrame) -> None:
         return
     axis.set_yscale("log")
     axis.set_ylabel(f"{axis.get_ylabel()}, log scale")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _legend(fig, axes, columns: int = 4) -> None:
@@ -174,7 +177,7 @@ def speed(
     table = pd.DataFrame([gain for gain in gains if gain["run"] in own])
     table["work"] = [job_name(gain, gains) for gain in table.to_dict("records")]
     table["removed"] = [100 * (1 - parameters[run] / parameters[dense]) for run in table["run"]]
-    table = table.sort_values("removed")
+    table = table.sort_values("removed", kind="stable")
     fig, axes, panels = _panels(table, sharey=True)
     for axis, part, phase in panels:
         axis.axhline(1, **BASELINE, label="dense")
