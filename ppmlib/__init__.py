@@ -29,9 +29,11 @@ scorecard   one run's tables, prompts, examples and sentences (notebook 3)
 cost/       time, memory and energy of every width (notebook 4)
 progress    the progress bar of a notebook's long cell
 device      what the device is and can do
+proportions right/wrong documents: score interval, exact test, detectable difference
 stats       paired differences, intervals, corrected p-values, verdicts
 resampling  bootstrap intervals and sign-flip tests over independent units
 simulations coverage, false positives and power of these statistics (notebook 8)
+simulated   the bounds they must keep, in sentences and tables
 analysis/   records to verdicts and computed sentences (notebooks 5 and 7)
 paper/      the published numbers, judged (notebook 6)
 plots/      the study's figures, one style

@@ -31,10 +31,10 @@ STAGE_VERSIONS = {
     "2_pruning": 1,
     "3_evaluation": 2,
     "4_profiling": 3,
-    "5_analysis": 2,
+    "5_analysis": 3,
     "6_published": 1,
     "7_models": 1,
-    "8_simulations": 1,
+    "8_simulations": 2,
 }
 BARE_FOLDER = "ppm-out"
 MANIFEST = "manifest.json"

@@ -1,25 +1,29 @@
 """Do the intervals cover and the tests keep their level? Simulations of the study's statistics.
 
 coverage_table        score intervals of right/wrong documents, beside the percentile bootstrap
-graded_table          bootstrap intervals and sign-flip tests of graded scores
+graded_table          bootstrap intervals, sign-flip and equivalence tests of graded scores
+combined_table        differences of the changes of two tasks, as in the dichotomy
+seeds_table           means over documents and random selections
 false_positive_table  McNemar, equivalence and Holm over declared claims, where nothing is there
 power_table           what can be shown: the claims' power and the smallest detectable change
-holds, sentences      the bounds that the procedures must keep, and whether they did
 
 Documents gain, lose or keep their answer with known chances; the functions under test are those of
 the analysis (`ppmlib.stats`). Everything seeded; shares of simulations carry their own error.
 """
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pandas as pd
 
-from ppmlib import resampling, stats
+from ppmlib import proportions, resampling, stats
+from ppmlib.proportions import LEVEL
 
-ALWAYS, BAND, ENOUGH_PAIRS = 0.93, (0.93, 0.97), 10
-FAMILY_LEVEL = 0.05
 RATES = ((0.01, 0.01), (0.03, 0.0), (0.03, 0.005), (0.02, 0.08), (0.05, 0.05), (0.10, 0.10))
+LOSSES = ((100, 0.01, 1000, 0.01), (100, 0.03, 1000, 0.03), (400, 0.005, 400, 0.01),
+          (300, 0.05, 300, 0.20))  # fmt: skip
+SPREADS = (0.0, 0.02, 0.05, 0.10)
 GRADES = (-1.0, -0.5, -0.5, 0.5)
 MARGIN = 0.05
 BOOTSTRAPS = 999
@@ -31,7 +35,7 @@ def change_of(gained: int, lost: int, n: int) -> stats.Change:
     difference = (gained - lost) / n
     return stats.Change(
         n=n, units=n, difference=difference, low=-1.0, high=1.0, low90=-1.0, high90=1.0,
-        p_value=stats.mcnemar_p(gained, lost), gained=gained, lost=lost, detectable=None,
+        p_value=proportions.mcnemar_p(gained, lost), gained=gained, lost=lost, detectable=None,
         method="tests only",
     )  # fmt: skip
 
@@ -57,7 +61,7 @@ def coverage_table(sizes, *, rates=RATES, draws: int, seed: int) -> pd.DataFrame
             rng = np.random.default_rng([seed, n, int(1e4 * gain), int(1e4 * loss)])
             counts = rng.multinomial(n, [gain, loss, 1 - gain - loss], size=draws)[:, :2]
             tables, index = np.unique(counts, axis=0, return_inverse=True)
-            ends = np.array([stats.tango_interval(g, m, n) for g, m in tables])
+            ends = np.array([proportions.tango_interval(g, m, n) for g, m in tables])
             boot = np.array([_percentile(g, m, n, rng) for g, m in tables])
             index, truth = index.ravel(), gain - loss
             covered, other = (((e[:, 0] <= truth) & (truth <= e[:, 1]))[index].mean()
@@ -82,33 +86,94 @@ def graded_table(sizes, *, rates=(0.02, 0.05, 0.20), draws: int, seed: int) -> p
     """The same for graded scores of which a share of documents changes, by steps of a half.
 
     `false_positives`: the sign-flip test at 5% where each change has either sign equally often.
+    `false_equivalences`: the equivalence test at 5% where the true change lies just on the margin.
     """
     rows = []
     for n in sizes:
         for rate in rates:
             rng = np.random.default_rng([seed, n, int(1e4 * rate)])
-            covered, false = 0, 0
+            covered, false, equivalent, truth = 0, 0, 0, rate * np.mean(GRADES)
             for at in range(draws):
                 moved = rng.random(n) < rate
                 step = rng.choice(GRADES, size=n)
-                low, high = _graded_interval(np.where(moved, step, 0.0), at)
-                covered += low <= rate * np.mean(GRADES) <= high
+                change = _graded_change(np.where(moved, step, 0.0), at)
+                low, high = change.interval(0.95)
+                covered += low <= truth <= high
+                equivalent += change.p_equivalent(-truth) <= LEVEL
                 null = np.where(moved, np.abs(step) * rng.choice((-1, 1), size=n), 0.0)
-                false += resampling.sign_flip_p(null, at) <= stats.LEVEL
-            share = covered / draws
+                false += resampling.sign_flip_p(null, at) <= LEVEL
+            share, equal = covered / draws, equivalent / draws
             rows.append({"n": n, "changed": rate, "expected_pairs": n * rate, "coverage": share,
                          "error": simulation_error(share, draws), "draws": draws,
-                         "false_positives": false / draws})  # fmt: skip
+                         "false_positives": false / draws, "false_equivalences": equal,
+                         "equivalence_error": simulation_error(equal, draws)})  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def _graded_interval(change: np.ndarray, seed: int) -> tuple[float, float]:
-    """The interval of `stats.paired_mean`, without its tests."""
-    if not np.ptp(change):
-        return stats.tango_interval(0, 0, change.size)
-    weight = np.ones(change.size)
-    found = resampling.bootstrap(change, weight, seed, 0.95)
-    return resampling.widened(change, weight, found, 0.95)
+def _graded_change(change: np.ndarray, seed: int) -> stats.Change:
+    """`stats.paired_mean` without its permutation test."""
+    if not change.any():
+        return change_of(0, 0, change.size)
+    resampled = resampling.resample(change, np.ones(change.size), seed)
+    return replace(change_of(0, 0, change.size), difference=change.mean(), resampled=resampled)
+
+
+def combined_table(losses=LOSSES, *, draws: int, seed: int) -> pd.DataFrame:
+    """How often the 95% interval of the difference of two tasks' changes holds the truth.
+
+    Args:
+        losses: (documents and chance of a loss per document) of either task.
+    Returns:
+        n, loss, other_n, other_loss, coverage, its simulation error, coverage of the percentile
+        bootstrap.
+    """
+    rows = []
+    for n, loss, other_n, other_loss in losses:
+        rng = np.random.default_rng([seed, n, other_n, int(1e4 * (loss + other_loss))])
+        lost = np.stack([rng.binomial(n, loss, draws), rng.binomial(other_n, other_loss, draws)], 1)
+        covered = other = 0
+        for first, second in lost:
+            found = stats.Combined(
+                [change_of(0, int(first), n), change_of(0, int(second), other_n)], [1, -1], "ab"
+            )
+            low, high = found.interval()
+            drawn = (rng.binomial(other_n, second / other_n, BOOTSTRAPS) / other_n
+                     - rng.binomial(n, first / n, BOOTSTRAPS) / n)  # fmt: skip
+            ends = np.quantile(drawn, (0.025, 0.975))
+            covered += low <= other_loss - loss <= high
+            other += ends[0] <= other_loss - loss <= ends[1]
+        share = covered / draws
+        rows.append({"n": n, "loss": loss, "other_n": other_n, "other_loss": other_loss,
+                     "coverage": share, "error": simulation_error(share, draws),
+                     "bootstrap_coverage": other / draws, "draws": draws})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def seeds_table(selections=(5, 10), *, n=300, spreads=SPREADS, draws: int, seed: int):
+    """How often a 95% interval over documents and random selections holds the truth.
+
+    Every document has a difficulty that all models share; the quality of random selections has a
+    standard deviation of `spread` around that of the criterion, so the true lead is 0.
+
+    Returns:
+        a DataFrame: n, selections, spread, coverage, its simulation error.
+    """
+    rows = []
+    for count in selections:
+        for spread in spreads:
+            rng = np.random.default_rng([seed, count, int(1e4 * spread)])
+            covered = 0
+            for at in range(draws):
+                hard = rng.uniform(0, 1, n)
+                quality = 0.5 + np.r_[0.0, rng.normal(0, spread, count)]
+                right = hard + rng.normal(0, 0.1, (count + 1, n)) < quality[:, None]
+                gaps = right[0].astype(float) - right[1:]
+                low, high, _ = resampling.over_documents_and_seeds(gaps, np.ones(n), seed=at)
+                covered += low <= 0 <= high
+            share = covered / draws
+            rows.append({"n": n, "selections": count, "spread": spread, "coverage": share,
+                         "error": simulation_error(share, draws), "draws": draws})  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def false_positive_table(sizes, *, claims=(1, 3, 6), draws: int, seed: int) -> pd.DataFrame:
@@ -130,8 +195,8 @@ def false_positive_table(sizes, *, claims=(1, 3, 6), draws: int, seed: int) -> p
                 family = single = 0
                 for tables in _null_counts(rng, n, count, kind, draws):
                     p = [_claim_p(kind, at, *table, n) for at, table in enumerate(tables)]
-                    single += p[0] <= stats.LEVEL
-                    family += bool((stats.holm(p) <= stats.LEVEL).any())
+                    single += p[0] <= LEVEL
+                    family += bool((stats.holm(p) <= LEVEL).any())
                 share = family / draws
                 rows.append({"n": n, "claims": count, "kind": kind, "family": share,
                              "error": simulation_error(share, draws), "single": single / draws,
@@ -178,122 +243,14 @@ def power_table(sizes, *, effects=(0.02, 0.05, 0.10), share=0.15, draws: int, se
             other = rng.permutation(none)
             p = np.array([[change_of(*row, n).p_value for row in map(tuple, counts)]
                           for counts in (real, none, other)]).T  # fmt: skip
-            alone = float((p[:, 0] <= stats.LEVEL).mean())
-            held = float(np.mean([stats.holm(row)[0] <= stats.LEVEL for row in p]))
-            same = np.mean([change_of(*row, n).p_equivalent(MARGIN) <= stats.LEVEL
+            alone = float((p[:, 0] <= LEVEL).mean())
+            held = float(np.mean([stats.holm(row)[0] <= LEVEL for row in p]))
+            same = np.mean([change_of(*row, n).p_equivalent(MARGIN) <= LEVEL
                             for row in map(tuple, none)])  # fmt: skip
-            detectable = stats.detectable_binary(n, share)
+            detectable = proportions.detectable_binary(n, share)
             rows.append({"n": n, "effect": effect, "share": pairs, "power": alone,
                          "power_holm": held, "error": simulation_error(alone, draws),
                          "equivalent": float(same), "draws": draws,
                          "detectable_points": None if detectable is None
                          else 100 * detectable})  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def holds(coverage: pd.DataFrame, graded: pd.DataFrame, false: pd.DataFrame) -> pd.DataFrame:
-    """The bounds of the design, each with its worst row; two simulation errors are allowed.
-
-    Returns:
-        bound, worst, error, holds.
-    """
-    enough = coverage[coverage["expected_pairs"] >= ENOUGH_PAIRS]
-    checks = [
-        ("score intervals cover at least 93%", coverage, "coverage", ALWAYS, True),
-        ("score intervals cover at most 97% with 10 expected discordant pairs", enough, "coverage",
-         BAND[1], False),
-        ("bootstrap intervals of graded scores cover at least 93%", graded, "coverage", ALWAYS,
-         True),
-        ("any false claim after Holm in at most 5%", false, "family", FAMILY_LEVEL, False),
-    ]  # fmt: skip
-    rows = []
-    for bound, table, column, limit, at_least in checks:
-        worst = table.loc[table[column].idxmin() if at_least else table[column].idxmax()]
-        slack = 2 * worst["error"]
-        kept = worst[column] >= limit - slack if at_least else worst[column] <= limit + slack
-        where = f"n = {worst['n']:.0f}" + (
-            f", {worst['expected_pairs']:.3g} expected pairs" if "expected_pairs" in worst
-            else f", {worst['claims']:.0f} claims of {worst['kind']}")  # fmt: skip
-        rows.append({"bound": bound, "worst": float(worst[column]), "error": float(worst["error"]),
-                     "where": where, "holds": bool(kept)})  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def sentences(bounds: pd.DataFrame, coverage: pd.DataFrame, power: pd.DataFrame) -> list[str]:
-    """Whether the bounds hold, what the bootstrap would have done, what can be shown."""
-    broken = bounds[~bounds["holds"]]
-    said = [f"{len(bounds) - len(broken)} of {len(bounds)} bounds hold"
-            + (f"; not: {', '.join(broken['bound'])}." if len(broken) else ".")]  # fmt: skip
-    for row in bounds.to_dict("records"):
-        said.append(f"Bound: {row['bound']}. The worst is {row['worst']:.1%} ± "
-                    f"{row['error']:.1%} ({row['where']}).")  # fmt: skip
-    worst = coverage.loc[coverage["bootstrap_coverage"].idxmin()]
-    said.append(
-        f"The percentile bootstrap, which the analysis does not use for right or wrong, covers as "
-        f"little as {worst['bootstrap_coverage']:.1%} (n = {worst['n']:.0f}, "
-        f"{worst['expected_pairs']:.3g} expected pairs)."
-    )
-    shown = power[power["power"] >= stats.POWER]
-    for n, rows in power.groupby("n"):
-        best = shown[shown["n"] == n]["effect"].min()
-        seen = "none of the falls tried" if np.isnan(best) else f"a fall of {100 * best:.3g} points"
-        said.append(f"With {n} documents {seen} is shown with 80% power; the smallest that could "
-                    f"be is {rows['detectable_points'].iloc[0]:.1f} points, and no change is "
-                    f"called equivalent within {100 * MARGIN:g} points in "
-                    f"{rows['equivalent'].mean():.0%} of studies.")  # fmt: skip
-    return said
-
-
-def _share(value: float, error: float) -> str:
-    return f"{value:.1%} ± {error:.1%}"
-
-
-def coverage_for_reading(table: pd.DataFrame) -> pd.DataFrame:
-    """Coverage for a page."""
-    return pd.DataFrame({
-        "documents": table["n"], "gained / lost": [f"{r.gain:.1%} / {r.loss:.1%}"
-                                                   for r in table.itertuples()],
-        "expected pairs": table["expected_pairs"].map("{:.3g}".format),
-        "score interval covers": [_share(r.coverage, r.error) for r in table.itertuples()],
-        "percentile bootstrap": table["bootstrap_coverage"].map("{:.1%}".format),
-        "mean width, points": table["width_points"].map("{:.1f}".format),
-    }).set_index("documents")  # fmt: skip
-
-
-def graded_for_reading(table: pd.DataFrame) -> pd.DataFrame:
-    """Graded scores for a page."""
-    return pd.DataFrame({
-        "documents": table["n"], "changed": table["changed"].map("{:.0%}".format),
-        "interval covers": [_share(r.coverage, r.error) for r in table.itertuples()],
-        "false positives": table["false_positives"].map("{:.1%}".format),
-        "simulated studies": table["draws"],
-    }).set_index("documents")  # fmt: skip
-
-
-def false_for_reading(table: pd.DataFrame) -> pd.DataFrame:
-    """False claims for a page."""
-    return pd.DataFrame({
-        "documents": table["n"], "claims": table["claims"], "of": table["kind"],
-        "any shown after Holm": [_share(r.family, r.error) for r in table.itertuples()],
-        "the first, uncorrected": table["single"].map("{:.1%}".format),
-    }).set_index("documents")  # fmt: skip
-
-
-def power_for_reading(table: pd.DataFrame) -> pd.DataFrame:
-    """Power for a page."""
-    return pd.DataFrame({
-        "documents": table["n"], "true fall, points": (100 * table["effect"]).map("{:.3g}".format),
-        "shown alone": [_share(r.power, r.error) for r in table.itertuples()],
-        "one of three claims": table["power_holm"].map("{:.1%}".format),
-        "smallest for 80%, points": ["–" if pd.isna(v) else f"{v:.1f}"
-                                     for v in table["detectable_points"]],
-        "no change called equivalent": table["equivalent"].map("{:.0%}".format),
-    }).set_index("documents")  # fmt: skip
-
-
-def bounds_for_reading(table: pd.DataFrame) -> pd.DataFrame:
-    """The bounds for a page."""
-    return pd.DataFrame({
-        "bound": table["bound"], "worst": [_share(r.worst, r.error) for r in table.itertuples()],
-        "where": table["where"], "holds": table["holds"].map({True: "yes", False: "NO"}),
-    }).set_index("bound")  # fmt: skip

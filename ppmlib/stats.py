@@ -2,7 +2,7 @@
 
     paired_binary     right/wrong per document: Tango's score interval, exact McNemar test
     paired_mean       other scores, lists and log-likelihoods: bootstrap interval, sign-flip test
-    detectable        the smallest change that 80% power could have shown
+    Combined          a weighted sum of changes of several tasks
     holm, benjamini_hochberg
     change_verdict, level_verdict
 
@@ -10,17 +10,23 @@ Everything is a fraction here (0.03, not 3 points); scipy and statsmodels do the
 are taken as independent draws from the task's population; where they are not, give `clusters`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import optimize, stats
 
 from ppmlib import resampling
-from ppmlib.resampling import LEVEL, column_of, is_binary, pair_of
-
-POWER = 0.80
+from ppmlib.proportions import (
+    LEVEL,
+    POWER,
+    detectable_binary,
+    mcnemar_p,
+    score_statistic,
+    tango_interval,
+)
+from ppmlib.resampling import column_of, is_binary, pair_of
 
 
 @dataclass(frozen=True)
@@ -28,8 +34,8 @@ class Change:
     """A paired change (pruned minus dense) with its 95% and 90% intervals.
 
     `n` documents, `units` independent units among them, `gained` and `lost` documents that scored
-    higher and lower. `p_value` is two-sided, for no change. `replicates` holds the bootstrap
-    distribution where there is one; `scale` the effective over the real number of documents.
+    higher and lower. `p_value` is two-sided, for no change. `resampled` holds the bootstrap where
+    there is one; `scale` the effective over the real number of documents.
     """
 
     n: int
@@ -45,118 +51,47 @@ class Change:
     detectable: float | None
     method: str
     scale: float = 1.0
-    replicates: np.ndarray | None = field(default=None, repr=False, compare=False)
+    resampled: resampling.Resampled | None = field(default=None, repr=False, compare=False)
 
     def p_above(self, bound: float = 0.0) -> float:
         """One-sided p-value of 'the true change is at most `bound`' (small: it lies above).
 
-        At 0 it comes from the test of `p_value`; elsewhere from the score statistic (right/wrong)
-        or the share of bootstrap replicates at or below the bound, one added (other scores).
+        At 0 it comes from the test of `p_value`; elsewhere it inverts the interval: the score
+        statistic (right/wrong), or the more cautious of BCa bootstrap and Student's t (others).
         """
         if bound == 0:
             half = self.p_value / 2
             return half if self.difference > 0 else 1 - half
-        if self.replicates is None:
+        if self.resampled is None:
             return float(stats.norm.sf(self._score(bound)))
-        return float((1 + np.sum(self.replicates <= bound)) / (1 + self.replicates.size))
+        return self.resampled.p_above(bound)
 
     def p_below(self, bound: float = 0.0) -> float:
         """One-sided p-value of 'the true change is at least `bound`' (small: it lies below)."""
         if bound == 0:
             half = self.p_value / 2
             return half if self.difference < 0 else 1 - half
-        if self.replicates is None:
+        if self.resampled is None:
             return float(stats.norm.cdf(self._score(bound)))
-        return float((1 + np.sum(self.replicates >= bound)) / (1 + self.replicates.size))
+        return self.resampled.p_below(bound)
 
     def _score(self, bound: float) -> float:
-        sizes = (self.scale * count for count in (self.gained, self.lost, self.n))
-        return _score_statistic(bound, *sizes)
+        return score_statistic(bound, *self._table())
+
+    def interval(self, confidence: float) -> tuple[float, float]:
+        """The interval at any confidence; `low` and `high` are that of 95%."""
+        if self.resampled is None:
+            return tango_interval(*self._table(), confidence)
+        return self.resampled.interval(confidence)
+
+    def _table(self) -> tuple[float, float, float]:
+        return tuple(self.scale * count for count in (self.gained, self.lost, self.n))
 
     def p_equivalent(self, margin: float) -> float:
         """TOST: the larger one-sided p-value of a change beyond -margin or +margin (margin > 0)."""
         if margin <= 0:
             raise ValueError("an equivalence margin must be above 0")
         return max(self.p_above(-margin), self.p_below(margin))
-
-
-def _score_statistic(difference: float, gained: float, lost: float, n: float) -> float:
-    """Tango's z for H0: P(gain) - P(loss) = difference; infinite where H0 has no variance."""
-    distance = gained - lost - n * difference
-    a = 2 * n
-    b = -gained - lost + (2 * n - gained + lost) * difference
-    c = -lost * difference * (1 - difference)
-    loss = (np.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)  # P(loss) under H0
-    variance = n * (2 * loss + difference * (1 - difference))
-    if variance <= 1e-12:
-        return float(np.sign(distance) * np.inf) if abs(distance) > 1e-9 else 0.0
-    return float(distance / np.sqrt(variance))
-
-
-def tango_interval(gained: float, lost: float, n: float, confidence: float = 0.95) -> tuple:
-    """Score interval for the difference of two paired proportions.
-
-    Inverts the score test of H0: difference = d; keeps its level with few or no discordant pairs,
-    where Wald and percentile bootstrap intervals are too short. Assumes independent documents.
-
-    Args:
-        gained, lost: documents wrong then right, right then wrong; n: all documents. They need
-            not be whole numbers (effective sample sizes).
-    Returns:
-        (low, high), fractions in [-1, 1].
-    Source: Tango 1998, Statistics in Medicine 17:891-908.
-    """
-    z = stats.norm.isf((1 - confidence) / 2)
-    estimate, edge = (gained - lost) / n, 1 - 1e-10
-
-    def limit(target: float, end: float) -> float:
-        def distance(difference: float) -> float:
-            return np.clip(_score_statistic(difference, gained, lost, n), -1e6, 1e6) - target
-
-        if abs(estimate) >= edge and np.sign(estimate) == np.sign(end):
-            return float(np.sign(end))
-        return float(optimize.brentq(distance, min(estimate, end), max(estimate, end)))
-
-    return limit(z, -edge), limit(-z, edge)
-
-
-@cache
-def _needed_wins(n: int) -> np.ndarray:
-    """How many of 0..n discordant pairs must go one way for a two-sided exact p of at most 5%."""
-    pairs = np.arange(n + 1)
-    return (stats.binom.isf(LEVEL / 2, pairs, 0.5) + 1).astype(int)
-
-
-def detectable_binary(n: int, discordant_share: float) -> float | None:
-    """The smallest true difference that the exact McNemar test shows with 80% power.
-
-    The share of discordant documents is taken as seen, or as the difference itself where that is
-    larger. None if no difference at all could be shown (fewer than 6 documents).
-    """
-
-    needed = _needed_wins(n)
-
-    def power(difference: float) -> float:
-        share = min(max(discordant_share, difference), 1.0)
-        reach = 6 * np.sqrt(n * share * (1 - share)) + 1
-        pairs = np.arange(max(0, int(n * share - reach)), min(n, int(n * share + reach)) + 1)
-        chance = special.bdtr(pairs, n, share) - np.where(
-            pairs > 0, special.bdtr(np.maximum(pairs - 1, 0), n, share), 0.0
-        )
-        wins = needed[pairs]
-        shown = special.bdtrc(wins - 1, pairs, (1 + difference / share) / 2)
-        return float(np.sum(chance * np.where(wins <= pairs, shown, 0.0)))
-
-    if power(1.0) < POWER:
-        return None
-    return float(optimize.brentq(lambda d: power(d) - POWER, 1e-9, 1.0, xtol=1e-6))
-
-
-def mcnemar_p(gained: int, lost: int) -> float:
-    """Two-sided exact p-value of 'a discordant document is as likely gained as lost'."""
-    from statsmodels.stats.contingency_tables import mcnemar
-
-    return min(1.0, float(mcnemar([[0, gained], [lost, 0]], exact=True).pvalue))
 
 
 def stratified_gain(change: np.ndarray, strata: Sequence) -> float:
@@ -227,7 +162,7 @@ def paired_mean(
 
     Serves scores of any kind (weights 1), lists of outcomes per document (sums, weighted by their
     lengths: a ratio estimator) and log-likelihoods (weighted by words). BCa bootstrap interval
-    over units, widened where few changed (`resampling.widened`); sign-flip permutation test over
+    over units, widened where few changed (`resampling.Resampled`); sign-flip permutation test over
     units (exact when few, else p with one added): under the null a unit's change is as likely to
     have the other sign.
     When no document changed, the interval of a bounded score is Tango's for no discordant pair;
@@ -249,28 +184,23 @@ def paired_mean(
     n, units, estimate = first.size, change.size, float(resampling.ratio(change, unit_weight))
     gained, lost = int(np.sum(second > first)), int(np.sum(second < first))
     common = {"n": n, "units": units, "difference": estimate, "gained": gained, "lost": lost}
-    rates = change / unit_weight
-    if np.ptp(rates) <= 1e-15 + 1e-12 * abs(estimate):
-        none = not np.any(change) and bounded
-        wide, narrow = (tango_interval(0, 0, units, c) if none else (estimate, estimate)
-                        for c in (0.95, 0.90))  # fmt: skip
-        p = 1.0 if estimate == 0 else max(2.0 ** (1 - units), 1 / (1 + resampling.PERMUTATIONS))
+    if not np.any(change):
+        wide, narrow = (tango_interval(0, 0, units, confidence) if bounded else (0.0, 0.0)
+                        for confidence in (0.95, 0.90))  # fmt: skip
         return Change(
-            **common, low=wide[0], high=wide[1], low90=narrow[0], high90=narrow[1], p_value=p,
-            detectable=detectable_binary(units, 0.0) if none else None,
-            method="every document changed by the same amount",
-            replicates=None if none else np.full(resampling.RESAMPLES, estimate),
+            **common, low=wide[0], high=wide[1], low90=narrow[0], high90=narrow[1], p_value=1.0,
+            detectable=detectable_binary(units, 0.0) if bounded else None,
+            method="no document changed", scale=units / n,
+            resampled=None if bounded else resampling.UNCHANGED,
         )  # fmt: skip
-    wide = resampling.bootstrap(change, unit_weight, seed, 0.95)
-    narrow = resampling.bootstrap(change, unit_weight, seed, 0.90, wide)
-    outer, inner = (resampling.widened(change, unit_weight, result, confidence)
-                    for result, confidence in ((wide, 0.95), (narrow, 0.90)))  # fmt: skip
+    resampled = resampling.resample(change, unit_weight, seed)
+    (low, high), (low90, high90) = (resampled.interval(confidence) for confidence in (0.95, 0.90))
     z = stats.norm.isf(LEVEL / 2) + stats.norm.isf(1 - POWER)
     return Change(
-        **common, low=outer[0], high=outer[1], low90=inner[0], high90=inner[1],
-        p_value=resampling.sign_flip_p(change, seed), detectable=float(z * wide.standard_error),
-        method="BCa bootstrap interval, sign-flip permutation test",
-        replicates=wide.bootstrap_distribution,
+        **common, low=low, high=high, low90=low90, high90=high90,
+        p_value=resampling.sign_flip_p(change, seed),
+        detectable=float(z * max(resampled.replicates.std(ddof=1), resampled.error)),
+        method="BCa bootstrap interval, sign-flip permutation test", resampled=resampled,
     )  # fmt: skip
 
 
@@ -286,6 +216,55 @@ def paired(
     return paired_mean(
         dense, pruned, weights=weights, clusters=clusters, bounded=bounded, seed=seed
     )
+
+
+@dataclass(frozen=True)
+class Combined:
+    """A weighted sum of changes of several tasks, with intervals and a p-value.
+
+    The square-and-add method (MOVER): the distances of each change to its own limits are added in
+    squares, so the sum inherits what the single intervals do with few changed documents, where a
+    percentile bootstrap of the sum covers as little as 62% in simulations. Changes of one group
+    answered the same documents: their distances are added as they are, the worst case.
+
+    Args:
+        coefficients: one per change. groups: one name per change.
+    Source: Zou and Donner 2008, Statistics in Medicine 27:1693-1702.
+    """
+
+    changes: Sequence[Change]
+    coefficients: Sequence[float]
+    groups: Sequence
+
+    @property
+    def difference(self) -> float:
+        """The sum itself."""
+        pairs = zip(self.coefficients, self.changes, strict=True)
+        return float(sum(c * change.difference for c, change in pairs))
+
+    def interval(self, confidence: float = 1 - LEVEL) -> tuple[float, float]:
+        """The two-sided interval."""
+        below, above = dict.fromkeys(self.groups, 0.0), dict.fromkeys(self.groups, 0.0)
+        for change, c, group in zip(self.changes, self.coefficients, self.groups, strict=True):
+            low, high = sorted(c * end for end in change.interval(confidence))
+            below[group] += max(0.0, c * change.difference - low)
+            above[group] += max(0.0, high - c * change.difference)
+        return (self.difference - math.hypot(*below.values()),
+                self.difference + math.hypot(*above.values()))  # fmt: skip
+
+    def p_value(self) -> float:
+        """Two-sided, for a sum of 0, by inverting the interval; at least 1e-7."""
+
+        def nearest(confidence: float) -> float:
+            low, high = self.interval(confidence)
+            return low if self.difference > 0 else -high
+
+        least, most = 1e-3, 1 - 1e-7
+        if self.difference == 0 or nearest(least) <= 0:
+            return 1.0
+        if nearest(most) > 0:
+            return 1 - most
+        return 1 - float(optimize.brentq(nearest, least, most, xtol=1e-9))
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:

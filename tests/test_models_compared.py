@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppmlib import paper, records, simulations
+from ppmlib import paper, records, simulated, simulations
 from ppmlib.analysis import across, reading, sources, verdicts
 from ppmlib.analysis.study_records import DENSE
 from ppmlib.paper import beside
@@ -220,42 +220,58 @@ def test_a_change_no_larger_than_the_noise_is_flagged():
 
 
 @pytest.fixture(scope="module")
-def simulated():
-    return (
-        simulations.coverage_table((100, 300), draws=1200, seed=0),
-        simulations.graded_table((100,), rates=(0.05,), draws=100, seed=0),
-        simulations.false_positive_table((300,), claims=(1, 3), draws=600, seed=0),
-        simulations.power_table((300,), effects=(0.05, 0.10), draws=500, seed=0),
-    )
+def tables():
+    return {
+        "coverage": simulations.coverage_table((100, 300), draws=1200, seed=0),
+        "graded": simulations.graded_table((100,), rates=(0.05, 0.20), draws=200, seed=0),
+        "combined": simulations.combined_table(draws=300, seed=0),
+        "seeds": simulations.seeds_table((5,), n=100, spreads=(0.02, 0.10), draws=300, seed=0),
+        "false_positives": simulations.false_positive_table(
+            (300,), claims=(1, 3), draws=600, seed=0
+        ),
+        "power": simulations.power_table((300,), effects=(0.05, 0.10), draws=500, seed=0),
+    }
 
 
-def test_intervals_cover_and_false_claims_stay_rare(simulated):
-    coverage, graded, false, _ = simulated
+def test_intervals_cover_and_false_claims_stay_rare(tables):
+    coverage, graded, false = (tables[name] for name in ("coverage", "graded", "false_positives"))
     assert (coverage["coverage"] >= 0.93).all()
-    enough = coverage[coverage["expected_pairs"] >= simulations.ENOUGH_PAIRS]
+    enough = coverage[coverage["expected_pairs"] >= simulated.ENOUGH_PAIRS]
     assert enough["coverage"].between(0.93, 0.97).all() and len(enough) >= 5
-    assert (graded["coverage"] >= 0.93 - 2 * graded["error"]).all()
     assert (graded["false_positives"] <= 0.08).all()
     assert (false["family"] <= 0.05 + 2 * false["error"]).all()
-    assert simulations.holds(coverage, graded, false)["holds"].all()
+    bounds = simulated.holds(tables)
+    assert bounds["holds"].all() and len(bounds) == 7
+    assert bounds["error"].max() < 0.02
 
 
-def test_a_broken_bound_is_said_to_be_broken(simulated):
-    coverage, graded, false, power = simulated
-    broken = simulations.holds(coverage.assign(coverage=0.80), graded, false)
-    assert list(broken["holds"]) == [False, True, True, True]
-    assert "3 of 4 bounds hold; not:" in simulations.sentences(broken, coverage, power)[0]
+def test_the_percentile_bootstrap_of_two_tasks_would_break_the_bound(tables):
+    bootstrap = tables["combined"].assign(coverage=tables["combined"]["bootstrap_coverage"])
+    broken = simulated.holds(tables | {"combined": bootstrap})
+    assert list(broken["holds"]) == [True, True, True, False, True, True, True]
 
 
-def test_power_is_that_of_the_smallest_detectable_change(simulated):
-    power = simulated[3].set_index("effect")
+@pytest.mark.parametrize(
+    ("name", "column", "value"),
+    [("coverage", "coverage", 0.80), ("coverage", "coverage", 0.995), ("graded", "coverage", 0.8),
+     ("seeds", "coverage", 0.88), ("false_positives", "family", 0.09),
+     ("graded", "false_equivalences", 0.10)],
+)  # fmt: skip
+def test_a_broken_bound_is_said_to_be_broken(tables, name, column, value):
+    broken = simulated.holds(tables | {name: tables[name].assign(**{column: value})})
+    assert list(broken["holds"]).count(False) == 1
+    assert "6 of 7 bounds hold; not:" in simulated.sentences(broken, tables)[0]
+
+
+def test_power_is_that_of_the_smallest_detectable_change(tables):
+    power = tables["power"].set_index("effect")
     assert power.loc[0.10, "power"] > 0.95 and power.loc[0.05, "power"] < 0.80
     assert 5 < power["detectable_points"].iloc[0] < 10
     assert (power["power_holm"] <= power["power"] + 1e-12).all()
 
 
-def test_figures_of_the_simulations_have_alt_text(simulated):
-    coverage, graded, false, power = simulated
-    drawn = [simulation_plots.coverage(coverage, graded), simulation_plots.power(power),
-             simulation_plots.false_positives(false)]  # fmt: skip
+def test_figures_of_the_simulations_have_alt_text(tables):
+    drawn = [simulation_plots.coverage(tables["coverage"], tables["graded"]),
+             simulation_plots.power(tables["power"]),
+             simulation_plots.false_positives(tables["false_positives"])]  # fmt: skip
     assert all("nan" not in figure.alt for figure in drawn)

@@ -1,9 +1,11 @@
 """The paired statistics: published examples, edges, and coverage by simulation on fixed seeds."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.stats import t as student
 
-from ppmlib import resampling, stats
+from ppmlib import proportions, resampling, stats
 
 
 def outcomes(gained, lost, n):
@@ -16,20 +18,20 @@ def outcomes(gained, lost, n):
 
 def test_tango_interval_of_the_airway_example():
     # Bentur 2009 as analysed by Fagerland, Lydersen and Laake 2014: -0.517 to -0.026
-    assert stats.tango_interval(1, 7, 21) == pytest.approx((-0.517, -0.026), abs=5e-4)
+    assert proportions.tango_interval(1, 7, 21) == pytest.approx((-0.517, -0.026), abs=5e-4)
 
 
 def test_tango_interval_without_discordant_pairs_has_its_closed_form():
     z2 = 1.959963984540054**2
-    low, high = stats.tango_interval(0, 0, 300)
+    low, high = proportions.tango_interval(0, 0, 300)
     assert (-low, high) == pytest.approx((z2 / (300 + z2),) * 2)
 
 
 def test_tango_interval_mirrors_and_holds_the_estimate():
     for gained, lost, n in [(0, 1, 5), (3, 40, 200), (30, 0, 30), (0, 30, 30), (150, 150, 300)]:
-        low, high = stats.tango_interval(gained, lost, n)
+        low, high = proportions.tango_interval(gained, lost, n)
         assert -1 <= low <= (gained - lost) / n <= high <= 1
-        assert stats.tango_interval(lost, gained, n) == pytest.approx((-high, -low), abs=1e-9)
+        assert proportions.tango_interval(lost, gained, n) == pytest.approx((-high, -low), abs=1e-9)
 
 
 def test_mcnemar_is_the_binomial_test_of_the_discordant_pairs():
@@ -80,6 +82,96 @@ def test_paired_mean_of_lists_is_the_ratio_of_sums():
     totals, counts = np.array([1.0, 2, 0, 3]), np.array([1.0, 3, 2, 3])
     change = stats.paired_mean(np.zeros(4), totals, weights=counts, seed=0)
     assert change.difference == pytest.approx(6 / 9)
+
+
+def graded(n, seed, rate=0.3):
+    rng = np.random.default_rng(seed)
+    weight = rng.integers(1, 9, n).astype(float)
+    return weight * rng.choice([-1, -0.5, 0.5], n) * (rng.random(n) < rate), weight
+
+
+@pytest.mark.parametrize("n", [40, 300])
+def test_the_bca_interval_is_scipys(n):
+    from scipy.stats import bootstrap
+
+    change, weight = graded(n, 1)
+    expected = bootstrap(
+        (change, weight), resampling.ratio, paired=True, vectorized=True, confidence_level=0.9,
+        n_resamples=resampling.RESAMPLES, method="BCa", rng=np.random.default_rng(5),
+        batch=resampling.BATCH_CELLS // n,
+    ).confidence_interval  # fmt: skip
+    found = resampling.resample(change, weight, 5)
+    assert found.bca(0.9) == pytest.approx(tuple(expected), abs=1e-12)
+    low, high = found.interval(0.9)
+    assert low <= expected.low and expected.high <= high
+
+
+def test_p_values_of_resampled_changes_invert_their_intervals():
+    for seed, rate in ((1, 0.3), (2, 0.02), (3, 1.0)):
+        found = resampling.resample(*graded(200, seed, rate), seed)
+        low, high = found.interval(0.90)
+        assert found.p_above(low) == pytest.approx(0.05, abs=0.002)
+        assert found.p_below(high) == pytest.approx(0.05, abs=0.002)
+        assert found.p_above(low - 0.01) < 0.05 < found.p_above(low + 0.01)
+    with pytest.raises(ValueError, match="nothing changed"):
+        resampling.resample(np.zeros(9), np.ones(9), 0)
+
+
+def test_few_equal_changes_have_an_interval_of_some_width():
+    change = stats.paired_mean([0.5] * 5, [0.6] * 5, seed=0)
+    assert change.low < 0.05 and change.high > 0.1 == pytest.approx(change.difference)
+
+
+def test_a_sum_of_changes_has_the_limits_of_square_and_add():
+    first, second = stats.paired_binary(*outcomes(3, 20, 200)), stats.paired_binary(
+        *outcomes(8, 12, 300)
+    )  # fmt: skip
+    apart = stats.Combined([first, second], [1, -1], ["a", "b"])
+    low = apart.difference - np.hypot(first.difference - first.low, second.high - second.difference)
+    assert apart.difference == pytest.approx(-17 / 200 + 4 / 300)
+    assert apart.interval()[0] == pytest.approx(low)
+    p = apart.p_value()
+    assert apart.interval(1 - p)[1] == pytest.approx(0, abs=1e-6) and p < 0.05
+    same = stats.Combined([first, second], [1, -1], ["a", "a"])
+    assert same.interval()[0] < low and same.p_value() > p
+    alone = stats.Combined([first], [1], ["a"])
+    assert alone.interval() == pytest.approx((first.low, first.high))
+    none = stats.Combined([stats.paired_binary(*outcomes(0, 0, 50))] * 2, [1, -1], "ab")
+    assert none.p_value() == 1 and none.interval()[0] < 0 < none.interval()[1]
+
+
+def test_random_selections_are_units_beside_documents():
+    from statsmodels.formula.api import ols
+    from statsmodels.stats.anova import anova_lm
+
+    rng = np.random.default_rng(0)
+    cells = rng.normal(0.1, 0.5, 5)[:, None] + rng.normal(0, 0.4, 40) + rng.normal(0, 0.3, (5, 40))
+    low, high, p = resampling.over_documents_and_seeds(cells, np.ones(40), seed=0)
+    table = pd.DataFrame({"value": cells.ravel(), "seed": np.repeat(range(5), 40).astype(str),
+                          "document": np.tile(range(40), 5).astype(str)})  # fmt: skip
+    fit = anova_lm(ols("value ~ C(seed) + C(document)", table).fit())
+    squares = fit["mean_sq"].to_numpy()
+    total = squares[0] + squares[1] - squares[2]
+    reach = student.isf(0.025, total**2 / np.sum(squares**2 / fit["df"])) * np.sqrt(total / 200)
+    assert (low, high) == pytest.approx((cells.mean() - reach, cells.mean() + reach))
+    assert 0 < p <= 1
+    clustered = resampling.over_documents_and_seeds(
+        cells, np.ones(40), np.repeat(range(8), 5), seed=0
+    )
+    halves = resampling.over_documents_and_seeds(
+        cells.reshape(5, 8, 5).sum(axis=2), np.full(8, 5.0), seed=0
+    )
+    assert clustered == halves
+
+
+def test_all_wrong_in_lists_of_answers_is_not_certain():
+    from statsmodels.stats.proportion import proportion_confint
+
+    counts = [2.0, 3.0, 1.0, 2.0]
+    assert resampling.mean_interval([0.0] * 4, weights=counts, seed=0)[2] == pytest.approx(
+        proportion_confint(0, 4, method="wilson")[1]
+    )
+    assert resampling.mean_interval(counts, weights=counts, seed=0)[1] < 0.6
 
 
 def test_clusters_are_resampled_whole():
@@ -144,7 +236,7 @@ def test_one_sided_p_values_are_halves_of_the_two_sided_one():
 
 def test_detectable_difference_has_the_power_it_says():
     n, share = 300, 0.10
-    effect = stats.detectable_binary(n, share)
+    effect = proportions.detectable_binary(n, share)
     rng = np.random.default_rng(1)
     chances = [(share + effect) / 2, (share - effect) / 2, 1 - share]
     draws = rng.multinomial(n, chances, size=2000)
@@ -152,7 +244,7 @@ def test_detectable_difference_has_the_power_it_says():
 
     p = 2 * binom.cdf(np.minimum(draws[:, 0], draws[:, 1]), draws[:, 0] + draws[:, 1], 0.5)
     assert np.mean(p <= 0.05) == pytest.approx(0.80, abs=0.025)
-    assert stats.detectable_binary(5, 0.0) is None
+    assert proportions.detectable_binary(5, 0.0) is None
 
 
 @pytest.mark.parametrize("n", [100, 200, 400])
@@ -161,7 +253,7 @@ def test_tango_interval_covers_and_mcnemar_keeps_its_level(n, gain, loss):
     rng = np.random.default_rng(n)
     draws = rng.multinomial(n, [gain, loss, 1 - gain - loss], size=1500)
     tables, index = np.unique(draws[:, :2], axis=0, return_inverse=True)
-    bounds = np.array([stats.tango_interval(g, m, n) for g, m in tables])[index.ravel()]
+    bounds = np.array([proportions.tango_interval(g, m, n) for g, m in tables])[index.ravel()]
     covered = (bounds[:, 0] <= gain - loss) & (gain - loss <= bounds[:, 1])
     assert covered.mean() >= 0.93
     if gain == loss:

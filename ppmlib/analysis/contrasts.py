@@ -36,40 +36,26 @@ def axis_label(axis: str, tasks: Sequence[str]) -> str:
     return tasks[0] if len(tasks) == 1 else f"{axis} ({len(tasks)} tasks)"
 
 
-class _Replicates:
-    """Paired bootstrap replicates of dense and pruned means, one stream of documents per task."""
-
-    def __init__(self, study: Study, seed: int):
-        self.study, self.seed, self.made = study, seed, {}
-
-    def means(self, run: str, task: str) -> tuple[float, np.ndarray]:
-        if (run, task) not in self.made:
-            (row,) = [r for r in self.study.rows(run) if r["task"] == task and r["headline"]]
-            own = self.study.outcome(run, row)
-            seed = [
-                self.seed,
-                *task.encode(),
-            ]  # tasks are strata: independent, the same for all runs
-            replicates = resampling.mean_replicates(
-                own.totals, weights=own.weights, clusters=own.clusters, strata=own.strata, seed=seed
-            )
-            self.made[run, task] = float(row["value"]), replicates
-        return self.made[run, task]
-
-    def change(self, run: str, task: str, transform=lambda share: 100 * share):
-        """(difference, replicates of it) of the transformed mean, pruned minus dense."""
-        pruned, dense = self.means(run, task), self.means(DENSE, task)
-        return tuple(transform(a) - transform(b) for a, b in zip(pruned, dense, strict=True))
-
-    def axis(self, run: str, tasks: Sequence[str], **options):
-        """The mean over an axis's tasks of `change`."""
-        changes = [self.change(run, task, **options) for task in tasks]
-        return tuple(np.mean(part, axis=0) for part in zip(*changes, strict=True))
-
-
 def _complete(study: Study, run: Run, tasks: Sequence[str]) -> bool:
     done = {row["task"] for row in study.rows(run.key) if row["headline"]}
     return set(tasks) <= done
+
+
+def _combined(study: Study, run: Run, axes: Sequence[tuple[Sequence[str], float]], seed: int):
+    """Sum over axes of sign x mean change in points: value, 95% interval, p-value.
+
+    Args:
+        axes: (tasks, sign) of each axis.
+    """
+    changes, coefficients, groups = [], [], []
+    for tasks, sign in axes:
+        for task in tasks:
+            changes.append(study.change(run.key, study.headline(run.key, task), seed=seed))
+            coefficients.append(sign / len(tasks))
+            groups.append(tuple(study.samples(DENSE, task)["doc_hash"]))
+    found = stats.Combined(changes, coefficients, groups)
+    low, high = found.interval()
+    return 100 * found.difference, 100 * low, 100 * high, found.p_value()
 
 
 def axis_changes(
@@ -77,18 +63,17 @@ def axis_changes(
 ) -> pd.DataFrame:
     """Mean change of each axis in points at each width.
 
-    95% percentile intervals of a bootstrap over documents, stratified by task. They speak of these
-    tasks, not of other tasks of the axis. Tasks that share documents are resampled apart.
+    95% intervals by square-and-add from those of the tasks (`stats.Combined`); tasks with the same
+    documents count as fully dependent. They speak of these tasks, not of other tasks of the axis.
     """
-    replicates, rows = _Replicates(study, seed), []
+    rows = []
     for axis, tasks in axis_tasks(verdicts, criterion).items():
         for run in study.widths(criterion):
             if not _complete(study, run, tasks):
                 continue
-            change, spread = replicates.axis(run.key, tasks)
-            low, high, p = resampling.replicate_interval(spread)
+            change, low, high, p = _combined(study, run, [(tasks, 1.0)], seed)
             rows.append({**describe_run(run), "axis": axis, "label": axis_label(axis, tasks),
-                         "tasks": len(tasks), "change_points": float(change),
+                         "tasks": len(tasks), "change_points": change,
                          "low": low, "high": high, "p_value": p})  # fmt: skip
     return pd.DataFrame(rows).assign(dense_expansion_ratio=study.runs[DENSE].expansion_ratio)
 
@@ -98,9 +83,10 @@ def dichotomy_table(
 ) -> pd.DataFrame:
     """The change of the instruction axis minus that of the knowledge axis, at each width.
 
-    A bootstrap over documents, stratified by task; two-sided p-value, Holm over the widths. The
-    same difference in log-odds is a check against floor and ceiling effects: `log_odds` with its
-    interval, each share moved half a document away from 0 and 1.
+    Interval and two-sided p-value by square-and-add over the tasks (`stats.Combined`), Holm over
+    the widths. The same difference in log-odds is a check against floor and ceiling effects, which
+    can only take a verdict away: `log_odds` with a percentile bootstrap interval, each share
+    moved half a document away from 0 and 1.
 
     Returns:
         one row per width; empty if one of the two axes has no task in points.
@@ -109,27 +95,20 @@ def dichotomy_table(
     if not set(DICHOTOMY) <= set(axes):
         return pd.DataFrame()
     first, second = (axes[name] for name in DICHOTOMY)
-    n = min(verdicts["n"])
-
-    def log_odds(share):
-        moved = (np.asarray(share) * n + 0.5) / (n + 1)
-        return np.log(moved / (1 - moved))
-
-    replicates, rows = _Replicates(study, seed), []
+    odds, rows = _LogOdds(study, seed), []
     for run in study.widths(criterion):
         if not _complete(study, run, [*first, *second]):
             continue
-        knowledge, spread_k = replicates.axis(run.key, first)
-        instruction, spread_i = replicates.axis(run.key, second)
-        low, high, p = resampling.replicate_interval(spread_i - spread_k)
-        odds_k, odds_spread_k = replicates.axis(run.key, first, transform=log_odds)
-        odds_i, odds_spread_i = replicates.axis(run.key, second, transform=log_odds)
-        odds_low, odds_high, _ = resampling.replicate_interval(odds_spread_i - odds_spread_k)
+        knowledge, instruction = (_combined(study, run, [(tasks, 1.0)], seed)[0]
+                                  for tasks in (first, second))  # fmt: skip
+        difference, low, high, p = _combined(study, run, [(second, 1.0), (first, -1.0)], seed)
+        (odds_k, spread_k), (odds_i, spread_i) = (odds.axis(run.key, t) for t in (first, second))
+        odds_low, odds_high, _ = resampling.replicate_interval(spread_i - spread_k)
         rows.append({
             **describe_run(run), "knowledge": axis_label(DICHOTOMY[0], first),
             "instruction": axis_label(DICHOTOMY[1], second),
-            "knowledge_points": float(knowledge), "instruction_points": float(instruction),
-            "difference_points": float(instruction - knowledge), "low": low, "high": high,
+            "knowledge_points": knowledge, "instruction_points": instruction,
+            "difference_points": difference, "low": low, "high": high,
             "p_value": p, "log_odds": float(odds_i - odds_k),
             "log_odds_low": odds_low, "log_odds_high": odds_high,
         })  # fmt: skip
@@ -137,6 +116,33 @@ def dichotomy_table(
     if not table.empty:
         table["p_holm"] = stats.holm(table["p_value"])
     return table
+
+
+class _LogOdds:
+    """Changes of log-odds with bootstrap replicates, one stream of documents per task."""
+
+    def __init__(self, study: Study, seed: int):
+        self.study, self.seed, self.made = study, seed, {}
+
+    def of(self, run: str, task: str) -> tuple[float, np.ndarray]:
+        """Log-odds of a score, and its replicates."""
+        if (run, task) not in self.made:
+            row = self.study.headline(run, task)
+            own = self.study.outcome(run, row)
+            replicates = resampling.mean_replicates(
+                own.totals, weights=own.weights, clusters=own.clusters, strata=own.strata,
+                seed=[self.seed, *task.encode()],
+            )  # fmt: skip
+            moved = (np.r_[row["value"], replicates] * row["n"] + 0.5) / (row["n"] + 1)
+            value, *spread = np.log(moved / (1 - moved))
+            self.made[run, task] = value, np.array(spread)
+        return self.made[run, task]
+
+    def axis(self, run: str, tasks: Sequence[str]) -> tuple[float, np.ndarray]:
+        """The mean change over an axis's tasks."""
+        pairs = [(self.of(run, task), self.of(DENSE, task)) for task in tasks]
+        return tuple(np.mean([pruned[i] - dense[i] for pruned, dense in pairs], axis=0)
+                     for i in (0, 1))  # fmt: skip
 
 
 def controls_table(
@@ -188,9 +194,7 @@ def _against(study: Study, mine: dict, control: str, scored: dict[Run, float], s
         change = study.change(mine["run"], row, seed=seed, reference=run.key)
         ends, p = (own.effect(change.low), own.effect(change.high)), change.p_value
     elif len(scored) >= SEEDS_FOR_A_TEST:
-        low, high, p = resampling.replicate_interval(
-            resampling.over_documents_and_seeds(gaps, weight, seed)
-        )
+        low, high, p = resampling.over_documents_and_seeds(gaps, weight, own.clusters, seed=seed)
         ends = own.effect(low), own.effect(high)
     else:
         return found

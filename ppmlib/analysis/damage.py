@@ -66,14 +66,14 @@ def pooled(damage: pd.DataFrame, study: Study, *, seed: int) -> pd.DataFrame:
     for (task, ratio), part in random.groupby(["task", "pruning_ratio"], sort=True):
         outcomes = [study.outcome(run, study.headline(run, task)) for run in part["run"]]
         low, high, tested = part["value"].min(), part["value"].max(), False
-        if len(part) >= SEEDS_FOR_A_TEST and outcomes[0].clusters is None:
+        if len(part) >= SEEDS_FOR_A_TEST:
             weight = outcomes[0].weights
             weight = np.ones(outcomes[0].totals.size) if weight is None else weight
             values = np.array([own.totals for own in outcomes])
-            low, high, _ = resampling.replicate_interval(
-                resampling.over_documents_and_seeds(values, weight, seed)
+            ends = resampling.over_documents_and_seeds(
+                values, weight, outcomes[0].clusters, seed=seed
             )
-            tested = True
+            low, high, tested = max(0.0, ends[0]), min(1.0, ends[1]), True
         rows.append({"task": task, "pruning_ratio": ratio, "seeds": len(part),
                      "runs": tuple(part["run"]), "value": part["value"].mean(), "low": low,
                      "high": high, "is_range": not tested,
@@ -139,9 +139,7 @@ def _random(study: Study, random: pd.DataFrame, mine: dict, seed: int) -> dict[s
             "difference_points": 100 * float(gaps.sum() / weight.sum() / len(gaps))}  # fmt: skip
     if other["is_range"]:
         return told
-    low, high, p = resampling.replicate_interval(
-        resampling.over_documents_and_seeds(gaps, weight, seed)
-    )
+    low, high, p = resampling.over_documents_and_seeds(gaps, weight, own.clusters, seed=seed)
     return {**told, "low": 100 * low, "high": 100 * high, "p_value": p}
 
 

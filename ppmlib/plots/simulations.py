@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-from ppmlib import simulations, stats
+from ppmlib import proportions, simulated
 from ppmlib.plots import BASELINE, CHANCE, MARKERS, PALETTE, Figure, figure
 from ppmlib.plots.abilities import CAPS, CONTROL, WIDTH, legend
 
@@ -29,10 +29,10 @@ def coverage(table: pd.DataFrame, graded: pd.DataFrame, *, root: Path | None = N
         table: `simulations.coverage_table`. graded: `simulations.graded_table`.
     """
     fig, axis = plt.subplots(figsize=(WIDTH, 4.2))
-    low, high = (100 * end for end in simulations.BAND)
+    low, high = (100 * end for end in simulated.BAND)
     axis.axhspan(low, high, color=BAND, zorder=0, label=f"{low:.0f} to {high:.0f}%")
     axis.axhline(95, **BASELINE)
-    axis.axvline(simulations.ENOUGH_PAIRS, **CHANCE)
+    axis.axvline(simulated.ENOUGH_PAIRS, **CHANCE)
     series = [(table, "coverage", "score interval", PALETTE[0], MARKERS[0]),
               (table, "bootstrap_coverage", "percentile bootstrap", CONTROL, MARKERS[1]),
               (graded, "coverage", "graded scores", PALETTE[1], MARKERS[2])]  # fmt: skip
@@ -67,7 +67,7 @@ def false_positives(table: pd.DataFrame, *, root: Path | None = None) -> Figure:
         table: `simulations.false_positive_table`.
     """
     fig, axis = plt.subplots(figsize=(WIDTH, 3.6))
-    axis.axhline(100 * simulations.FAMILY_LEVEL, **BASELINE, label="5%")
+    axis.axhline(100 * simulated.FAMILY_LEVEL, **BASELINE, label="5%")
     for ((kind, n), rows), color, marker in zip(
         table.groupby(["kind", "n"], sort=False), PALETTE, MARKERS, strict=False
     ):
@@ -98,7 +98,7 @@ def power(table: pd.DataFrame, *, root: Path | None = None) -> Figure:
         table: `simulations.power_table`.
     """
     fig, axis = plt.subplots(figsize=(WIDTH, 3.8))
-    axis.axhline(100 * stats.POWER, **CHANCE, label="80%")
+    axis.axhline(100 * proportions.POWER, **CHANCE, label="80%")
     for (effect, rows), color, marker in zip(
         table.groupby("effect"), PALETTE, MARKERS, strict=False
     ):
