@@ -14,17 +14,25 @@ from ppmlib import resampling, stats
 from ppmlib.analysis.contrasts import SEEDS_FOR_A_TEST
 from ppmlib.analysis.study_records import DENSE, NOISE, Study, describe_run
 from ppmlib.analysis.verdicts import headlines
-from ppmlib.analysis.wording import interval_text, p_text, percent, score_text, signed, widths_text
+from ppmlib.analysis.wording import (
+    interval_text,
+    p_number,
+    p_text,
+    percent,
+    score_text,
+    signed,
+    widths_text,
+)
 
 AXIS = "instruction"
-MATCHED = 0.10  # of the perplexity: nearer than this counts as the same damage
+MATCHED = 0.25  # of the rise in log perplexity: nearer than this counts as the same damage
 DAMAGE_COLUMNS = ["kind", "run", "selection", "criterion", "seed", "pruning_ratio",
                   "expansion_ratio", "task", "value", "perplexity_task",
                   "perplexity"]  # fmt: skip
 MATCHED_COLUMNS = [
     "task", "run", "pruning_ratio", "value", "perplexity", "control", "control_ratio", "seeds",
-    "control_value", "control_low", "control_high", "control_perplexity", "matched",
-    "difference_points", "low", "high", "p_value", "p_adjusted",
+    "control_value", "control_low", "control_high", "control_perplexity", "share_of_damage",
+    "matched", "difference_points", "low", "high", "p_value", "p_adjusted",
 ]  # fmt: skip
 
 
@@ -84,21 +92,27 @@ def pooled(damage: pd.DataFrame, study: Study, *, seed: int) -> pd.DataFrame:
 def matched_table(study: Study, damage: pd.DataFrame, *, criterion: str, seed: int) -> pd.DataFrame:
     """Each width of the criterion against noise tuned to it, and the random width nearest to it.
 
-    Nearest in log perplexity, of all random widths. `matched` says whether the perplexities differ
-    by less than a tenth: otherwise the difference is not that of equal damage. Noise is paired by
+    Damage is the rise of log perplexity over the dense model; the nearest of all random widths is
+    taken. `share_of_damage` is the control's over the criterion's; `matched` says whether they
+    differ by at most a quarter of the larger: otherwise the difference is not that of equal damage
+    (a tenth of the perplexity would count a barely hurt model as equal). Noise is paired by
     document; random selections are compared by a bootstrap over documents and seeds, and with
     fewer than five seeds there is a range and no p-value. `p_adjusted`: Benjamini-Hochberg over
     the table (exploratory).
     """
     rows, random = [], pooled(damage, study, seed=seed)
+    dense = damage[damage["kind"] == "dense"].set_index("task")["perplexity"]
     for mine in damage[damage["selection"] == criterion].to_dict("records"):
         for name, found in (("noise", _noise(study, damage, mine, seed)),
                             ("random", _random(study, random, mine, seed))):  # fmt: skip
             if found is not None:
-                gap = abs(np.log(found["control_perplexity"] / mine["perplexity"]))
+                ours, theirs = (np.log(value / dense[mine["task"]]) for value in (
+                    mine["perplexity"], found["control_perplexity"]))  # fmt: skip
+                alike = abs(ours - theirs) <= MATCHED * max(abs(ours), abs(theirs))
                 rows.append({**{k: mine[k] for k in ("task", "run", "pruning_ratio", "value",
                                                      "perplexity")},
-                             "control": name, **found, "matched": gap <= MATCHED})  # fmt: skip
+                             "control": name, **found, "matched": bool(alike),
+                             "share_of_damage": theirs / ours if ours else None})  # fmt: skip
     table = pd.DataFrame(rows, columns=MATCHED_COLUMNS)
     tested = table["p_value"].notna()
     table.loc[tested, "p_adjusted"] = stats.benjamini_hochberg(
@@ -159,11 +173,12 @@ def sentences(matched: pd.DataFrame, damage: pd.DataFrame, criterion: str) -> li
         name = {"noise": "weight noise at full width",
                 "random": "random selections"}[control]  # fmt: skip
         if near.empty:
-            said.append(f"{task}: no {name} comes within {MATCHED:.0%} of the perplexity of any "
-                        f"width of {criterion}; no comparison at equal damage.")  # fmt: skip
+            said.append(f"{task}: no comparison at equal damage with {name}: none raises the log "
+                        f"perplexity as much as a width of {criterion}, within "
+                        f"{MATCHED:.0%}.")  # fmt: skip
             continue
-        said.append(f"{task}, {criterion} against {name} of the same perplexity (within "
-                    f"{MATCHED:.0%}): {_found(near, rows)}")  # fmt: skip
+        said.append(f"{task} at equal damage (rise of log perplexity, within {MATCHED:.0%}), "
+                    f"{criterion} against {name}: {_found(near, rows)}")  # fmt: skip
     return said
 
 
@@ -183,9 +198,10 @@ def _found(near: pd.DataFrame, rows: pd.DataFrame) -> str:
                                 ("not distinguishable", tested.drop(sure.index)))
              if len(part)]  # fmt: skip
     top = tested.loc[tested["difference_points"].abs().idxmax()]
-    return (f"{'; '.join(parts)}. The largest difference is {signed(top['difference_points'])} "
+    return (f"{'; '.join(parts)} (other widths have no equal). The largest difference is "
+            f"{signed(top['difference_points'])} "
             f"points {interval_text(top['low'], top['high'])} at {percent(top['pruning_ratio'])} "
-            f"removed (perplexities {top['perplexity']:.3g} and {top['control_perplexity']:.3g}, "
+            f"removed (perplexities {top['perplexity']:.2f} and {top['control_perplexity']:.2f}, "
             f"adjusted {p_text(top['p_adjusted'])}).")  # fmt: skip
 
 
@@ -202,15 +218,16 @@ def for_reading(matched: pd.DataFrame) -> pd.DataFrame:
             if row["control"] == "noise"
             else f"random {percent(row['control_ratio'])}, seeds: {row['seeds']}",
             "its score (perplexity)": _pair(row["control_value"], row["control_perplexity"]),
-            "same perplexity": "yes" if row["matched"] else "no",
+            "its damage": "–" if pd.isna(row["share_of_damage"])
+            else f"{row['share_of_damage']:.0%}, {'equal' if row['matched'] else 'unequal'}",
             "difference, points": signed(row["difference_points"])
             + ("" if pd.isna(row["low"]) else f" {interval_text(row['low'], row['high'])}"),
-            "p adjusted": "–" if pd.isna(row["p_adjusted"]) else p_text(row["p_adjusted"])[2:],
+            "p adjusted": "–" if pd.isna(row["p_adjusted"]) else p_number(row["p_adjusted"]),
         }
         for row in matched.to_dict("records")
     ).set_index(["task", "neurons removed"])  # fmt: skip
 
 
 def _pair(value: float, perplexity: float) -> str:
-    shown = f"{perplexity:.3g}" if perplexity < 1000 else f"{perplexity:,.0f}"
+    shown = f"{perplexity:.2f}" if perplexity < 1000 else f"{perplexity:,.0f}"
     return f"{score_text(value, 'points')} ({shown})"
