@@ -207,7 +207,10 @@ def _evaluate_task(
 def _out_of_memory(root: Path, task: str, tried: int) -> EvaluationError:
     smaller = batch_sizes.lower(root, task, tried)
     if smaller is None:
-        return EvaluationError(f"{task}: out of memory with one document at a time")
+        return EvaluationError(
+            f"{task}: out of memory with one document at a time; `engine: fast` needs less, it "
+            "never holds the logits of a whole document"
+        )
     return EvaluationError(
         f"{task}: out of memory at batch size {tried}; set {smaller} for every width (a study "
         "goes on with it by itself)"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 from lm_eval.tasks import TaskManager
-from real_data import MODEL, STUDY, card, lay_out
+from real_data import lay_out
+from real_documents import MODEL, STUDY, card
 from small_study import KNOWLEDGE, TINY, ppm, write_study
 
 from ppmlib import models

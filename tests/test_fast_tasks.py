@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from real_data import MODEL, TASKS, lay_out
+from real_data import lay_out
+from real_documents import MODEL, TASKS
 
 from ppmlib import models
 from ppmlib.evaluation import evaluate

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from real_data import MODEL, card, lay_out, source_data
+from real_data import lay_out, source_data
+from real_documents import MODEL, card
 from small_study import command
 from test_prefetch import environment
 from toy_hub import serving

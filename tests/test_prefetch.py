@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from real_data import MODEL, STUDY, card, lay_out, source_data
+from real_data import lay_out, source_data
+from real_documents import MODEL, STUDY, card
 from small_study import command
 from toy_hub import ToyHub, commit, serving
 

@@ -7,14 +7,15 @@ the exported checkpoint, and killed in the middle.
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import kill_and_resume as kills
 import pandas as pd
 import pytest
 import yaml
-from real_data import STUDY, TASKS, lay_out
+from real_data import lay_out
+from real_documents import STUDY, TASKS
+from real_study import plain_lm_eval
 from small_study import command
 
 from ppmlib.offline import data_root
@@ -22,7 +23,6 @@ from ppmlib.offline import data_root
 pytestmark = pytest.mark.slow
 # As many documents per task as the MUSR group has: then it is evaluated whole.
 SMALL = STUDY | {"pruning_ratios": [0.4], "floors": [], "subset": {"n": 30, "seed": 0}}
-NETWORK_OFF = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -68,34 +68,6 @@ def exported(studied) -> Path:
     return out
 
 
-def plain_lm_eval(task: dict, model: Path, stored: Path, documents, folder: Path):
-    """Results and samples of the `lm_eval` command line, which finds clones where it works."""
-    generates = task["name"] in ("ifeval", "gsm8k")
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "lm_eval", "run", "--model", "hf"),
-            *("--model_args", f"pretrained={model},dtype=float32,add_bos_token=True"),
-            *("--device", "cpu", "--batch_size", str(SMALL["batch_size"])),
-            *("--tasks", task["name"], "--num_fewshot", str(task["num_fewshot"])),
-            *("--seed", "0,1234,1234,1234", "--output_path", folder / "out"),
-            "--log_samples",
-            *(("--samples", json.dumps({task["name"]: documents})) if documents else ()),
-            *(("--gen_kwargs", "max_gen_toks=32") if generates else ()),
-        ],
-        cwd=stored / "datasets",
-        env={**environment(folder), **NETWORK_OFF, "NLTK_DATA": str(stored / "nltk_data")},
-        check=True,
-        timeout=550,
-    )
-    (file,) = (folder / "out").rglob("results_*.json")
-    logged = [
-        json.loads(line)
-        for samples in sorted((folder / "out").rglob("samples_*.jsonl"))
-        for line in samples.read_text().splitlines()
-    ]
-    return json.loads(file.read_text())["results"], logged
-
-
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task["name"])
 def test_the_metrics_are_those_of_plain_lm_eval_on_the_exported_model(
     task, studied, exported, stored, tmp_path
@@ -106,7 +78,15 @@ def test_the_metrics_are_those_of_plain_lm_eval_on_the_exported_model(
     table = pd.read_parquet(root / f"samples/ppm/r0.40/{task['name']}.parquet")
     assert len(table) == 30
     documents = None if whole else table["doc_id"].tolist()
-    theirs, logged = plain_lm_eval(task, exported, stored, documents, tmp_path)
+    theirs, logged = plain_lm_eval(
+        task,
+        exported,
+        stored,
+        tmp_path / "out",
+        batch_size=SMALL["batch_size"],
+        max_gen_toks=SMALL["generation"]["max_gen_toks"],
+        documents=documents,
+    )
     names = {task["name"], *(name for name in theirs if whole)}
     ours = [row for row in record["results"]["rows"] if row["task"] in names]
     assert {row["task"] for row in ours} == set(theirs)

@@ -13,7 +13,7 @@ progress      what a person sees while a study runs
 run_notebook  one job: papermill, truthful failure records, HTML
 stopping      stop signals and the time limit of a job
 kernel        the kernel process, which dies with its parent
-gpus          one GPU leased per job on a machine with several
+gpus          one GPU leased per job that needs one
 make_index    the study's page and the manifest
 processes     parent-death signal, thread counts, quiet libraries
 """

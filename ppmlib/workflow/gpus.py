@@ -1,4 +1,8 @@
-"""On one machine with several GPUs, a job leases one, by a file lock the system frees."""
+"""On one machine a job that needs a GPU leases one, by a file lock the system frees.
+
+Snakemake starts no more such jobs than there are GPUs; the lock says which one, and keeps other
+studies away.
+"""
 
 import contextlib
 import fcntl
@@ -17,7 +21,7 @@ def visible_gpus() -> list[str]:
     """GPUs this process may use: `CUDA_VISIBLE_DEVICES` if set, else all that nvidia-smi lists."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
-        return [gpu for gpu in named.split(",") if gpu.strip()]
+        return [gpu for gpu in named.split(",") if gpu.strip() and not gpu.startswith("-")]
     if shutil.which("nvidia-smi") is None:
         return []
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
@@ -28,10 +32,10 @@ def visible_gpus() -> list[str]:
 def gpu_lease(folder: Path | None = None) -> Iterator[str | None]:
     """Hold one GPU for the length of the block and make it the only visible one.
 
-    Nothing is leased where there is at most one, or under Slurm, which pins GPUs itself.
+    Nothing is leased where there is none, or under Slurm, which pins GPUs itself.
     """
     gpus = visible_gpus()
-    if len(gpus) < 2 or "SLURM_JOB_ID" in os.environ:
+    if not gpus or "SLURM_JOB_ID" in os.environ:
         yield gpus[0] if gpus else None
         return
     folder = folder or Path(tempfile.gettempdir(), f"ppm-gpu-leases-{os.getuid()}")

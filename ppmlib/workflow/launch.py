@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ppmlib import records
+from ppmlib.workflow.gpus import visible_gpus
 from ppmlib.workflow.processes import child_environment
 from ppmlib.workflow.stopping import STOP_SIGNALS
 
@@ -78,6 +79,8 @@ def snakemake(
     """
     workflow = Path(str(resources.files("ppmlib.workflow")))
     command = [sys.executable, "-m", "ppmlib.workflow.engine"]
+    gpus = len(visible_gpus()) if profile == "local" else 0
+    command += ["--resources", f"gpu={gpus}"] if gpus else []
     command += ["--snakefile", os.path.relpath(workflow / "Snakefile", root)]
     command += ["--workflow-profile", str(workflow / "profiles" / profile)]
     engine = _Engine(root, profile, plan_file)

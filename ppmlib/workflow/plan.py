@@ -31,7 +31,8 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
             the same, and `unchecked` says that the model was not looked at.
     Returns:
         {study, synthetic, draft, unchecked, jobs: {key: {stage, parameters, reads, static, threads,
-        limit_minutes}}}; a job whose notebook is not named as its stage also has `notebook`
+        limit_minutes, memory_mb, gpu}}}; gpu is whether it has use for one; a job whose notebook is
+        not named as its stage also has `notebook`
     Raises:
         ParamsError: for a width the model cannot have, an unknown task or metric, a score file
             without its function, a data set that is not in the data root.
@@ -72,6 +73,7 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
             "threads": study.threads,
             "limit_minutes": limit_minutes,
             "memory_mb": memory_mb,
+            "gpu": stage in (evaluation_records.STAGE, "4_profiling"),
         }
 
     def add_evaluation(name: str, run: Run, parameters: dict[str, Any], **changes) -> None:
@@ -114,7 +116,7 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
             asked |= {"matched": _criterion(study.criterion, source, root)}
             matched = run._replace(criterion=study.criterion)
             add(f"{run.key}/2_pruning", {**common, **asked}, [f"{matched.key}/2_pruning"])
-            jobs[f"{run.key}/2_pruning"] |= {"notebook": noise_jobs.NOTEBOOK}
+            jobs[f"{run.key}/2_pruning"] |= {"notebook": noise_jobs.NOTEBOOK, "gpu": True}
             jobs[f"{run.key}/2_pruning"]["static"] |= noise_jobs.static(study, file)
         else:
             add(f"{run.key}/2_pruning", width, ["1_scoring"])
@@ -136,6 +138,7 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
             {**answers, **_evaluation_parameters(study, tasks), "floors": [], "record_key": ""},
             [],
         )
+        jobs[f"{run.key}/3_evaluation"] |= {"gpu": False}
     if study.profiling is not None:
         slug = selection_slug(study.criterion)
         widths = [run for run in runs if run.criterion == study.criterion]

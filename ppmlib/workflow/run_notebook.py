@@ -198,8 +198,11 @@ def run(key: str) -> int:
     error: BaseException | None = None
     started = time.perf_counter()
     try:
-        with stopped_in_time(job.get("limit_minutes")), own_interpreter(), gpu_lease():
-            execute(job, executed)
+        lease = gpu_lease() if job.get("gpu") else contextlib.nullcontext()
+        # The time another study holds the GPU is not this notebook's.
+        with stopped_in_time(None), lease, stopped_in_time(job.get("limit_minutes")):
+            with own_interpreter():
+                execute(job, executed)
         records.read(Path(), key)
     except (*known, Stopped, RuntimeError, OSError) as caught:
         error = caught

@@ -1,3 +1,5 @@
+"""What a chat template writes of its own: the day, and the BOS."""
+
 import os
 
 import pytest
@@ -32,3 +34,26 @@ def test_a_template_that_writes_the_day_writes_the_same_one_every_day(tmp_path, 
     )
     assert found.tasks["toy_choice"]["first_prompt"].startswith("Today: 26 Jul 2024 Question:")
     assert found.inputs["settings"]["chat_date"] == "26 Jul 2024"
+
+
+@pytest.mark.parametrize(("bos", "chat"), [(b, c) for b in (True, False) for c in (True, False)])
+@pytest.mark.parametrize("engine", ["plain", "fast"])
+def test_a_template_that_writes_the_bos_gives_one_whatever_the_study_says(
+    tmp_path, engine, bos, chat
+):
+    loaded = models.load("bench-small", device="cpu")
+    loaded.tokenizer.chat_template = "{{ bos_token }}" + TEMPLATE
+    found = evaluate(
+        loaded,
+        [spec("toy_choice", "acc"), spec("toy_generate", "exact_match", "first-word")],
+        root=tmp_path,
+        run="dense/r0.00",
+        kept_inputs={},
+        batch_size=4,
+        add_bos_token=bos,
+        apply_chat_template=chat,
+        engine=engine,
+        task_folders=[write_tasks(tmp_path / "toy")],
+        floors=[],
+    )
+    assert {tuple(task["bos"]) for task in found.tasks.values()} == {(int(bos or chat),)}
