@@ -2,8 +2,10 @@
 
     python benchmarks/kill_and_resume.py --engine-kills 20 --kernel-kills 10
 
-Prints a line per kill and one JSON line at the end; exit status 1 if a process went on computing
-or a number differs.
+A study is killed up to four times, then run to its end: its numbers must be those of the quiet run,
+`ppm verify` must find nothing, no temporary file may be left. Prints a table (records: finished at
+the kill; idle after: seconds until no process worked in the study's folder) and one JSON line; exit
+status 1 if a process went on computing or a study differs. Studies that differ are kept.
 """
 
 import argparse
@@ -22,6 +24,8 @@ from pathlib import Path
 import psutil
 import yaml
 
+from ppmlib import records
+
 STUDY = {
     "study": "killed",
     "model": {"id": "bench-small"},
@@ -38,8 +42,10 @@ STUDY = {
     ],
     "subset": {"n": 60, "seed": 0},
     "batch_size": 16,
+    "profiling": {"prompt_tokens": 8, "new_tokens": 4, "batch_sizes": [1], "repeats": 2},
 }
 GRACE_S = 10.0
+LIMIT_S = 900.0  # a run that takes longer hangs
 
 
 def start(folder: Path) -> subprocess.Popen:
@@ -125,6 +131,17 @@ def kill_one(
     return outcome, wait_until_idle(folder)
 
 
+def unsound(folder: Path, expected: dict) -> str:
+    """What is wrong with a study that was run to its end; empty if nothing is."""
+    root = folder / "reports" / STUDY["study"]
+    if numbers(root) != expected:
+        return "other numbers"
+    if problems := records.verify(root):
+        return f"verify: {problems[0]}"
+    left = [path.name for path in root.rglob("*") if path.suffix == ".tmp"]
+    return f"left behind: {left[0]}" if left else ""
+
+
 def main() -> int:
     """Run all kills; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -137,23 +154,25 @@ def main() -> int:
 
     quiet = fresh(base, "quiet")
     started = time.perf_counter()
-    if start(quiet).wait():
+    if start(quiet).wait(LIMIT_S):
         print((quiet / "ppm.log").read_text())
         return 1
     whole_s = time.perf_counter() - started
-    expected = numbers(quiet / "reports" / "killed")
+    expected = numbers(quiet / "reports" / STUDY["study"])
     print(f"uninterrupted: {whole_s:.1f} s, {len(expected)} records")
+    print(f"{'kill':>4} {'study':>5}  {'killed':6} {'at':>7}  {'records':>7}  {'idle after':>10}")
 
     left = {"engine": arguments.engine_kills, "kernel": arguments.kernel_kills}
-    orphans = studies = differing = done = 0
+    orphans = studies = kills = 0
+    wrong = []
     while sum(left.values()):
         folder = fresh(base, f"killed-{studies}")
         studies += 1
-        for _ in range(4):
+        for _ in range(4):  # as many in a study as there are thirds of it, and one more
             what = rng.choice([name for name, count in left.items() if count] or ["none"])
             if what == "none":
                 break
-            moment = rng.uniform(1.0, whole_s / 3)  # up to four of them in a study
+            moment = rng.uniform(0.5, whole_s / 3)
             due = time.perf_counter() + moment
             outcome, idle = kill_one(
                 functools.partial(start, folder),
@@ -164,17 +183,29 @@ def main() -> int:
             orphans += idle is None
             if outcome == "killed":
                 left[what] -= 1
-                done += 1
-            state = "STILL COMPUTING" if idle is None else f"idle after {idle:.1f} s"
-            print(f"{what} at {moment:5.1f} s: {outcome}, {state}", flush=True)
-        failed = start(folder).wait()
-        same = not failed and numbers(folder / "reports" / "killed") == expected
-        differing += not same
-        print(f"resumed to the end: {'same numbers' if same else 'DIFFERENT'}", flush=True)
-    shutil.rmtree(base)
-    summary = {"kills": done, "studies": studies, "orphans": orphans, "differing": differing}
+                kills += 1
+                finished = len(list(folder.glob("reports/*/records/**/*.json")))
+                ended = "STILL THERE" if idle is None else f"{idle:.1f} s"
+                row = f"{kills:4d} {studies:5d}  {what:6} {moment:5.1f} s  {finished:7d}"
+                print(f"{row}  {ended:>10}", flush=True)
+        failed = start(folder).wait(LIMIT_S)
+        trouble = f"exit status {failed}" if failed else unsound(folder, expected)
+        wrong += [trouble] if trouble else []
+        print(f"     {studies:5d}  resumed to its end: {trouble or 'equal, verified'}", flush=True)
+        if not trouble:
+            shutil.rmtree(folder)
+    if not wrong:
+        shutil.rmtree(base)
+    summary = {
+        "engine_kills": arguments.engine_kills,
+        "kernel_kills": arguments.kernel_kills,
+        "studies": studies,
+        "uninterrupted_s": round(whole_s, 1),
+        "still_computing": orphans,
+        "studies_that_differ": len(wrong),
+    }
     print(json.dumps(summary))
-    return int(bool(orphans or differing))
+    return int(bool(orphans or wrong))
 
 
 if __name__ == "__main__":

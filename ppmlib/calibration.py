@@ -63,11 +63,13 @@ def read(path: Path) -> Text:
     """A text file as calibration text. CalibrationError naming the file if it cannot be used."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CalibrationError(f"calibration file {path.name}: cannot be read ({error})") from None
+    except OSError as error:
+        raise CalibrationError(f"{path.name}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise CalibrationError(f"{path.name}: is no text in UTF-8") from None
     documents = [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
     if not documents:
-        raise CalibrationError(f"calibration file {path.name}: holds no text")
+        raise CalibrationError(f"{path.name}: holds no text")
     return Text(path.name, tuple(documents))
 
 

@@ -18,6 +18,19 @@ WEIGHTS_INDEX = "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 LARGEST_HEADER = 100_000_000  # bytes, the format's own limit
+TOKENIZER_FILES = (
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+)
+SETTINGS_FILES = ("generation_config.json", "special_tokens_map.json", "tokenizer_config.json")
 GATE = re.compile(r"(?:^|\.)layers\.(\d+)\.(?:[\w.]+\.)?gate_proj\.weight$")
 EMBEDDINGS = re.compile(r"(?:^|\.)embed_tokens\.weight$")
 
@@ -30,8 +43,10 @@ def read_json(file: Path) -> dict[str, Any]:
     """A JSON object of a model's folder. ModelError naming the file if it is not one."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ModelError(f"{_short(file)} cannot be read: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise ModelError(f"{_short(file)} cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ModelError(f"{_short(file)} is no JSON ({error}): fetch it again") from None
     if not isinstance(content, dict):
         raise ModelError(f"{_short(file)} holds no JSON object")
     return content
@@ -43,8 +58,10 @@ def weight_files(folder: Path) -> list[Path]:
     if not index.is_file():
         return [Path(folder) / WEIGHTS]
     names = read_json(index).get("weight_map")
-    if not isinstance(names, dict):
-        raise ModelError(f"{_short(index)} has no weight_map")
+    if not isinstance(names, dict) or not all(
+        isinstance(name, str) and name == Path(name).name for name in names.values()
+    ):
+        raise ModelError(f"{_short(index)} has no weight_map of file names: fetch it again")
     return [Path(folder) / name for name in sorted(set(names.values()))]
 
 
@@ -88,19 +105,39 @@ def _header(file: Path) -> dict[str, tuple[int, ...]]:
         header = b"{" + handle.read(length - 1)
     if len(header) < length:
         raise ModelError(f"{_short(file)} is cut short in its header: fetch it again")
+    damaged = ModelError(f"{_short(file)} has a damaged header: fetch it again")
     try:
         entries = json.loads(header)
-        entries.pop("__metadata__", None)
-        tensors = {name: tuple(entry["shape"]) for name, entry in entries.items()}
-        end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
-    except (UnicodeDecodeError, json.JSONDecodeError, AttributeError, KeyError, TypeError):
-        raise ModelError(f"{_short(file)} has a damaged header: fetch it again") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        raise damaged from None
+    entries.pop("__metadata__", None)
+    if not all(_is_entry(entry) for entry in entries.values()):
+        raise damaged
+    tensors = {name: tuple(entry["shape"]) for name, entry in entries.items()}
+    end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
     if size != 8 + length + end:
         what = "cut short" if size < 8 + length + end else "longer than its header says"
         raise ModelError(
             f"{_short(file)} is {what}: {size} of {8 + length + end} bytes; fetch it again"
         )
     return tensors
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether a header's entry has a shape, and where its tensor begins and ends."""
+    if not isinstance(entry, dict):
+        return False
+    shape, offsets = entry.get("shape"), entry.get("data_offsets")
+    return (
+        isinstance(shape, list)
+        and isinstance(offsets, list)
+        and len(offsets) == 2
+        and all(_is_count(number) for number in (*shape, *offsets))
+    )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -116,33 +153,56 @@ def check(folder: Path, model: str) -> None:
         ModelError: for a mixture of experts, code of its own, layers without gate_proj, or a
             tokenizer with more tokens than the model embeds.
     """
+    for name in SETTINGS_FILES:
+        if (folder / name).is_file():
+            read_json(folder / name)
     config = read_json(folder / "config.json")
     _check_own_code(config, model)
     text = text_config(config)
     for name in EXPERT_COUNTS:
-        if (text.get(name) or 0) > 1:
+        if text.get(name) not in (None, 0, 1):
             raise ModelError(
                 f"{model!r} is a mixture of experts ({name} is {text[name]}); only dense GLU MLPs "
                 "can be sliced: choose a dense model"
             )
     tensors = shapes(folder)
-    gates = {int(m[1]): shape for name, shape in tensors.items() if (m := GATE.search(name))}
+    _check_layers(tensors, config, text, model)
+    _check_tokenizer(folder, model, tensors)
+
+
+def _check_layers(
+    tensors: Mapping[str, tuple[int, ...]],
+    config: Mapping[str, Any],
+    text: Mapping[str, Any],
+    model: str,
+) -> None:
+    gates = {int(found[1]): name for name in tensors if (found := GATE.search(name))}
     if not gates:
         raise ModelError(
             f"{model!r} ({config.get('model_type')}) has no separate gate_proj weights, so no GLU "
             "MLPs that can be sliced by neuron: choose a Llama-like model"
         )
-    for name in ("intermediate_size", "hidden_size"):
-        if not isinstance(text.get(name), int):
+    for name in ("intermediate_size", "hidden_size", "num_hidden_layers"):
+        if not _is_count(text.get(name)):
             raise ModelError(f"{model!r}: config.json has no whole number {name}")
-    said = (text["intermediate_size"], text["hidden_size"])
-    odd = sorted(layer for layer, shape in gates.items() if shape != said)
-    if odd:
+    neurons, hidden, layers = (
+        text[name] for name in ("intermediate_size", "hidden_size", "num_hidden_layers")
+    )
+    if sorted(gates) != list(range(layers)):
         raise ModelError(
-            f"{model!r}: gate_proj of layer {odd[0]} has shape {gates[odd[0]]}, config.json says "
-            f"{said}: every layer must have the width that config.json says"
+            f"{model!r}: config.json says {layers} layers, the weights have {len(gates)} with GLU "
+            "MLPs: take the config.json that came with the weights, or another model"
         )
-    _check_tokenizer(folder, model, tensors)
+    said = {"gate_proj": (neurons, hidden), "up_proj": (neurons, hidden)}
+    for layer, gate in sorted(gates.items()):
+        for part, shape in (said | {"down_proj": (hidden, neurons)}).items():
+            found = tensors.get(gate.replace("gate_proj", part))
+            if found != shape:
+                has = "is missing" if found is None else f"has shape {found}"
+                raise ModelError(
+                    f"{model!r}: {part} of layer {layer} {has}, config.json says {shape}: every "
+                    "layer must have the width that config.json says"
+                )
 
 
 def _check_own_code(config: Mapping[str, Any], model: str) -> None:
@@ -158,20 +218,36 @@ def _check_own_code(config: Mapping[str, Any], model: str) -> None:
 
 
 def _check_tokenizer(folder: Path, model: str, tensors: Mapping[str, tuple[int, ...]]) -> None:
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise ModelError(f"{model!r} has no tokenizer files: fetch those of the model")
     file = folder / "tokenizer.json"
     rows = [shape[0] for name, shape in tensors.items() if EMBEDDINGS.search(name)]
-    if not file.is_file() or not rows:
-        return  # transformers decides when it loads them
-    content = read_json(file)
-    vocabulary = (content.get("model") or {}).get("vocab") or {}
-    ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
-    added = [token["id"] for token in content.get("added_tokens") or []]
-    largest = max([*ids, *added], default=-math.inf)
+    if not rows:
+        raise ModelError(f"{model!r}: the weights have no embed_tokens: fetch them again")
+    if not file.is_file():
+        return  # transformers decides when it loads the others
+    largest = max(_token_ids(file), default=-math.inf)
     if largest >= rows[0]:
         raise ModelError(
             f"{model!r}: the tokenizer has token {largest}, the model embeds {rows[0]}; they do "
             "not belong together: take the tokenizer that came with the weights"
         )
+
+
+def _token_ids(file: Path) -> list[int]:
+    """The ids of all tokens of a tokenizer.json."""
+    content = read_json(file)
+    core, added = content.get("model"), content.get("added_tokens") or []
+    vocabulary = core.get("vocab") if isinstance(core, dict) else None
+    if isinstance(vocabulary, dict) and isinstance(added, list):
+        ids = [*vocabulary.values(), *(t.get("id") for t in added if isinstance(t, dict))]
+    elif isinstance(vocabulary, list) and isinstance(added, list):
+        ids = [*range(len(vocabulary)), *(t.get("id") for t in added if isinstance(t, dict))]
+    else:
+        ids = [None]
+    if not all(_is_count(one) for one in ids):
+        raise ModelError(f"{_short(file)} has no vocabulary of numbered tokens: fetch it again")
+    return ids
 
 
 def _short(file: Path) -> str:

@@ -343,7 +343,9 @@ def _prepare(
         if to_run:
             preflight.writable(root)
         planned = plan.build(study, study_file, root, fetch=fetch)
-    except (ParamsError, models.ModelError) as error:
+    except models.ModelError as error:
+        raise Refused(f"{study_file}: model: {error}") from None
+    except ParamsError as error:
         raise Refused(str(error)) from None
     unchecked = planned.pop("unchecked")
     if unchecked:

@@ -14,26 +14,27 @@ from pathlib import Path
 from typing import Any
 
 from ppmlib import bench, random_shapes, records
-from ppmlib.checkpoint import ModelError, check_present, read_json, shapes, weight_files
+from ppmlib.checkpoint import (
+    TOKENIZER_FILES,
+    ModelError,
+    check_present,
+    read_json,
+    shapes,
+    weight_files,
+)
 from ppmlib.offline import data_root, hub
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 ATTENTION = "sdpa"
-TOKENIZER_FILES = (
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.json",
-    "vocab.txt",
-)
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 HUB_IGNORED = ["*/*", "consol*"]
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+HUB_ID = re.compile(
+    r"(?!.*(?:--|\.\.))(?=.{3,96}$)[A-Za-z0-9][\w.-]*/[A-Za-z0-9](?:[\w.-]*\w)?", re.ASCII
+)
+# What transformers raises on files of a model that do not fit each other.
+UNLOADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
+              AssertionError)  # fmt: skip
+LONGEST_REASON = 400  # characters of its words that are shown
 # Say nothing about what the weights compute; they change with every save.
 VOLATILE_CONFIG = ("transformers_version", "_name_or_path", "torch_dtype", "dtype", "use_cache")
 
@@ -92,25 +93,28 @@ def locate(model: str, revision: str | None = None, *, fetch: bool = True) -> Pa
         folder = stored
     elif packaged or folder.is_dir():
         if revision is not None:
-            raise ModelError(f"{model!r} is a folder: revision {revision!r} means nothing there")
+            raise ModelError(f"{model!r} is no hub model: leave revision {revision!r} out")
     elif HUB_ID.fullmatch(model):
         folder = _download(model, revision, fetch)
     elif "/" in model or "\\" in model:
-        raise ModelError(f"there is no folder {model!r}, and it is no hub id (owner/name)")
+        raise ModelError(
+            f"there is no folder {model!r}, and it is no hub id (owner/name): check the name"
+        )
     else:
         known = ", ".join(bench.MODELS)
         raise ModelError(
             f"unknown model {model!r}: use a packaged one ({known}), a folder, or a hub id "
             "of the form owner/name"
         )
-    _check_folder(folder, model)
+    check_folder(folder, model)
     return folder
 
 
-def _check_folder(folder: Path, model: str) -> None:
+def check_folder(folder: Path, model: str) -> None:
+    """ModelError, naming `model`, unless a folder has a config and unquantised safetensors."""
     if not (folder / "config.json").is_file():
-        raise ModelError(f"{model!r}: the folder has no config.json, so it is not a model")
-    if "quantization_config" in read_json(folder / "config.json"):
+        raise ModelError(f"{model!r}: the folder has no config.json: name the one that has it")
+    if read_json(folder / "config.json").get("quantization_config") is not None:
         raise ModelError(f"{model!r} is quantised; use the original floating-point model")
     check_present(folder, model)
     shapes(folder)
@@ -194,8 +198,8 @@ def load_tokenizer(model: str, *, revision: str | None = None) -> tuple[Any, Pat
         return AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         ), folder
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{model!r}: its tokenizer cannot be loaded: {error}") from error
+    except UNLOADABLE as error:
+        raise ModelError(f"{model!r}: its tokenizer cannot be loaded: {_reason(error)}") from error
 
 
 def load(
@@ -217,6 +221,7 @@ def load(
             tokenizer does not fit its embeddings.
     """
     import torch
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if dtype not in DTYPES:
@@ -241,8 +246,8 @@ def load(
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{model!r} cannot be loaded: {error}") from error
+    except (*UNLOADABLE, StrictDataclassError) as error:
+        raise ModelError(f"{model!r} cannot be loaded: {_reason(error)}") from error
     unfit = sorted([*loading["missing_keys"], *(key[0] for key in loading["mismatched_keys"])])
     if unfit:
         raise ModelError(f"{model!r}: weights missing or of another shape: {', '.join(unfit[:5])}")
@@ -254,6 +259,11 @@ def load(
         )
     network.eval().to(place)
     return Loaded(network, tokenizer, _identity(model, folder, dtype, network, place), folder)
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..."
 
 
 def _random(model: str, dtype: str, place) -> Loaded:

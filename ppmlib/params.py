@@ -20,6 +20,7 @@ from pydantic import (
 
 from ppmlib import bench, study_file
 from ppmlib.evaluation_records import task_slug
+from ppmlib.mistakes import explain
 from ppmlib.study_file import ParamsError
 
 CRITERIA = ("ppm", "l2", "vow", "pon", "random", "inverse")
@@ -48,9 +49,12 @@ Axis = Literal[
     "planted",
 ]
 AXES = get_args(Axis)
+LONGEST_NAME = 250  # bytes of a file's name
 Ratio = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Expansion = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy, torch and random all take
 
 
 def _decimal_text(value: float) -> str:
@@ -75,6 +79,15 @@ def responder_kind(criterion: str) -> str | None:
     """The trivial responder that a criterion names, or None if it is none: it has no width."""
     prefix, _, kind = criterion.partition(RESPONDER_PREFIX)
     return kind if kind and not prefix else None
+
+
+def own_path(name: str) -> str:
+    """The name as it is. ValueError for another user's home, and for what no file can be named."""
+    if name.startswith("~") and not name.startswith("~/"):
+        raise ValueError(f"{name!r}: of home folders only ~/ is read")
+    if "\0" in name or max(len(part.encode()) for part in name.split("/")) > LONGEST_NAME:
+        raise ValueError("no file or folder can have this name")
+    return name
 
 
 def width_slug(pruning_ratio: float | None = None, expansion_ratio: float | None = None) -> str:
@@ -120,9 +133,14 @@ class ModelSource(Strict):
     `shape:llama-3.2-1b` has random weights of that shape: for profiling alone.
     """
 
-    id: str = Field(min_length=1)
-    revision: str | None = None
+    id: Text
+    revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")] | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    @field_validator("id")
+    @classmethod
+    def _a_name_or_a_path(cls, name: str) -> str:
+        return own_path(name)
 
     @property
     def is_folder(self) -> bool:
@@ -138,12 +156,12 @@ class ModelSource(Strict):
 class Task(Strict):
     """One lm-eval task: exact name, shots, and the headline metric with its filter."""
 
-    name: str = Field(min_length=1)
-    num_fewshot: Annotated[int, Field(ge=0)]
+    name: Text
+    num_fewshot: Annotated[int, Field(ge=0, le=1000)]
     metric: str
     filter: str = "none"
     axis: Axis
-    batch_size: Annotated[int, Field(ge=1)] | None = None
+    batch_size: Count | None = None
 
     def parameters(self) -> dict[str, Any]:
         """The task as a notebook's parameter; a batch size only where it has its own."""
@@ -159,9 +177,9 @@ class Control(Strict):
 
     criterion: str
     match: Literal["word_perplexity"] | None = None
-    seeds: list[Annotated[int, Field(ge=0)]] = []
-    pruning_ratios: list[Ratio] | None = None
-    tasks: list[str] | None = None
+    seeds: list[Seed] = []
+    pruning_ratios: Annotated[list[Ratio], Field(min_length=1)] | None = None
+    tasks: Annotated[list[str], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _seeds_belong_to_random(self):
@@ -178,7 +196,7 @@ class Claim(Strict):
     task: str
     pruning_ratio: Ratio
     direction: Literal["better", "worse", "equivalent"]
-    margin_points: Annotated[float, Field(ge=0)]
+    margin_points: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
     @model_validator(mode="after")
     def _equivalence_needs_a_margin(self):
@@ -190,14 +208,19 @@ class Claim(Strict):
 class Calibration(Strict):
     """Text that no evaluated task holds; documents are separated by empty lines."""
 
-    file: str = Field(min_length=1)
+    file: Text
+
+    @field_validator("file")
+    @classmethod
+    def _a_path(cls, name: str) -> str:
+        return own_path(name)
 
 
 class Subset(Strict):
     """A seeded subset of n documents per task, the same for every width; marks pages DRAFT."""
 
     n: Count
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
 
 class Generation(Strict):
@@ -209,7 +232,7 @@ class Generation(Strict):
 class Seeds(Strict):
     """Seeds of the analysis."""
 
-    bootstrap: Annotated[int, Field(ge=0)] = 0
+    bootstrap: Seed = 0
 
 
 class ProfiledWork(Strict):
@@ -239,8 +262,8 @@ class Profiling(Strict):
     workloads: list[ProfiledWork] = []
     batch_sizes: Annotated[list[Count], Field(min_length=1)] = [1, 8]
     warmup: Count = 1
-    repeats: Annotated[int, Field(ge=2)] = 5
-    prompt_seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
+    repeats: Annotated[int, Field(ge=2, le=10000)] = 5
+    prompt_seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     also_keep_multiples_of: list[Count] = []
     energy_windows: EnergyWindows = EnergyWindows()
 
@@ -256,7 +279,7 @@ class Profiling(Strict):
         return self
 
 
-Minutes = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Minutes = Annotated[float, Field(ge=0.01, le=527040, allow_inf_nan=False)]  # a year
 
 
 class TaskLimits(Strict):
@@ -303,8 +326,10 @@ class Run(NamedTuple):
 class Study(Strict):
     """One width-pruning study; field by field as in `params/bench.yaml`."""
 
-    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    question: str = "When the expansion ratio falls, which abilities go, which stay, which improve?"
+    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    question: Text = (
+        "When the expansion ratio falls, which abilities go, which stay, which improve?"
+    )
     model: ModelSource
     criterion: str = "ppm"
     pruning_ratios: list[Ratio] | None = None
@@ -321,12 +346,12 @@ class Study(Strict):
     batch_size: Count = 1
     aa_batch_size: Count | None = None
     engine: Literal["plain", "fast"] = "plain"
-    lm_eval_seeds: Annotated[list[int], Field(min_length=4, max_length=4)] = [0, 1234, 1234, 1234]
+    lm_eval_seeds: Annotated[list[Seed], Field(min_length=4, max_length=4)] = [0, 1234, 1234, 1234]
     softmax_dtype: Literal["float32"] | None = None
     max_length: Count | None = None
     generation: Generation | None = None
     subset: Subset | None = None
-    threads: Count = 1
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
     limits: Limits = Limits()
     seeds: Seeds = Seeds()
     profiling: Profiling | None = None
@@ -334,9 +359,9 @@ class Study(Strict):
     @field_validator("criterion")
     @classmethod
     def _selection_is_known(cls, criterion: str) -> str:
+        if criterion in ("random", NOISE):
+            raise ValueError(f"{criterion} is a control: list it under controls")
         _check_criterion(criterion)
-        if criterion == "random":
-            raise ValueError("random is a control: list it under controls with its seeds")
         return criterion
 
     @model_validator(mode="after")
@@ -372,6 +397,7 @@ class Study(Strict):
                 raise ValueError(f"claims: task {claim.task!r} is not one of the study's tasks")
             if claim.pruning_ratio not in (self.pruning_ratios or ()):
                 raise ValueError(f"claims: pruning_ratio {claim.pruning_ratio} is not in the study")
+        _refuse_twice("claims", [" ".join(map(str, dict(claim).values())) for claim in self.claims])
         _refuse_twice("runs (a ratio or control)", [run.key for run in self.runs()])
         return self
 
@@ -406,7 +432,7 @@ class Study(Strict):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise ParamsError("\n".join(_explain(path, origin, error))) from None
+            raise ParamsError("\n".join(explain(cls, path, origin, error))) from None
 
     def batch_size_of(self, task: str) -> int:
         """Documents per batch of a task: its own, or the study's."""
@@ -439,7 +465,10 @@ class Study(Strict):
 
 def _check_criterion(criterion: str) -> None:
     path, colon, function = criterion.rpartition(".py:")
-    if criterion in CRITERIA or (colon and path and function.isidentifier()):
+    if criterion in CRITERIA:
+        return
+    if colon and path and function.isidentifier():
+        own_path(path)
         return
     raise ValueError(
         f"unknown criterion {criterion!r}: one of {', '.join(CRITERIA)}, or file.py:function"
@@ -450,17 +479,3 @@ def _refuse_twice(what: str, names: list) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"{what}: {name} appears twice")
-
-
-def _explain(path: Path, origin: dict[str, Path], error: ValidationError) -> list[str]:
-    lines = []
-    for mistake in error.errors(include_url=False):
-        where = ".".join(str(part) for part in mistake["loc"])
-        what = mistake["msg"].removeprefix("Value error, ")
-        if mistake["type"] == "extra_forbidden":
-            what = "unknown key"
-        elif not isinstance(mistake["input"], dict):
-            what = f"{what} (got {mistake['input']!r})"
-        file = origin.get(mistake["loc"][0], path) if where else path
-        lines.append(f"{file}: {where}: {what}" if where else f"{file}: {what}")
-    return lines

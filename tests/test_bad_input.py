@@ -44,11 +44,11 @@ def change_json(path, **changes):
 CLAIM = {"task": "bench_knowledge", "pruning_ratio": 0.2, "direction": "worse", "margin_points": 0}
 IN_THE_FILE = {
     "unknown key": ({"surprise": 1}, "surprise: unknown key"),
-    "wrong type": ({"batch_size": "many"}, "batch_size: Input should be a valid integer"),
+    "wrong type": ({"batch_size": "many"}, "batch_size: expected a whole number (got 'many')"),
     "both ratios": ({"expansion_ratios": [2.0]}, "either pruning_ratios or expansion_ratios"),
     "neither ratios": ({"pruning_ratios": None}, "either pruning_ratios or expansion_ratios"),
-    "ratio above 1": ({"pruning_ratios": [1.2]}, "pruning_ratios.0: Input should be less than 1"),
-    "ratio 0": ({"pruning_ratios": [0.0]}, "pruning_ratios.0: Input should be greater than 0"),
+    "ratio above 1": ({"pruning_ratios": [1.2]}, "pruning_ratios.0: must be below 1 (got 1.2)"),
+    "ratio 0": ({"pruning_ratios": [0.0]}, "pruning_ratios.0: must be above 0 (got 0.0)"),
     "duplicate ratio": ({"pruning_ratios": [0.2, 0.2]}, "ppm/r0.20 appears twice"),
     "no neuron left": ({"keep_multiple_of": 4096}, "nothing would be left"),
     "expansion too large": (
@@ -79,9 +79,12 @@ IN_THE_FILE = {
     ),
     "no such model": ({"model": {"id": "no-such-model"}}, "unknown model 'no-such-model'"),
     "no such folder": ({"model": {"id": "./nowhere"}}, "there is no folder './nowhere'"),
-    "slash in the name": ({"study": "a/b"}, "study: String should match pattern"),
+    "slash in the name": ({"study": "a/b"}, "study: only letters, digits,"),
     "no such score file": ({"criterion": "mine.py:score"}, "mine.py cannot be read (No such file"),
-    "time limit 0": ({"limits": {"notebook_minutes": 0}}, "limits.notebook_minutes: Input should"),
+    "time limit 0": (
+        {"limits": {"notebook_minutes": 0}},
+        "limits.notebook_minutes: must be at least 0.01",
+    ),
 }
 
 

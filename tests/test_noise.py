@@ -181,7 +181,7 @@ def test_a_users_calibration_text_is_named_and_hashed_but_not_located(tmp_path):
     assert job["static"]["calibration"]["name"] == "mine.txt"
     assert made["study"]["calibration"] == {"file": "mine.txt"}
     (tmp_path / "mine.txt").unlink()
-    with pytest.raises(ParamsError, match="calibration file mine.txt: cannot be read"):
+    with pytest.raises(ParamsError, match="calibration: mine.txt: cannot be read"):
         plan.build(Study.load(path), path, root)
 
 
@@ -192,10 +192,10 @@ def test_a_users_calibration_text_is_named_and_hashed_but_not_located(tmp_path):
         ({"controls": [{"criterion": "l2", "match": "word_perplexity"}]}, "and only there"),
         ({"controls": [{**NOISE, "pruning_ratios": [0.3]}]}, "not one of the study's pruning_r"),
         ({"controls": [NOISE], "model": {"id": "./m"}}, "calibration: {file: my_text.txt}"),
-        ({"criterion": "noise"}, "unknown criterion 'noise'"),
+        ({"criterion": "noise"}, "noise is a control"),
         ({"controls": [{"criterion": "inverse"}], "model": {"id": "./m"}}, "only for a packaged"),
         ({"floors": ["echo", "echo"]}, "floors: echo appears twice"),
-        ({"floors": ["parrot"]}, "floors.0: Input should be 'permuted'"),
+        ({"floors": ["parrot"]}, "floors.0: expected one of 'permuted'"),
     ],
 )
 def test_a_wrong_control_or_floor_is_one_clear_line(tmp_path, changes, expected):

@@ -96,6 +96,20 @@ def output_types(name: str, folders: Iterable[Path]) -> set[str] | None:
     return None if file is None else _kinds(file, known)
 
 
+def new_tokens(name: str, folders: Iterable[Path]) -> int | None:
+    """The most tokens a single generation task lets the model write, where its file says it."""
+    known: dict[str, Path] = {}
+    for folder in folders:
+        known = declared(folder) | known
+    file = known.get(name) or lm_eval_files().get(name)
+    content = definition(file) if file else {}
+    asked = content.get("generation_kwargs")
+    if content.get("output_type") != "generate_until" or not isinstance(asked, dict):
+        return None
+    limit = asked.get("max_gen_toks")
+    return limit if isinstance(limit, int) else None
+
+
 def _kinds(file: Path, known: Mapping[str, Path]) -> set[str] | None:
     content = definition(file)
     if "class" in content:

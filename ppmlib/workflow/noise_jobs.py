@@ -14,7 +14,7 @@ def calibration_file(study: Study, source: Path) -> Path | None:
     return study.calibration and source / Path(study.calibration.file).expanduser()
 
 
-def static(study: Study, file: Path | None) -> dict[str, Any]:
+def static(study: Study, study_file: Path, file: Path | None) -> dict[str, Any]:
     """What of the calibration text re-runs the job when it changes.
 
     Raises:
@@ -23,7 +23,7 @@ def static(study: Study, file: Path | None) -> dict[str, Any]:
     try:
         text = calibration.load(file and str(file), model=study.model.id)
     except calibration.CalibrationError as error:
-        raise ParamsError(f"calibration: {error}") from None
+        raise ParamsError(f"{study_file}: calibration: {error}") from None
     return {"calibration": text.described()}
 
 

@@ -117,7 +117,7 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
             matched = run._replace(criterion=study.criterion)
             add(f"{run.key}/2_pruning", {**common, **asked}, [f"{matched.key}/2_pruning"])
             jobs[f"{run.key}/2_pruning"] |= {"notebook": noise_jobs.NOTEBOOK, "gpu": True}
-            jobs[f"{run.key}/2_pruning"]["static"] |= noise_jobs.static(study, file)
+            jobs[f"{run.key}/2_pruning"]["static"] |= noise_jobs.static(study, study_file, file)
         else:
             add(f"{run.key}/2_pruning", width, ["1_scoring"])
         add_evaluation(run.key, run, width)
@@ -242,8 +242,12 @@ def locate(study: Study, study_file: Path, *, fetch: bool = True) -> Path | None
         return models.locate(name, study.model.revision, fetch=fetch)
     folder = Path(study_file).parent / Path(name).expanduser()
     if not folder.is_dir():
-        raise ParamsError(f"{study_file}: model.id: there is no folder {name!r} beside this file")
-    return models.locate(str(folder), study.model.revision).resolve()
+        beside = "" if name.startswith(("/", "~")) else " beside this file"
+        raise ParamsError(f"{study_file}: model.id: there is no folder {name!r}{beside}")
+    if study.model.revision is not None:
+        raise ParamsError(f"{study_file}: model.revision: a folder has none; leave it out")
+    models.check_folder(folder, name)
+    return folder.resolve()
 
 
 def link_model(root: Path, folder: Path) -> str:

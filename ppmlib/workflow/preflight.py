@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ppmlib import bench, checkpoint, random_shapes
+from ppmlib.evaluation_records import DENSE
 from ppmlib.lmeval import task_data, task_files
 from ppmlib.offline import data_root
 from ppmlib.params import RESPONDERS, ParamsError, Study
@@ -28,7 +29,7 @@ def check(study: Study, study_file: Path, located: Path | None) -> None:
         checkpoint.check(located, study.model.id)
         config = checkpoint.text_config(checkpoint.read_json(located / "config.json"))
     if config is not None:
-        lines += [*_widths(study, config), *_profiled_lengths(study, config)]
+        lines += [*_widths(study, config), *_lengths(study, config)]
     lines += [
         *_score_files(study, Path(study_file).parent),
         *_unanswered(study),
@@ -69,15 +70,18 @@ def writable(root: Path) -> None:
 
 
 def _widths(study: Study, config: dict[str, Any]) -> list[str]:
+    """Widths the model cannot have, that are its own, or that one selection asks for twice."""
     from ppmlib.pruning import keep_count
 
     also = study.profiling.also_keep_multiples_of if study.profiling else []
+    neurons = config["intermediate_size"]
     runs: dict[str, dict[str, None]] = {}
+    widths: dict[tuple, list[str]] = {}
     for run in study.runs():
         for multiple in [study.keep_multiple_of, *also]:
             try:
-                keep_count(
-                    config["intermediate_size"],
+                k = keep_count(
+                    neurons,
                     hidden_size=config["hidden_size"],
                     pruning_ratio=run.pruning_ratio,
                     expansion_ratio=run.expansion_ratio,
@@ -85,7 +89,18 @@ def _widths(study: Study, config: dict[str, Any]) -> list[str]:
                 )
             except ValueError as error:
                 runs.setdefault(str(error), {})[run.key] = None
-    return [f"{', '.join(keys)}: {mistake}" for mistake, keys in runs.items()]
+                continue
+            if k == neurons and run.key != DENSE:
+                whole = f"removes none of the {neurons} neurons; the dense model runs by itself"
+                runs.setdefault(whole, {})[run.key] = None
+            elif multiple == study.keep_multiple_of:
+                widths.setdefault((run.criterion, run.seed, k), []).append(run.key)
+    lines = [f"{', '.join(keys)}: {mistake}" for mistake, keys in runs.items()]
+    return lines + [
+        f"{', '.join(keys)}: the same width of {k} neurons; leave all but one out"
+        for (_, _, k), keys in widths.items()
+        if len(keys) > 1
+    ]
 
 
 def _unanswered(study: Study) -> list[str]:
@@ -100,14 +115,33 @@ def _unanswered(study: Study) -> list[str]:
     return lines
 
 
-def _profiled_lengths(study: Study, config: dict[str, Any]) -> list[str]:
-    """Workloads of the profiling that do not fit into the model's context."""
+def _lengths(study: Study, config: dict[str, Any]) -> list[str]:
+    """Lengths in tokens that do not fit into the model's context."""
     profiling, context = study.profiling, config.get("max_position_embeddings")
-    if profiling is None or context is None:
+    if context is None:
         return []
+    if not isinstance(context, int) or context < 2:
+        raise checkpoint.ModelError(
+            f"{study.model.id!r}: config.json says max_position_embeddings is {context!r}"
+        )
+    lines = []
+    if study.max_length is not None and study.max_length > context:
+        lines.append(f"max_length: {study.max_length} is above the model's {context} positions")
+    room = min(context, study.max_length or context)
+    for task in study.tasks:
+        new = task_files.new_tokens(task.name, [bench.tasks_dir()])
+        if new is not None and study.generation is not None:
+            new = min(new, study.generation.max_gen_toks)
+        if new is not None and new >= room:
+            lines.append(
+                f"tasks: {task.name}: {new} new tokens leave no room for a prompt in {room}: lower "
+                "them with generation: {max_gen_toks: N}"
+            )
+    if profiling is None:
+        return lines
     lengths = [(w.prompt_tokens, w.new_tokens) for w in profiling.workloads]
     lengths = lengths or [(profiling.prompt_tokens, profiling.new_tokens)]
-    return [
+    return lines + [
         f"profiling: {prompt} prompt tokens and {new} new ones do not fit into the model's "
         f"{context} positions"
         for prompt, new in lengths
@@ -126,7 +160,7 @@ def _score_file(criterion: str, source: Path) -> str | None:
     path, _, function = criterion.rpartition(":")
     file = source / Path(path).expanduser()
     try:
-        tree = ast.parse(file.read_bytes())
+        tree = ast.parse(file.read_bytes(), filename=file.name)
     except OSError as error:
         return f"criterion {criterion!r}: {path} cannot be read ({error.strerror})"
     except (SyntaxError, ValueError) as error:
@@ -137,10 +171,12 @@ def _score_file(criterion: str, source: Path) -> str | None:
     return None
 
 
-def _bound(node: ast.stmt) -> list[str]:
-    """Names that a top-level statement defines or imports."""
+def _bound(node: ast.AST) -> list[str]:
+    """Names that a statement of a module defines or imports."""
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         return [node.name]
+    if isinstance(node, (ast.If, ast.Try, ast.With, ast.ExceptHandler)):
+        return [name for part in ast.iter_child_nodes(node) for name in _bound(part)]
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return [alias.asname or alias.name for alias in node.names]
     return [
