@@ -131,9 +131,8 @@ def kill_one(
     return outcome, wait_until_idle(folder)
 
 
-def unsound(folder: Path, expected: dict) -> str:
-    """What is wrong with a study that was run to its end; empty if nothing is."""
-    root = folder / "reports" / STUDY["study"]
+def unsound(root: Path, expected: dict) -> str:
+    """What is wrong with a report that was run to its end; empty if nothing is."""
     if numbers(root) != expected:
         return "other numbers"
     if problems := records.verify(root):
@@ -189,7 +188,11 @@ def main() -> int:
                 row = f"{kills:4d} {studies:5d}  {what:6} {moment:5.1f} s  {finished:7d}"
                 print(f"{row}  {ended:>10}", flush=True)
         failed = start(folder).wait(LIMIT_S)
-        trouble = f"exit status {failed}" if failed else unsound(folder, expected)
+        trouble = (
+            f"exit status {failed}"
+            if failed
+            else unsound(folder / "reports" / STUDY["study"], expected)
+        )
         wrong += [trouble] if trouble else []
         print(f"     {studies:5d}  resumed to its end: {trouble or 'equal, verified'}", flush=True)
         if not trouble:

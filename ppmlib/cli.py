@@ -125,6 +125,8 @@ def _run(
             click.echo(line, err=True)
         while True:
             if not dry:
+                if profile == "local":  # a cluster's jobs outlive their controller
+                    records.clear_temporaries(root)
                 launch.forget_changed(root, plan)
             records.write_json(root / plan_file, plan)
             if not dry:

@@ -87,6 +87,12 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def clear_temporaries(root: Path) -> None:
+    """Remove what a killed writer left in a study's folder. Only while nobody writes there."""
+    for path in Path(root).rglob(".*.tmp"):
+        path.unlink()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic(path) as temporary:

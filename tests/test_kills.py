@@ -56,8 +56,9 @@ def test_a_study_stopped_and_killed_goes_on_to_the_same_numbers(finished, tmp_pa
         )
         assert outcome == "killed"
         assert idle_s is not None, "a process goes on computing"
+    (root / "records" / ".noise.json.a1b2c3d4.tmp").write_bytes(b"{")  # as a kill may leave it
     assert ppm("run", "small.yaml", cwd=tmp_path).returncode == 0
-    assert kills.numbers(root) == kills.numbers(finished / "reports" / "small")
+    assert kills.unsound(root, kills.numbers(finished / "reports" / "small")) == ""
 
 
 def test_a_signal_before_the_first_notebook_is_told_like_any_other(tmp_path):

@@ -18,6 +18,7 @@ from ppmlib.report import inert
 from ppmlib.report import study_tables as tables
 from ppmlib.report.images import shown_width
 
+SHOWN_FIRST = 5  # sentences above the main figure: what fell, held and rose
 LONGEST_ERROR = 1000  # characters of a failure shown on the page
 
 
@@ -54,6 +55,7 @@ def content(root: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
         "facts": facts(study, found),
         "analysis": analysis["results"] if analysis else None,
         "conclusions": conclusions(analysis["results"]) if analysis else [],
+        "shown_first": SHOWN_FIRST,
         "figure": main_figure(root, drawn) if drawn else None,
         "instrument": instrument(analysis["results"]) if analysis else [],
         "claims": [tables.claim(row) for row in analysis["results"]["claims"]] if analysis else [],
@@ -90,8 +92,9 @@ def _read_all(root: Path, plan: Mapping[str, Any], runs: Sequence[str]):
         if failure.exists() and state != "done":
             note = records.read_json(failure)
             where = f"cell {note['cell']}: " if note["cell"] is not None else ""
-            state, detail = "failed", _why(where + note["error"])
-        name = f"{key}.failed.html" if state == "failed" else f"{key}.html"
+            state = "stopped" if note["interrupted"] else "failed"
+            detail = _why(where + note["error"])
+        name = f"{key}.failed.html" if state in ("failed", "stopped") else f"{key}.html"
         page = name if (root / name).exists() else None
         jobs.append({"key": key, "stage": job["stage"], "state": state, "detail": detail,
                      "page": page})  # fmt: skip
