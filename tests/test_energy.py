@@ -43,6 +43,7 @@ class FakeMonitor:
 def measured(cpu=True, generate=profiling.greedy):
     model = FakeModel()
     widths = FakeWidths(model)
+    model.installed = widths.visits
 
     def sleep(seconds):
         model.now += seconds
@@ -97,6 +98,18 @@ def test_loading_and_warm_up_are_outside_the_energy_window():
     # Installing takes 1000 s on this clock: one joule of it would show.
     row = found["rows"][0]["repeats"][-1]
     assert row["joules_per_generation"] == pytest.approx(watts * (PREFILL_S + 3 * STEP_S))
+
+
+def test_the_first_pass_of_each_kind_after_installing_is_not_counted():
+    seen = set()
+
+    def first_is_slow(model, ids, new_tokens, mark):
+        kind = (len(model.installed), len(ids), new_tokens)
+        model.now += 0.0 if kind in seen else 500.0
+        seen.add(kind)
+        return profiling.greedy(model, ids, new_tokens, mark)
+
+    assert measured(generate=first_is_slow)["rows"] == measured()["rows"]
 
 
 def test_a_width_that_stops_early_spends_no_joules_unseen():

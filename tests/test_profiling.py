@@ -289,6 +289,17 @@ def test_decode_reads_an_embedding_only_when_it_is_the_head():
     assert efficiency.decode_bytes(tied, 1, 6, 4) == efficiency.decode_bytes(untied, 1, 6, 4)
 
 
+def test_a_decode_step_reads_the_cache_that_it_leaves_on_the_average():
+    model = tiny_llama()
+    caches = [
+        profiling.greedy(model, torch.ones(3, 6, dtype=torch.int64), new, lambda: None)[1]
+        for new in (2, 3, 4)
+    ]
+    read = [profiling.cache_bytes(cache) for cache in caches]
+    bytes_read = efficiency.pass_bytes(model) + sum(read) / 3
+    assert efficiency.decode_bytes(model, 3, 6, 4) == bytes_read
+
+
 def row(run, ttft, batch=1):
     repeats = {"ttft_s": ttft, "tpot_s": ttft, "total_s": ttft}
     quartiles = {k: v for name in repeats for k, v in profiling._spread(name, ttft).items()}
