@@ -132,6 +132,11 @@ def hostile_study(root):
     records.write(root, "5_analysis", inputs={}, results=results, files=files)
     key = "ppm/r0.40/3_evaluation"
     records.record_path(root, key).unlink()
-    note = {"run": key, "cell": 7, "error": "ValueError: " + HOSTILE + "x" * 1_000_000}
+    note = {
+        "run": key,
+        "cell": 7,
+        "interrupted": False,
+        "error": "ValueError: " + HOSTILE + "x" * 1_000_000,
+    }
     records.write_json(root / "logs" / f"{key}.failed.json", note)
     return plan

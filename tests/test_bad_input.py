@@ -185,8 +185,8 @@ IN_THE_MODEL = {
     "no width": (config(intermediate_size=None), "no whole number intermediate_size"),
     "remote code": (config(model_type="own", auto_map={"AutoConfig": "c.C"}), "is never run"),
     "unfit tokenizer": (more_tokens, "the tokenizer has token 5000, the model embeds 1024"),
-    "broken tokenizer": (broken("tokenizer.json"), "tokenizer.json cannot be read"),
-    "broken config": (broken("config.json"), "config.json cannot be read"),
+    "broken tokenizer": (broken("tokenizer.json"), "tokenizer.json is no JSON"),
+    "broken config": (broken("config.json"), "config.json is no JSON"),
     "no config": (lambda model: (model / "config.json").unlink(), "has no config.json"),
 }
 

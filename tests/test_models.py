@@ -92,7 +92,7 @@ def test_a_model_that_is_not_there_is_refused_in_one_line(name, reason):
 
 
 def test_a_revision_of_a_folder_is_refused():
-    with pytest.raises(models.ModelError, match="revision 'main' means nothing"):
+    with pytest.raises(models.ModelError, match="leave revision 'main' out"):
         models.locate("bench", "main")
 
 

@@ -112,7 +112,7 @@ WORK = {"name": "a", "prompt_tokens": 8, "new_tokens": 4}
         ({"profiling": {"workloads": [WORK], "new_tokens": 4}}, "give either workloads, or"),
         ({"profiling": {"workloads": [WORK, WORK]}}, "workloads: a appears twice"),
         ({"profiling": {"repeats": 2, "prompt_seeds": [1, 2, 3]}}, "at least as many as"),
-        ({"profiling": {"energy_windows": {"seconds": 0.1}}}, "greater than or equal to 1"),
+        ({"profiling": {"energy_windows": {"seconds": 0.1}}}, "must be at least 1"),
     ],
 )
 def test_studies_that_would_measure_nothing_or_something_else_are_refused(

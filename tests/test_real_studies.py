@@ -153,7 +153,7 @@ def test_a_study_that_extends_another_replaces_whole_keys(tmp_path):
         ("extends: top.yaml\n", "top.yaml: extends: top.yaml leads back to itself"),
         ("extends: loop.yaml\n", "loop.yaml: extends: top.yaml leads back to itself"),
         ("extends: base.yaml\nbatch_sise: 2\n", "top.yaml: batch_sise: unknown key"),
-        ("extends: wrong.yaml\nstudy: top\n", "wrong.yaml: batch_size: expected"),
+        ("extends: wrong.yaml\nstudy: top\n", "wrong.yaml: batch_size: must be at least 1"),
     ],
 )
 def test_a_mistake_of_extending_is_one_line_that_names_the_file_it_is_in(tmp_path, text, expected):

@@ -302,7 +302,12 @@ def test_headline_table_holds_declared_ratios_only(index):
 def test_index_opens_with_what_is_missing_or_failed(tmp_path, index):
     records.write_json(
         tmp_path / "logs/ppm/r0.40/3_evaluation.failed.json",
-        {"run": "ppm/r0.40/3_evaluation", "cell": 7, "error": "ValueError: <b>no</b>"},
+        {
+            "run": "ppm/r0.40/3_evaluation",
+            "cell": 7,
+            "error": "ValueError: <b>no</b>",
+            "interrupted": False,
+        },
     )
     page = index(leave_out=["ppm/r0.40/3_evaluation", "5_analysis", "ppm/4_profiling"])
     assert_inert(page)
