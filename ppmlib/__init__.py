@@ -32,6 +32,7 @@ device      what the device is and can do
 proportions right/wrong documents: score interval, exact test, detectable difference
 stats       paired differences, intervals, corrected p-values, verdicts
 resampling  bootstrap intervals and sign-flip tests over independent units
+crossed     means over documents and random selections, both drawn
 simulations coverage, false positives and power of these statistics (notebook 8)
 simulated   the bounds they must keep, in sentences and tables
 analysis/   records to verdicts and computed sentences (notebooks 5 and 7)

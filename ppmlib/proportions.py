@@ -35,7 +35,8 @@ def tango_interval(gained: float, lost: float, n: float, confidence: float = 0.9
         gained, lost: documents wrong then right, right then wrong; n: all documents. They need
             not be whole numbers (effective sample sizes).
     Returns:
-        (low, high), fractions in [-1, 1].
+        (low, high), fractions in [-1, 1]. Its exact coverage with losses only dips to 92.7% (at
+        5.5 expected losses of 100; the worst of 50, 100, 300 and 1000 documents).
     Source: Tango 1998, Statistics in Medicine 17:891-908.
     """
     z = stats.norm.isf((1 - confidence) / 2)
@@ -53,7 +54,11 @@ def tango_interval(gained: float, lost: float, n: float, confidence: float = 0.9
 
 
 def mcnemar_p(gained: int, lost: int) -> float:
-    """Two-sided exact p-value of 'a discordant document is as likely gained as lost'."""
+    """Two-sided exact p-value of 'a discordant document is as likely gained as lost'.
+
+    Conditional on the number of discordant documents, assumed independent; 1 where there is none.
+    Source: McNemar 1947, Psychometrika 12:153-157; statsmodels.
+    """
     from statsmodels.stats.contingency_tables import mcnemar
 
     return min(1.0, float(mcnemar([[0, gained], [lost, 0]], exact=True).pvalue))
@@ -70,7 +75,8 @@ def detectable_binary(n: int, discordant_share: float) -> float | None:
     """The smallest true difference that the exact McNemar test shows with 80% power.
 
     The share of discordant documents is taken as seen, or as the difference itself where that is
-    larger. None if no difference at all could be shown (fewer than 6 documents).
+    larger. None if no difference at all could be shown (fewer than 6 documents). The power is
+    summed over the binomial numbers of discordant pairs, with no approximation but their range.
     """
 
     needed = _needed_wins(n)

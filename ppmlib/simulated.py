@@ -31,6 +31,8 @@ def holds(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         ("score intervals cover at least 93%", coverage, *least, err),
         ("score intervals cover at most 97% with 10 expected discordant pairs", enough, *most, err),
         ("bootstrap intervals of graded scores cover at least 93%", graded, *least, err),
+        ("intervals of graded scores themselves cover at least 93%", graded, "level_coverage",
+         ALWAYS, True, "level_error"),
         ("intervals of differences between two tasks cover at least 93%", tables["combined"],
          *least, err),
         ("intervals over documents and random selections cover at least 93%", tables["seeds"],
@@ -57,9 +59,11 @@ def _where(row: pd.Series) -> str:
                 f"{row['other_loss']:.1%}")  # fmt: skip
     rest = {
         "expected_pairs": "{:.3g} expected pairs", "spread": "spread of selections {:.0%}",
-        "claims": "{:.0f} claims", "selections": "{:.0f} selections", "kind": "of {}",
+        "lead": "lead {:.1%}", "claims": "{:.0f} claims", "selections": "{:.0f} selections",
+        "kind": "of {}",
     }  # fmt: skip
-    parts = [text.format(row[name]) for name, text in rest.items() if name in row]
+    parts = [text.format(row[name]) for name, text in rest.items()
+             if name in row and not pd.isna(row[name])]  # fmt: skip
     return ", ".join([f"n = {row['n']:.0f}", *parts])
 
 
@@ -112,6 +116,8 @@ def graded_for_reading(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({
         "documents": table["n"], "changed": table["changed"].map("{:.0%}".format),
         "interval covers": [_share(r.coverage, r.error) for r in table.itertuples()],
+        "of the score itself": [_share(r.level_coverage, r.level_error)
+                                for r in table.itertuples()],
         "false changes": table["false_positives"].map("{:.1%}".format),
         "false equivalences": [_share(r.false_equivalences, r.equivalence_error)
                                for r in table.itertuples()],
@@ -133,7 +139,9 @@ def seeds_for_reading(table: pd.DataFrame) -> pd.DataFrame:
     """Means over documents and random selections for a page."""
     return pd.DataFrame({
         "random selections": table["selections"],
-        "their spread, points": (100 * table["spread"]).map("{:.3g}".format),
+        "their spread, points": ["none" if pd.isna(v) else f"{100 * v:.3g}"
+                                 for v in table["spread"]],
+        "the criterion's lead, points": (100 * table["lead"]).map("{:.3g}".format),
         "interval covers": [_share(r.coverage, r.error) for r in table.itertuples()],
         "simulated studies": table["draws"],
     }).set_index("random selections")  # fmt: skip

@@ -17,13 +17,13 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from ppmlib import proportions, resampling, stats
+from ppmlib import crossed, proportions, resampling, stats
 from ppmlib.proportions import LEVEL
 
 RATES = ((0.01, 0.01), (0.03, 0.0), (0.03, 0.005), (0.02, 0.08), (0.05, 0.05), (0.10, 0.10))
 LOSSES = ((100, 0.01, 1000, 0.01), (100, 0.03, 1000, 0.03), (400, 0.005, 400, 0.01),
           (300, 0.05, 300, 0.20))  # fmt: skip
-SPREADS = (0.0, 0.02, 0.05, 0.10)
+SEED_CASES = ((0.0, 0.0), (0.02, 0.0), (0.05, 0.0), (0.10, 0.0), (None, 0.005), (None, 0.02))
 GRADES = (-1.0, -0.5, -0.5, 0.5)
 MARGIN = 0.05
 BOOTSTRAPS = 999
@@ -85,6 +85,7 @@ def _percentile(gained: int, lost: int, n: int, rng: np.random.Generator) -> tup
 def graded_table(sizes, *, rates=(0.02, 0.05, 0.20), draws: int, seed: int) -> pd.DataFrame:
     """The same for graded scores of which a share of documents changes, by steps of a half.
 
+    `level_coverage`: intervals of the score itself where that share of documents has one above 0.
     `false_positives`: the sign-flip test at 5% where each change has either sign equally often.
     `false_equivalences`: the equivalence test at 5% where the true change lies just on the margin.
     """
@@ -92,19 +93,23 @@ def graded_table(sizes, *, rates=(0.02, 0.05, 0.20), draws: int, seed: int) -> p
     for n in sizes:
         for rate in rates:
             rng = np.random.default_rng([seed, n, int(1e4 * rate)])
-            covered, false, equivalent, truth = 0, 0, 0, rate * np.mean(GRADES)
+            covered, level, false, equivalent, truth = 0, 0, 0, 0, rate * np.mean(GRADES)
             for at in range(draws):
                 moved = rng.random(n) < rate
                 step = rng.choice(GRADES, size=n)
                 change = _graded_change(np.where(moved, step, 0.0), at)
                 low, high = change.interval(0.95)
                 covered += low <= truth <= high
+                _, low, high = resampling.mean_interval(np.where(moved, np.abs(step), 0.0), seed=at)
+                level += low <= rate * np.mean(np.abs(GRADES)) <= high
                 equivalent += change.p_equivalent(-truth) <= LEVEL
                 null = np.where(moved, np.abs(step) * rng.choice((-1, 1), size=n), 0.0)
                 false += resampling.sign_flip_p(null, at) <= LEVEL
-            share, equal = covered / draws, equivalent / draws
+            share, of_level, equal = covered / draws, level / draws, equivalent / draws
             rows.append({"n": n, "changed": rate, "expected_pairs": n * rate, "coverage": share,
                          "error": simulation_error(share, draws), "draws": draws,
+                         "level_coverage": of_level,
+                         "level_error": simulation_error(of_level, draws),
                          "false_positives": false / draws, "false_equivalences": equal,
                          "equivalence_error": simulation_error(equal, draws)})  # fmt: skip
     return pd.DataFrame(rows)
@@ -149,30 +154,37 @@ def combined_table(losses=LOSSES, *, draws: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def seeds_table(selections=(5, 10), *, n=300, spreads=SPREADS, draws: int, seed: int):
+def seeds_table(selections=(5, 10), *, n=300, cases=SEED_CASES, draws: int, seed: int):
     """How often a 95% interval over documents and random selections holds the truth.
 
     Every document has a difficulty that all models share; the quality of random selections has a
-    standard deviation of `spread` around that of the criterion, so the true lead is 0.
+    standard deviation of `spread` around that of the criterion. The criterion leads on a share
+    `lead` of the documents, which no selection answers.
 
+    Args:
+        cases: (spread, lead); a spread of None: selections differ on no other document.
     Returns:
-        a DataFrame: n, selections, spread, coverage, its simulation error.
+        a DataFrame: n, selections, spread, lead, coverage, its simulation error.
     """
     rows = []
     for count in selections:
-        for spread in spreads:
-            rng = np.random.default_rng([seed, count, int(1e4 * spread)])
+        for spread, lead in cases:
+            rng = np.random.default_rng([seed, count, int(1e4 * (spread or 0)), int(1e4 * lead)])
             covered = 0
             for at in range(draws):
-                hard = rng.uniform(0, 1, n)
-                quality = 0.5 + np.r_[0.0, rng.normal(0, spread, count)]
-                right = hard + rng.normal(0, 0.1, (count + 1, n)) < quality[:, None]
-                gaps = right[0].astype(float) - right[1:]
-                low, high, _ = resampling.over_documents_and_seeds(gaps, np.ones(n), seed=at)
-                covered += low <= 0 <= high
+                gaps = np.zeros((count, n))
+                if spread is not None:
+                    hard = rng.uniform(0, 1, n)
+                    quality = 0.5 + np.r_[0.0, rng.normal(0, spread, count)]
+                    right = hard + rng.normal(0, 0.1, (count + 1, n)) < quality[:, None]
+                    gaps = right[0].astype(float) - right[1:]
+                gaps[:, rng.random(n) < lead] = 1.0
+                low, high, _ = crossed.over_documents_and_seeds(gaps, np.ones(n), seed=at)
+                covered += low <= lead <= high
             share = covered / draws
-            rows.append({"n": n, "selections": count, "spread": spread, "coverage": share,
-                         "error": simulation_error(share, draws), "draws": draws})  # fmt: skip
+            rows.append({"n": n, "selections": count, "spread": spread, "lead": lead,
+                         "coverage": share, "error": simulation_error(share, draws),
+                         "draws": draws})  # fmt: skip
     return pd.DataFrame(rows)
 
 

@@ -88,7 +88,12 @@ class Change:
         return tuple(self.scale * count for count in (self.gained, self.lost, self.n))
 
     def p_equivalent(self, margin: float) -> float:
-        """TOST: the larger one-sided p-value of a change beyond -margin or +margin (margin > 0)."""
+        """TOST: the larger one-sided p-value of a change beyond -margin or +margin.
+
+        Raises:
+            ValueError: unless margin > 0.
+        Source: Schuirmann 1987, Journal of Pharmacokinetics and Biopharmaceutics 15:657-680.
+        """
         if margin <= 0:
             raise ValueError("an equivalence margin must be above 0")
         return max(self.p_above(-margin), self.p_below(margin))
@@ -193,7 +198,7 @@ def paired_mean(
             method="no document changed", scale=units / n,
             resampled=None if bounded else resampling.UNCHANGED,
         )  # fmt: skip
-    resampled = resampling.resample(change, unit_weight, seed)
+    resampled = resampling.resample(change, unit_weight, seed, bounded=bounded)
     (low, high), (low90, high90) = (resampled.interval(confidence) for confidence in (0.95, 0.90))
     z = stats.norm.isf(LEVEL / 2) + stats.norm.isf(1 - POWER)
     return Change(

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import t as student
 
-from ppmlib import proportions, resampling, stats
+from ppmlib import crossed, proportions, resampling, stats
 
 
 def outcomes(gained, lost, n):
@@ -113,6 +113,10 @@ def test_p_values_of_resampled_changes_invert_their_intervals():
         assert found.p_above(low) == pytest.approx(0.05, abs=0.002)
         assert found.p_below(high) == pytest.approx(0.05, abs=0.002)
         assert found.p_above(low - 0.01) < 0.05 < found.p_above(low + 0.01)
+    edge = resampling.resample(np.full(5, 1.0), np.ones(5), 0, bounded=True)
+    assert edge.interval(0.95)[1] == 1 < resampling.resample(np.ones(5), np.ones(5), 0).interval(
+        0.95
+    )[1]  # fmt: skip
     with pytest.raises(ValueError, match="nothing changed"):
         resampling.resample(np.zeros(9), np.ones(9), 0)
 
@@ -146,22 +150,36 @@ def test_random_selections_are_units_beside_documents():
 
     rng = np.random.default_rng(0)
     cells = rng.normal(0.1, 0.5, 5)[:, None] + rng.normal(0, 0.4, 40) + rng.normal(0, 0.3, (5, 40))
-    low, high, p = resampling.over_documents_and_seeds(cells, np.ones(40), seed=0)
     table = pd.DataFrame({"value": cells.ravel(), "seed": np.repeat(range(5), 40).astype(str),
                           "document": np.tile(range(40), 5).astype(str)})  # fmt: skip
     fit = anova_lm(ols("value ~ C(seed) + C(document)", table).fit())
     squares = fit["mean_sq"].to_numpy()
     total = squares[0] + squares[1] - squares[2]
-    reach = student.isf(0.025, total**2 / np.sum(squares**2 / fit["df"])) * np.sqrt(total / 200)
-    assert (low, high) == pytest.approx((cells.mean() - reach, cells.mean() + reach))
-    assert 0 < p <= 1
-    clustered = resampling.over_documents_and_seeds(
-        cells, np.ones(40), np.repeat(range(8), 5), seed=0
-    )
-    halves = resampling.over_documents_and_seeds(
+    freedom = total**2 / np.sum(squares**2 / fit["df"])
+    assert crossed.cell_variance(cells - cells.mean(), 0.0, 39) == pytest.approx((total, freedom))
+    low, high, p = crossed.over_documents_and_seeds(cells, np.ones(40), seed=0)
+    reach = student.isf(0.025, freedom) * np.sqrt(total / 200)
+    assert high - low == pytest.approx(2 * reach, rel=0.03) and 0 < p <= 1
+    assert low < cells.mean() - reach * 0.95 and cells.mean() + reach * 0.95 < high
+    clustered = crossed.over_documents_and_seeds(cells, np.ones(40), np.repeat(range(8), 5), seed=0)
+    halves = crossed.over_documents_and_seeds(
         cells.reshape(5, 8, 5).sum(axis=2), np.full(8, 5.0), seed=0
     )
     assert clustered == halves
+
+
+def test_random_selections_that_all_answer_alike_are_not_called_certain():
+    same, weight = np.zeros((5, 100)), np.ones(100)
+    low, high, p = crossed.over_documents_and_seeds(same, weight, seed=0)
+    assert (low, high, p) == (*proportions.tango_interval(0, 0, 100), 1.0)
+    logs = crossed.over_documents_and_seeds(same, weight, seed=0, bounded=False)
+    assert logs == (0, 0, 1)
+    one = same.copy()
+    one[:, 0] = 1.0
+    low, high, p = crossed.over_documents_and_seeds(one, weight, seed=0)
+    assert low < 0 and high > 0.04 and p > 0.05
+    low, high, p = crossed.over_documents_and_seeds(same + 1, weight, seed=0)
+    assert 0.9 < low < 0.99 and high == 1 and p < 0.05
 
 
 def test_all_wrong_in_lists_of_answers_is_not_certain():
@@ -287,6 +305,17 @@ def test_corrections_are_statsmodels_ones():
     assert stats.benjamini_hochberg(p) == pytest.approx(multipletests(p, method="fdr_bh")[1])
     with pytest.raises(ValueError, match="not finite"):
         stats.holm([0.1, float("nan")])
+
+
+def test_levels_of_graded_scores_stay_within_their_bounds():
+    few, most = np.zeros(60), np.ones(60)
+    few[:2], most[:2] = 0.5, 0.5
+    for scores in (few, most):
+        mean, low, high = resampling.mean_interval(scores, seed=0)
+        assert 0 <= low < mean < high <= 1 and high - low > 0.03
+    mean, low, high = resampling.mean_interval(few - 5, seed=0)
+    alone = resampling.resample(few - 5, np.ones(60), 0).bca(0.95)
+    assert (low, high) == alone
 
 
 def test_levels_of_one_score():

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ppmlib import resampling, stats
+from ppmlib import crossed, resampling, stats
 from ppmlib.analysis.study_records import DENSE, Run, Study, describe_run
 from ppmlib.analysis.verdicts import MARGIN_POINTS, headlines
 
@@ -194,7 +194,9 @@ def _against(study: Study, mine: dict, control: str, scored: dict[Run, float], s
         change = study.change(mine["run"], row, seed=seed, reference=run.key)
         ends, p = (own.effect(change.low), own.effect(change.high)), change.p_value
     elif len(scored) >= SEEDS_FOR_A_TEST:
-        low, high, p = resampling.over_documents_and_seeds(gaps, weight, own.clusters, seed=seed)
+        low, high, p = crossed.over_documents_and_seeds(
+            gaps, weight, own.clusters, seed=seed, bounded=own.unit == "points"
+        )
         ends = own.effect(low), own.effect(high)
     else:
         return found

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ppmlib import resampling, stats
+from ppmlib import crossed, stats
 from ppmlib.analysis.contrasts import SEEDS_FOR_A_TEST
 from ppmlib.analysis.study_records import DENSE, NOISE, Study, describe_run
 from ppmlib.analysis.verdicts import headlines
@@ -78,9 +78,7 @@ def pooled(damage: pd.DataFrame, study: Study, *, seed: int) -> pd.DataFrame:
             weight = outcomes[0].weights
             weight = np.ones(outcomes[0].totals.size) if weight is None else weight
             values = np.array([own.totals for own in outcomes])
-            ends = resampling.over_documents_and_seeds(
-                values, weight, outcomes[0].clusters, seed=seed
-            )
+            ends = crossed.over_documents_and_seeds(values, weight, outcomes[0].clusters, seed=seed)
             low, high, tested = max(0.0, ends[0]), min(1.0, ends[1]), True
         rows.append({"task": task, "pruning_ratio": ratio, "seeds": len(part),
                      "runs": tuple(part["run"]), "value": part["value"].mean(), "low": low,
@@ -153,7 +151,7 @@ def _random(study: Study, random: pd.DataFrame, mine: dict, seed: int) -> dict[s
             "difference_points": 100 * float(gaps.sum() / weight.sum() / len(gaps))}  # fmt: skip
     if other["is_range"]:
         return told
-    low, high, p = resampling.over_documents_and_seeds(gaps, weight, own.clusters, seed=seed)
+    low, high, p = crossed.over_documents_and_seeds(gaps, weight, own.clusters, seed=seed)
     return {**told, "low": 100 * low, "high": 100 * high, "p_value": p}
 
 
