@@ -35,8 +35,8 @@ def tango_interval(gained: float, lost: float, n: float, confidence: float = 0.9
         gained, lost: documents wrong then right, right then wrong; n: all documents. They need
             not be whole numbers (effective sample sizes).
     Returns:
-        (low, high), fractions in [-1, 1]. Its exact coverage with losses only dips to 92.7% (at
-        5.5 expected losses of 100; the worst of 50, 100, 300 and 1000 documents).
+        (low, high), fractions in [-1, 1]. With losses only its exact coverage dips to 92.7% (at
+        5.5 expected losses of 100; `simulations.losses_table`).
     Source: Tango 1998, Statistics in Medicine 17:891-908.
     """
     z = stats.norm.isf((1 - confidence) / 2)

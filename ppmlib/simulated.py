@@ -59,11 +59,10 @@ def _where(row: pd.Series) -> str:
                 f"{row['other_loss']:.1%}")  # fmt: skip
     rest = {
         "expected_pairs": "{:.3g} expected pairs", "spread": "spread of selections {:.0%}",
-        "lead": "lead {:.1%}", "claims": "{:.0f} claims", "selections": "{:.0f} selections",
-        "kind": "of {}",
+        "lead": "lead {:.1%}", "claims": "declared claims: {:.0f}", "kind": "{}",
+        "selections": "{:.0f} selections",
     }  # fmt: skip
-    parts = [text.format(row[name]) for name, text in rest.items()
-             if name in row and not pd.isna(row[name])]  # fmt: skip
+    parts = [text.format(row[name]) for name, text in rest.items() if name in row]
     return ", ".join([f"n = {row['n']:.0f}", *parts])
 
 
@@ -83,6 +82,10 @@ def sentences(bounds: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> list[
         f"{worst['bootstrap_coverage']:.1%} for right or wrong documents ({_where(worst)}) and "
         f"{mixed['bootstrap_coverage']:.1%} for the difference of two tasks ({_where(mixed)})."
     )
+    exact = tables["losses"]
+    least = exact.loc[exact["coverage"].idxmin()]
+    said.append(f"Where documents are only lost, the exact coverage of the score interval is at "
+                f"least {least['coverage']:.1%} ({_where(least)}).")  # fmt: skip
     power = tables["power"]
     shown = power[power["power"] >= POWER]
     for n, rows in power.groupby("n"):
@@ -139,8 +142,7 @@ def seeds_for_reading(table: pd.DataFrame) -> pd.DataFrame:
     """Means over documents and random selections for a page."""
     return pd.DataFrame({
         "random selections": table["selections"],
-        "their spread, points": ["none" if pd.isna(v) else f"{100 * v:.3g}"
-                                 for v in table["spread"]],
+        "their spread, points": (100 * table["spread"]).map("{:.3g}".format),
         "the criterion's lead, points": (100 * table["lead"]).map("{:.3g}".format),
         "interval covers": [_share(r.coverage, r.error) for r in table.itertuples()],
         "simulated studies": table["draws"],

@@ -1,6 +1,7 @@
 """Do the intervals cover and the tests keep their level? Simulations of the study's statistics.
 
 coverage_table        score intervals of right/wrong documents, beside the percentile bootstrap
+losses_table          the same where documents are only lost, exactly
 graded_table          bootstrap intervals, sign-flip and equivalence tests of graded scores
 combined_table        differences of the changes of two tasks, as in the dichotomy
 seeds_table           means over documents and random selections
@@ -16,6 +17,7 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from ppmlib import crossed, proportions, resampling, stats
 from ppmlib.proportions import LEVEL
@@ -23,7 +25,7 @@ from ppmlib.proportions import LEVEL
 RATES = ((0.01, 0.01), (0.03, 0.0), (0.03, 0.005), (0.02, 0.08), (0.05, 0.05), (0.10, 0.10))
 LOSSES = ((100, 0.01, 1000, 0.01), (100, 0.03, 1000, 0.03), (400, 0.005, 400, 0.01),
           (300, 0.05, 300, 0.20))  # fmt: skip
-SEED_CASES = ((0.0, 0.0), (0.02, 0.0), (0.05, 0.0), (0.10, 0.0), (None, 0.005), (None, 0.02))
+SEED_CASES = ((0.0, 0.0), (0.02, 0.0), (0.05, 0.0), (0.10, 0.0), (0.0, 0.005), (0.0, 0.02))
 GRADES = (-1.0, -0.5, -0.5, 0.5)
 MARGIN = 0.05
 BOOTSTRAPS = 999
@@ -80,6 +82,26 @@ def _percentile(gained: int, lost: int, n: int, rng: np.random.Generator) -> tup
     drawn = rng.multinomial(n, [gained / n, lost / n, (n - gained - lost) / n], size=BOOTSTRAPS)
     low, high = np.quantile((drawn[:, 0] - drawn[:, 1]) / n, (0.025, 0.975))
     return float(low), float(high)
+
+
+def losses_table(sizes, *, most: float = 20.0, step: float = 0.25) -> pd.DataFrame:
+    """Exact coverage of the 95% score interval where documents are only lost.
+
+    Args:
+        most, step: of the grid of expected losses.
+    Returns:
+        n, expected_pairs, coverage: sums over binomial numbers of losses, nothing drawn.
+    """
+    rows = []
+    for n in sizes:
+        counts = np.arange(min(n, int(4 * most)) + 1)
+        ends = -np.array([proportions.tango_interval(0, lost, n) for lost in counts])
+        for expected in np.arange(step, min(most, n / 2) + step / 2, step):
+            held = (ends[:, 1] <= expected / n) & (expected / n <= ends[:, 0])
+            chance = special.bdtr(counts, n, expected / n)
+            rows.append({"n": n, "expected_pairs": float(expected),
+                         "coverage": float(np.diff(chance, prepend=0.0)[held].sum())})  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def graded_table(sizes, *, rates=(0.02, 0.05, 0.20), draws: int, seed: int) -> pd.DataFrame:
@@ -158,27 +180,24 @@ def seeds_table(selections=(5, 10), *, n=300, cases=SEED_CASES, draws: int, seed
     """How often a 95% interval over documents and random selections holds the truth.
 
     Every document has a difficulty that all models share; the quality of random selections has a
-    standard deviation of `spread` around that of the criterion. The criterion leads on a share
-    `lead` of the documents, which no selection answers.
+    standard deviation of `spread` around that of the criterion, so its true lead is 0. Or it has a
+    `lead`: a share of the documents that it alone answers, and no other document differs.
 
     Args:
-        cases: (spread, lead); a spread of None: selections differ on no other document.
+        cases: (spread, lead), of which one is 0.
     Returns:
         a DataFrame: n, selections, spread, lead, coverage, its simulation error.
     """
     rows = []
     for count in selections:
         for spread, lead in cases:
-            rng = np.random.default_rng([seed, count, int(1e4 * (spread or 0)), int(1e4 * lead)])
+            rng = np.random.default_rng([seed, count, int(1e4 * spread), int(1e4 * lead)])
             covered = 0
             for at in range(draws):
-                gaps = np.zeros((count, n))
-                if spread is not None:
-                    hard = rng.uniform(0, 1, n)
-                    quality = 0.5 + np.r_[0.0, rng.normal(0, spread, count)]
-                    right = hard + rng.normal(0, 0.1, (count + 1, n)) < quality[:, None]
-                    gaps = right[0].astype(float) - right[1:]
-                gaps[:, rng.random(n) < lead] = 1.0
+                if lead:
+                    gaps = np.tile(rng.random(n) < lead, (count, 1)).astype(float)
+                else:
+                    gaps = _gaps_of_spread(rng, count, n, spread)
                 low, high, _ = crossed.over_documents_and_seeds(gaps, np.ones(n), seed=at)
                 covered += low <= lead <= high
             share = covered / draws
@@ -186,6 +205,13 @@ def seeds_table(selections=(5, 10), *, n=300, cases=SEED_CASES, draws: int, seed
                          "coverage": share, "error": simulation_error(share, draws),
                          "draws": draws})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _gaps_of_spread(rng, count: int, n: int, spread: float) -> np.ndarray:
+    hard = rng.uniform(0, 1, n)
+    quality = 0.5 + np.r_[0.0, rng.normal(0, spread, count)]
+    right = hard + rng.normal(0, 0.1, (count + 1, n)) < quality[:, None]
+    return right[0].astype(float) - right[1:]
 
 
 def false_positive_table(sizes, *, claims=(1, 3, 6), draws: int, seed: int) -> pd.DataFrame:

@@ -223,10 +223,11 @@ def test_a_change_no_larger_than_the_noise_is_flagged():
 def tables():
     return {
         "coverage": simulations.coverage_table((100, 300), draws=1200, seed=0),
+        "losses": simulations.losses_table((100, 300)),
         "graded": simulations.graded_table((100,), rates=(0.05, 0.20), draws=200, seed=0),
         "combined": simulations.combined_table(draws=300, seed=0),
         "seeds": simulations.seeds_table(
-            (5,), n=100, cases=((0.02, 0.0), (0.10, 0.0), (None, 0.01)), draws=300, seed=0
+            (5,), n=100, cases=((0.02, 0.0), (0.10, 0.0), (0.0, 0.01)), draws=300, seed=0
         ),
         "false_positives": simulations.false_positive_table(
             (300,), claims=(1, 3), draws=600, seed=0
@@ -245,6 +246,13 @@ def test_intervals_cover_and_false_claims_stay_rare(tables):
     bounds = simulated.holds(tables)
     assert bounds["holds"].all() and len(bounds) == 8
     assert bounds["error"].max() < 0.02
+
+
+def test_simulated_coverage_is_the_exact_one(tables):
+    exact = tables["losses"].set_index(["n", "expected_pairs"])["coverage"]
+    drawn = simulations.coverage_table((300,), rates=((0.0, 0.03),), draws=4000, seed=1).iloc[0]
+    assert exact[300, 9.0] == pytest.approx(drawn["coverage"], abs=3 * drawn["error"])
+    assert exact.min() > 0.925
 
 
 def test_the_percentile_bootstrap_of_two_tasks_would_break_the_bound(tables):
@@ -270,6 +278,16 @@ def test_power_is_that_of_the_smallest_detectable_change(tables):
     assert power.loc[0.10, "power"] > 0.95 and power.loc[0.05, "power"] < 0.80
     assert 5 < power["detectable_points"].iloc[0] < 10
     assert (power["power_holm"] <= power["power"] + 1e-12).all()
+
+
+def test_tables_of_the_simulations_can_be_recorded_and_read(tables):
+    for name, table in tables.items():
+        assert json.loads(records.canonical(table.to_dict("records")))
+        if name == "losses":
+            continue
+        read = getattr(simulated, f"{name.split('_')[0]}_for_reading")(table)
+        assert len(read) == len(table)
+        assert not read.map(lambda cell: "nan" in str(cell)).any(axis=None)
 
 
 def test_figures_of_the_simulations_have_alt_text(tables):
