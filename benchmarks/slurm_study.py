@@ -13,7 +13,6 @@ sees and one JSON line; exit status 1 if anything is not as it should be.
 """
 
 import argparse
-import collections
 import json
 import os
 import re
@@ -66,7 +65,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.twice: list[tuple] = []
-        self.used: collections.Counter = collections.Counter()
+        self.used: set[tuple[str, str]] = set()
         self.most_at_once = 0
 
     def look(self) -> list[dict[str, str]]:
@@ -78,7 +77,7 @@ class Watch:
                 for gpu in gpus_of(job):
                     holders.setdefault(gpu, []).append(job["JobId"])
         self.twice += [(gpu, ids) for gpu, ids in holders.items() if len(ids) > 1]
-        self.used.update(holders)
+        self.used |= set(holders)
         self.most_at_once = max(self.most_at_once, len(holders))
         return jobs
 

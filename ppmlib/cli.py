@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -103,6 +104,8 @@ def run(
 
     Every further option goes to Snakemake, for example -n (dry run), --cores 4, --forcerun.
     """
+    if profile == "slurm" and find_spec("snakemake_executor_plugin_slurm") is None:
+        raise Refused("--profile slurm needs Snakemake's plugin: pip install 'ppmlib[slurm]'")
     with _refused_if(), launch.interruptible():
         _run(study_file, snakemake_options, profile, data_folder, reports)
 
@@ -133,6 +136,8 @@ def _run(
                 data_root.link(root, data_folder)
                 records.failure_path(root, ANALYSIS).unlink(missing_ok=True)
             status = launch.snakemake(root, profile, snakemake_options, plan_file)
+            if status == launch.WRONG_OPTIONS:
+                raise Refused(f"Snakemake does not take {' '.join(snakemake_options)}")
             smaller = batch_sizes.smaller(study, root)
             if dry or not smaller:
                 break
@@ -382,10 +387,12 @@ def _refused_if(*errors: type[Exception]) -> Iterator[None]:
 
 
 def _partial_report(root: Path, profile: str) -> None:
-    """After a failure: the analysis and the study's page from what there is."""
+    """After a failure: the analysis and the study's page from what there is, if there is any."""
     trouble = folder_trouble(root)
     if trouble:
         raise Failed(f"{root}: {trouble}")
+    if not any(root.glob("records/**/*.json")) and not any(root.glob("logs/**/*.failed.json")):
+        return  # Snakemake ran nothing, and said why
     analysed = ANALYSIS in records.read_json(root / records.PLAN_FILE)["jobs"]
     if analysed and not records.failure_path(root, ANALYSIS).exists():
         launch.snakemake(root, profile, ("--config", "partial=1", "--", f"records/{ANALYSIS}.json"))

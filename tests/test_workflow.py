@@ -7,9 +7,10 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+from click.testing import CliRunner
 from small_study import ppm, write_study
 
-from ppmlib import records
+from ppmlib import cli, records
 from ppmlib.params import Study
 from ppmlib.workflow import plan
 
@@ -104,6 +105,27 @@ def test_a_plan_gives_each_notebook_exactly_the_parameters_it_declares(tmp_path)
             str(REPOSITORY / "notebooks" / f"{job.get('notebook', job['stage'])}.ipynb")
         )
         assert set(job["parameters"]) == set(declared), key
+
+
+def test_a_wrong_option_for_snakemake_is_a_line_and_leaves_no_report(tmp_path):
+    study = write_study(tmp_path)
+    wrong = ppm("run", study, "--bad-option", cwd=tmp_path)
+    assert wrong.returncode == 2 and "usage:" not in wrong.stderr
+    assert wrong.stderr.splitlines()[-2:] == [
+        "snakemake: error: unrecognized arguments: --bad-option",
+        "ppm: Snakemake does not take --bad-option",
+    ]
+    value = ppm("run", study, "--cores", "two", cwd=tmp_path)
+    assert value.returncode == 1 and "must be integer or 'all'" in value.stderr
+    assert not list(tmp_path.glob("reports/*/*.html"))
+
+
+def test_a_cluster_without_snakemakes_plugin_for_it_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    done = CliRunner().invoke(cli.main, ["run", str(write_study(tmp_path)), "--profile", "slurm"])
+    assert done.exit_code == 2
+    needs = "--profile slurm needs Snakemake's plugin: pip install 'ppmlib[slurm]'"
+    assert done.stderr == f"ppm: {needs}\n"
 
 
 def test_a_cluster_without_a_count_of_cores_takes_the_study_with_its_profiling(tmp_path):

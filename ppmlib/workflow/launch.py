@@ -16,6 +16,8 @@ from ppmlib.workflow.gpus import visible_gpus
 from ppmlib.workflow.processes import child_environment
 from ppmlib.workflow.stopping import STOP_SIGNALS
 
+WRONG_OPTIONS = 2  # Snakemake's exit status where it cannot read its options; a failed run has 1
+
 
 class StudyBusy(Exception):
     """Another process runs this study."""
