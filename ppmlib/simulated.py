@@ -99,7 +99,7 @@ def sentences(bounds: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> list[
 
 
 def _share(value: float, error: float) -> str:
-    return f"{value:.1%} ± {error:.1%}"
+    return f"{value:.1%}\u00a0±\u00a0{error:.1%}"
 
 
 def coverage_for_reading(table: pd.DataFrame) -> pd.DataFrame:

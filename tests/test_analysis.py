@@ -348,3 +348,17 @@ def test_tables_for_reading_and_latex_have_no_raw_underscores(judged):
     floors = wording.floors_for_reading(verdicts.headlines(judged, "ppm"))
     assert list(floors.columns) == ["20%", "40%", "60%"]
     assert floors.loc[("made_null", "chance"), "20%"].endswith("°")
+
+
+def test_one_task_at_one_width_is_spoken_of_in_the_singular(judged):
+    one = judged[(judged["task"] == "made_knowledge") & (judged["run"] == "ppm/r0.40")]
+    said = conclusions.summary(one, "ppm")
+    assert "made_knowledge is " in said[0] and "of 1 task" not in said[0]
+    assert "Over 1 task and 1 width: " in said[-1] and "over 1 headline comparison)" in said[-1]
+
+
+def test_planted_tasks_alone_are_said_to_be_no_answer(judged):
+    planted = judged[judged["axis"] == contrasts.PLANTED_AXIS]
+    assert len(planted) and conclusions.summary(planted, "ppm") == [
+        "Only planted tasks were evaluated: they test the instrument, not the model."
+    ]

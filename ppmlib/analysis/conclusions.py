@@ -10,6 +10,7 @@ from ppmlib import stats
 from ppmlib.analysis.contrasts import PLANTED_AXIS, SEEDS_FOR_A_TEST
 from ppmlib.analysis.verdicts import headlines
 from ppmlib.analysis.wording import (
+    counted,
     difference_text,
     interval_text,
     joined,
@@ -35,6 +36,8 @@ def summary(verdicts: pd.DataFrame, criterion: str) -> list[str]:
     """
     family = headlines(verdicts, criterion)
     rows = family[family["axis"] != PLANTED_AXIS]
+    if rows.empty:
+        return ["Only planted tasks were evaluated: they test the instrument, not the model."]
     ratios = sorted(set(rows["pruning_ratio"]))
     last, total = rows[rows["pruning_ratio"] == ratios[-1]], rows["change"].value_counts()
     counts = last["change"].value_counts()
@@ -42,16 +45,19 @@ def summary(verdicts: pd.DataFrame, criterion: str) -> list[str]:
     found = [f"{counts[name]} {'is' if counts[name] == 1 else 'are'} {words}"
              for name, words in CHANGES.items() if name in counts]  # fmt: skip
     answer = f"of {len(last)} tasks {joined(found)}"
-    if len(counts) == 1:
+    if len(last) == 1:
+        answer = f"{last['task'].iloc[0]} is {CHANGES[counts.index[0]]}"
+    elif len(counts) == 1:
         answer = f"all {len(last)} tasks are {CHANGES[counts.index[0]]}"
     return [
         f"With {at}, {answer}.",
         _order_of_loss(rows, ratios),
         *_largest_losses(last),
         *_gains(rows, ratios),
-        f"Over {rows['task'].nunique()} tasks and {len(ratios)} widths: "
+        f"Over {counted(rows['task'].nunique(), 'task')} and {counted(len(ratios), 'width')}: "
         + ", ".join(f"{total.get(name, 0)} {name}" for name in CHANGES)
-        + f" (p-values adjusted by Benjamini-Hochberg over {len(family)} headline comparisons).",
+        + " (p-values adjusted by Benjamini-Hochberg over "
+        + f"{counted(len(family), 'headline comparison')}).",
     ]
 
 
@@ -189,7 +195,7 @@ def control_sentences(controls: pd.DataFrame, criterion: str) -> list[str]:
         text = (f"{criterion} scores better than {against} in {ahead} of {len(rows)} comparisons "
                 f"(tasks and widths) and worse than {against} in {behind}.")  # fmt: skip
         if control == "random" and seeds < SEEDS_FOR_A_TEST:
-            text += (f" With {seeds} seed{'s' * (seeds > 1)} this is a range, not a test: random "
+            text += (f" With {counted(seeds, 'seed')} this is a range, not a test: random "
                      f"selections differ among themselves by an unknown amount "
                      f"({SEEDS_FOR_A_TEST} seeds are needed).")  # fmt: skip
         elif "p_value" in rows:

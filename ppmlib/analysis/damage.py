@@ -15,6 +15,7 @@ from ppmlib.analysis.contrasts import SEEDS_FOR_A_TEST
 from ppmlib.analysis.study_records import DENSE, NOISE, Study, describe_run
 from ppmlib.analysis.verdicts import headlines
 from ppmlib.analysis.wording import (
+    counted,
     interval_text,
     p_number,
     p_text,
@@ -187,7 +188,7 @@ def _found(near: pd.DataFrame, rows: pd.DataFrame) -> str:
         top = near.loc[near["difference_points"].abs().idxmax()]
         return (
             f"{signed(top['difference_points'])} points at {percent(top['pruning_ratio'])} "
-            f"removed; with {seeds} seed{'s' * (seeds > 1)} a difference, not a test."
+            f"removed; with {counted(seeds, 'seed')} a difference, not a test."
         )
     sure = tested[tested["p_adjusted"] <= stats.LEVEL]
     parts = [f"{word} at {widths_text(part['pruning_ratio'], ratios)}"

@@ -6,7 +6,7 @@ from ppmlib.analysis.contrasts import SEEDS_FOR_A_TEST
 from ppmlib.analysis.levels import floor_of
 from ppmlib.analysis.study_records import DENSE, Study
 from ppmlib.analysis.verdicts import MARGIN_POINTS, headlines
-from ppmlib.analysis.wording import joined
+from ppmlib.analysis.wording import counted, joined, span
 
 SYNTHETIC = (
     "SYNTHETIC: the model is a packaged bench model of an invented world. The numbers check the "
@@ -35,8 +35,8 @@ def sentences(
     sizes = rows.loc[rows["unit"] == "points", "mde_points"].dropna()
     if len(sizes):
         said.append(
-            f"Documents per task: {n.min()} to {n.max()}. The smallest change that 80% power could "
-            f"show ranges from {sizes.min():.1f} to {sizes.max():.1f} points over tasks and widths."
+            f"Documents per task: {span(n.min(), n.max())}. The smallest change that 80% power "
+            f"could show: {span(sizes.min(), sizes.max(), 1)} points over tasks and widths."
         )
     said.append(
         f"'Equivalent' means within {MARGIN_POINTS:g} points unless a claim declares "
@@ -46,7 +46,7 @@ def sentences(
     if not seeds:
         said.append("No random selection was evaluated as a control.")
     elif len(seeds) < SEEDS_FOR_A_TEST:
-        said.append(f"Random selections: {len(seeds)} seed{'s' * (len(seeds) > 1)}.")
+        said.append(f"Random selections: {counted(len(seeds), 'seed')}.")
     bare = sorted(
         set(rows.loc[(rows["floor_kind"] == "none") & (rows["unit"] == "points"), "task"])
     )

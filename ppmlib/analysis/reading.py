@@ -3,6 +3,7 @@
 import pandas as pd
 
 from ppmlib.analysis.wording import (
+    counted,
     difference_text,
     fold_text,
     interval_text,
@@ -40,7 +41,7 @@ def controls(compared: pd.DataFrame, run: str) -> pd.DataFrame:
         {
             "task": row["task"],
             "control": row["control"] if row["control"] != "random"
-            else f"random, {row['seeds']} seed{'s' * (row['seeds'] > 1)}",
+            else f"random, {counted(row['seeds'], 'seed')}",
             "score": score_text(row["value"], row["unit"]),
             "of the control": _range(row),
             "lead": _lead(row),

@@ -29,6 +29,17 @@ def joined(parts: Sequence[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 task`, `2 tasks`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def span(low: float, high: float, decimals: int = 0) -> str:
+    """`300 to 541`, or `541` where both are the same as printed."""
+    first, last = f"{low:.{decimals}f}", f"{high:.{decimals}f}"
+    return first if first == last else f"{first} to {last}"
+
+
 def widths_text(ratios: Sequence[float], all_ratios: Sequence[float]) -> str:
     """Ratios as ranges of neighbours in the study: `10-30% and 50% removed`."""
     order, runs = sorted(all_ratios), []
