@@ -143,7 +143,12 @@ def test_a_trap_that_reads_its_prompt_is_not_called_unmasked(study, judged):
 
 
 def test_the_bench_tasks_declare_truths_that_can_be_judged():
-    for truth in verdicts.bench_truths().values():
+    from ppmlib.bench.planted import PLANTED
+
+    asked = [{"name": "bench_knowledge"}, {"name": "bench_null"}]
+    assert list(verdicts.bench_truths(asked)) == ["bench_null"]
+    assert verdicts.bench_truths([{"name": name} for name in PLANTED]) == PLANTED
+    for truth in PLANTED.values():
         assert truth.expected in verdicts.JUDGES and truth.metric and truth.declared
 
 

@@ -293,8 +293,9 @@ def shown_run(verdicts: pd.DataFrame, claims: Sequence[Mapping[str, Any]], crite
     return ratios["run"].iloc[len(ratios) // 2]
 
 
-def bench_truths() -> Mapping[str, Any]:
-    """What the bench tasks declare beforehand, by task."""
+def bench_truths(tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the bench tasks among those of a study declare beforehand, by task."""
     from ppmlib.bench.planted import PLANTED
 
-    return PLANTED
+    names = {task["name"] for task in tasks}
+    return {name: truth for name, truth in PLANTED.items() if name in names}
