@@ -78,7 +78,7 @@ def test_models_are_counted_and_nothing_is_pooled(two):
     assert figure.name == "models" and "nan" not in figure.alt
     shown = across.for_reading(table, 0.4).to_string() + across.agreement_for_reading(
         counts).to_string()  # fmt: skip
-    assert "nan" not in shown.lower() and "4.00 → 2.41" in shown
+    assert "nan" not in shown.lower() and "4.00\u00a0→\u00a02.41" in shown
 
 
 def test_one_study_is_no_comparison_and_none_twice(two):

@@ -15,7 +15,7 @@ import pandas as pd
 from ppmlib import evaluation_records, records
 from ppmlib.analysis.sources import flat
 from ppmlib.analysis.study_records import DENSE
-from ppmlib.analysis.wording import difference_text, joined, percent, score_text, signed
+from ppmlib.analysis.wording import difference_text, joined, percent, score_text, signed, whole
 from ppmlib.records import RecordError
 
 SETTINGS = "settings"
@@ -221,12 +221,14 @@ def for_reading(table: pd.DataFrame, ratio: float) -> pd.DataFrame:
         {
             "task": row["task"],
             "study": row["study"],
-            "expansion ratio": f"{row['dense_expansion_ratio']:.2f} → {row['expansion_ratio']:.2f}",
+            "expansion ratio": whole(
+                f"{row['dense_expansion_ratio']:.2f} → {row['expansion_ratio']:.2f}"
+            ),
             "dense": score_text(row["dense_value"], row["unit"]),
             "pruned": score_text(row["value"], row["unit"]),
-            "change": difference_text(row),
+            "change": whole(difference_text(row)),
             "verdict": row["change"],
-            "level": row["level"],
+            "level": whole(row["level"]),
         }
         for row in table[table["pruning_ratio"] == ratio].to_dict("records")
     ).set_index(["task", "study"])
@@ -250,8 +252,10 @@ def agreement_for_reading(counts: pd.DataFrame) -> pd.DataFrame:
             "neurons removed": percent(row["pruning_ratio"]),
             "models": row["models"],
             **{name: row[name] for name in ("worse", "better", "equivalent", "inconclusive")},
-            "changes": f"{signed(row['low_points'])} to {signed(row['high_points'])}"
-            + "%" * (row["unit"] == "percent"),
+            "changes": whole(
+                f"{signed(row['low_points'])} to {signed(row['high_points'])}"
+                + "%" * (row["unit"] == "percent")
+            ),
         }
         for row in counts.to_dict("records")
     ).set_index(["task", "neurons removed"])

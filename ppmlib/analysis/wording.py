@@ -89,7 +89,7 @@ def difference_text(row: Mapping[str, Any]) -> str:
     return f"{signed(row['diff_points'])} points {interval_text(*ends)}"
 
 
-def _whole(text: str) -> str:
+def whole(text: str) -> str:
     """Kept on one line in a table cell."""
     return text.replace(" ", "\u00a0")
 
@@ -107,15 +107,13 @@ def verdicts_for_reading(rows: pd.DataFrame) -> pd.DataFrame:
             "dense": score_text(row["dense_value"], row["unit"]),
             "pruned": score_text(row["value"], row["unit"]),
             "change, points": signed(row["diff_points"]) + unit(row),
-            "95% interval": _whole(
+            "95% interval": whole(
                 interval_text(row["ci_low_points"], row["ci_high_points"], unit(row))
             ),
             "change": row["change"],
-            "level": _whole(row["level"]),
-            "gained / lost": _whole(f"{row['gained']} / {row['lost']}"),
-            "p adjusted": "–"
-            if pd.isna(row["p_adjusted"])
-            else _whole(p_number(row["p_adjusted"])),
+            "level": whole(row["level"]),
+            "gained / lost": whole(f"{row['gained']} / {row['lost']}"),
+            "p adjusted": "–" if pd.isna(row["p_adjusted"]) else whole(p_number(row["p_adjusted"])),
             "detectable": "–"
             if pd.isna(row["mde_points"])
             else f"{row['mde_points']:.1f}{unit(row)}",
@@ -136,7 +134,7 @@ def floors_for_reading(rows: pd.DataFrame) -> pd.DataFrame:
             "task": row["task"],
             "floor": row["floor_kind"],
             "width": percent(row["pruning_ratio"]),
-            "cell": _whole(signed(row["own_minus_floor_points"]) + marks[row["level"]]),
+            "cell": whole(signed(row["own_minus_floor_points"]) + marks[row["level"]]),
         }
         for row in known.to_dict("records")
     )
