@@ -161,7 +161,9 @@ def _git_state() -> dict[str, Any]:
     commit = git("rev-parse", "HEAD") if (here.parent / ".git").exists() else None
     if commit is None:
         return {"commit": "not a git checkout", "modified": None}
-    return {"commit": commit, "modified": bool(git("status", "--porcelain", "-uno"))}
+    # A committed report that is being made anew is no change of what makes it.
+    changed = git("status", "--porcelain", "-uno", "--", ":/", ":(top,exclude)reports")
+    return {"commit": commit, "modified": bool(changed)}
 
 
 def processor() -> str:
