@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import nbformat
@@ -40,6 +41,19 @@ def test_a_study_ends_with_every_record_page_and_a_clean_manifest(finished):
     assert verified.returncode == 0, verified.stdout
     status = ppm("status", "small.yaml", cwd=finished)
     assert status.returncode == 0, status.stdout
+
+
+def test_no_file_of_a_report_tells_where_it_was_made(finished):
+    root = finished / "reports" / "small"
+    files = [
+        path
+        for path in root.rglob("*")
+        if path.is_file() and not any(p.startswith(".") for p in path.relative_to(root).parts)
+    ]
+    assert root / "logs/1_scoring.log" in files and root / "index.html" in files
+    places = [f"{place}/".encode() for place in (finished, REPOSITORY, sys.prefix)]
+    assert not [path for path in files if any(place in path.read_bytes() for place in places)]
+    assert "Input Notebook:" in (root / "logs/1_scoring.log").read_text()
 
 
 def test_a_second_run_finds_nothing_to_do(finished):

@@ -245,6 +245,16 @@ def wait_for_turn(log: TextIO, key: str) -> None:
             time.sleep(0.1)
 
 
+def scrub_log(log: Path) -> None:
+    """Take the traces of this machine out of a log that is written to its end."""
+    from ppmlib.report import inert
+
+    text = inert.scrub_text(log.read_text(encoding="utf-8", errors="replace"))
+    with open(log, "r+", encoding="utf-8") as handle:
+        handle.write(text)
+        handle.truncate()
+
+
 def main() -> NoReturn:
     """Parse the command line, write everything this job says to `logs/<key>.log`, run it, exit."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -265,6 +275,7 @@ def main() -> NoReturn:
         status = run(arguments.key)
     sys.stdout.flush()
     sys.stderr.flush()
+    scrub_log(log)
     # At once: the sockets of a kernel that was stopped while it started would be waited for.
     os._exit(status)
 
