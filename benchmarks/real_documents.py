@@ -67,7 +67,7 @@ def lay_out(source: Path, folder: Path) -> Path:
     _ifeval(data, clones / "google" / "IFEval")
     _gsm8k(data, clones / "openai" / "gsm8k")
     _arc_challenge(data, clones / "allenai" / "ai2_arc")
-    _musr(data, clones / "TAUR-Lab" / "MuSR")
+    musr(data, clones / "TAUR-Lab" / "MuSR")
     return folder
 
 
@@ -116,7 +116,8 @@ def _arc_challenge(data: Path, clone: Path) -> None:
     (clone / "README.md").write_text(card(text, {"ARC-Challenge": files}))
 
 
-def _musr(data: Path, clone: Path) -> None:
+def musr(data: Path, clone: Path, *, at_most: int | None = None) -> None:
+    """Write the MuSR repository; of `at_most` stories per split, as many questions of each."""
     clone.mkdir(parents=True)
     for split, source in MUSR.items():
         stories = json.loads((data / "musr_small" / f"small_{source}.json").read_text())
@@ -128,8 +129,8 @@ def _musr(data: Path, clone: Path) -> None:
                 "answer_index": question["answer"],
                 "answer_choice": question["choices"][question["answer"]],
             }
-            for story in stories
-            for question in story["questions"]
+            for story in stories[:at_most]
+            for question in story["questions"][:at_most]
         ).to_csv(clone / f"{split}.csv", index=False)
     (clone / "README.md").write_text(
         card("MuSR", {"default": {split: f"{split}.csv" for split in MUSR}})

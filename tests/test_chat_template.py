@@ -15,23 +15,29 @@ TEMPLATE = (
 )
 
 
+def evaluated(loaded, folder, engine, *tasks, bos=True, chat=True):
+    """The evaluation of toy tasks with these settings."""
+    return evaluate(
+        loaded,
+        list(tasks),
+        root=folder,
+        run="dense/r0.00",
+        kept_inputs={},
+        batch_size=4,
+        add_bos_token=bos,
+        apply_chat_template=chat,
+        engine=engine,
+        task_folders=[write_tasks(folder / "toy")],
+        floors=[],
+    )
+
+
 @pytest.mark.parametrize("engine", ["plain", "fast"])
 def test_a_template_that_writes_the_day_writes_the_same_one_every_day(tmp_path, engine):
     data = os.environ.get("PPMLIB_TEST_DATA")
     loaded = models.load(f"{data}/models/stories260K" if data else "bench", device="cpu")
     loaded.tokenizer.chat_template = TEMPLATE
-    found = evaluate(
-        loaded,
-        [spec("toy_choice", "acc")],
-        root=tmp_path,
-        run="dense/r0.00",
-        kept_inputs={},
-        batch_size=4,
-        add_bos_token=True,
-        apply_chat_template=True,
-        engine=engine,
-        task_folders=[write_tasks(tmp_path / "toy")],
-    )
+    found = evaluated(loaded, tmp_path, engine, spec("toy_choice", "acc"))
     assert found.tasks["toy_choice"]["first_prompt"].startswith("Today: 26 Jul 2024 Question:")
     assert found.inputs["settings"]["chat_date"] == "26 Jul 2024"
 
@@ -43,17 +49,6 @@ def test_a_template_that_writes_the_bos_gives_one_whatever_the_study_says(
 ):
     loaded = models.load("bench-small", device="cpu")
     loaded.tokenizer.chat_template = "{{ bos_token }}" + TEMPLATE
-    found = evaluate(
-        loaded,
-        [spec("toy_choice", "acc"), spec("toy_generate", "exact_match", "first-word")],
-        root=tmp_path,
-        run="dense/r0.00",
-        kept_inputs={},
-        batch_size=4,
-        add_bos_token=bos,
-        apply_chat_template=chat,
-        engine=engine,
-        task_folders=[write_tasks(tmp_path / "toy")],
-        floors=[],
-    )
+    tasks = [spec("toy_choice", "acc"), spec("toy_generate", "exact_match", "first-word")]
+    found = evaluated(loaded, tmp_path, engine, *tasks, bos=bos, chat=chat)
     assert {tuple(task["bos"]) for task in found.tasks.values()} == {(int(bos or chat),)}

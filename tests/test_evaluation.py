@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import real_documents
 import torch
 from toy_tasks import spec, write_tasks
 
@@ -476,34 +477,12 @@ def test_ifeval_scores_the_same_text_the_same_way(loaded, tmp_path, offline):
 
 
 def test_musr_is_a_group_with_its_stories_as_clusters(loaded, tmp_path, offline):
-    splits = {
-        "murder_mysteries": "murder_mystery",
-        "object_placements": "object_placements",
-        "team_allocation": "team_allocation",
-    }
-    clone = tmp_path / "TAUR-Lab" / "MuSR"
-    clone.mkdir(parents=True)
-    for split, source in splits.items():
-        stories = json.loads((offline / "musr_small" / f"small_{source}.json").read_text())
-        pd.DataFrame(
-            {
-                "narrative": story["context"],
-                "question": question["question"],
-                "choices": repr(question["choices"]),
-                "answer_choice": question["choices"][question["answer"]],
-            }
-            for story in stories[:2]
-            for question in story["questions"][:2]
-        ).to_csv(clone / f"{split}.csv", index=False)
-    files = "".join(f"  - split: {split}\n    path: {split}.csv\n" for split in splits)
-    (clone / "README.md").write_text(
-        f"---\nconfigs:\n- config_name: default\n  data_files:\n{files}---\n"
-    )
+    real_documents.musr(offline, tmp_path / "TAUR-Lab" / "MuSR", at_most=2)
     entry = spec("leaderboard_musr", "acc_norm")
     found = run(loaded, [entry], tmp_path, tmp_path, max_length=256)
     table = found.samples["leaderboard_musr"]
     rows = found.rows.set_index("task")
-    assert list(rows.index[1:]) == [f"leaderboard_musr_{split}" for split in splits]
+    assert list(rows.index[1:]) == [f"leaderboard_musr_{split}" for split in real_documents.MUSR]
     assert rows.loc["leaderboard_musr", "value"] == table["acc_norm,none"].mean()
     assert table["cluster"].nunique() < len(table)
     assert 1 / 5 < rows.loc["leaderboard_musr", "chance"] < 1 / 2
