@@ -2,6 +2,7 @@
 
     python benchmarks/engines.py --model bench
     python benchmarks/engines.py --model shape:llama-3.2-1b --dtype bfloat16 --documents 4
+    python benchmarks/engines.py --model shape:llama-3.2-1b --dtype bfloat16 --device cuda
 
 Four kinds of requests: options of questions after a header of five examples, long endings of one
 context, perplexity of texts, greedy answers after the same header. Both engines at the batch sizes
@@ -26,11 +27,11 @@ HEADER_TOKENS, CONTEXT_TOKENS, ENDING_TOKENS, TEXT_TOKENS = 600, 60, 25, 400
 NEW_TOKENS = 24
 
 
-def load(model: str, dtype: str):
+def load(model: str, dtype: str, device: str):
     """A packaged model, or random weights of a shape with the bench model's tokenizer."""
     if not model.startswith("shape:"):
-        return models.load(model, dtype=dtype, device="cpu")
-    shaped = models.load(model, dtype=dtype, device="cpu")
+        return models.load(model, dtype=dtype, device=device)
+    shaped = models.load(model, dtype=dtype, device=device)
     tokenizer = models.load("bench", device="cpu").tokenizer
     shaped.model.generation_config.eos_token_id = tokenizer.eos_token_id
     return models.Loaded(shaped.model, tokenizer, shaped.identity, None)
@@ -110,6 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="bench")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--documents", type=int, default=32)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--kinds", nargs="+")
@@ -117,7 +119,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    loaded = load(options.model, options.dtype)
+    loaded = load(options.model, options.dtype, options.device)
     longest = loaded.model.config.max_position_embeddings
     rows = []
     for kind, asked in requests(loaded.tokenizer, options.documents, longest).items():
@@ -153,6 +155,7 @@ def main() -> None:
     summary = {
         "model": options.model,
         "dtype": options.dtype,
+        "device": str(loaded.identity["device"]),
         "documents": options.documents,
         "threads": options.threads,
         "times_at_same_batch": {

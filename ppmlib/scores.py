@@ -36,22 +36,22 @@ def ppm(gate: Tensor, up: Tensor) -> Tensor:
         ValueError: if the shapes differ or a weight is not finite.
     Source: Martra 2025, arXiv:2512.22671; named MAW in its first version.
     """
-    return _checked(gate, up, _ppm(gate, up))
+    return _score("ppm", gate, up)
 
 
 def l2(gate: Tensor, up: Tensor) -> Tensor:
     """Sum of the L2 norms of a neuron's gate and up weights; arguments and errors as `ppm`."""
-    return _checked(gate, up, _l2(gate, up))
+    return _score("l2", gate, up)
 
 
 def vow(gate: Tensor, up: Tensor) -> Tensor:
     """Variance of weights: unbiased var(gate[i]) + var(up[i]); arguments and errors as `ppm`."""
-    return _checked(gate, up, _vow(gate, up))
+    return _score("vow", gate, up)
 
 
 def pon(gate: Tensor, up: Tensor) -> Tensor:
     """Product of norms: ||gate[i]||_1 * ||up[i]||_1; arguments and errors as `ppm`."""
-    return _checked(gate, up, _pon(gate, up))
+    return _score("pon", gate, up)
 
 
 def inverse(gate: Tensor, up: Tensor) -> Tensor:
@@ -212,55 +212,81 @@ def of_study(root: Path, loaded, *, record_dir: str, criterion: str, seed: int =
     return load_file(Path(root) / SCORES_FILE)[name]
 
 
+def _score(criterion: str, gate: Tensor, up: Tensor) -> Tensor:
+    _check_shapes(gate, up)
+    of_rows, join = RAW[criterion]
+    scores = join(of_rows(gate), of_rows(up))
+    _check_finite(scores)
+    return scores
+
+
 def _read_once(mlps: Sequence, criteria: Sequence[str]) -> dict[str, Tensor]:
-    """(L, I) float32 scores of each built-in criterion, on the CPU."""
-    layers: dict[str, list[Tensor]] = {criterion: [] for criterion in criteria}
+    """(L, I) float32 scores of each built-in criterion, on the CPU.
+
+    No value is looked at before the last layer is read: a GPU would have to be waited for, and
+    reads a layer in less time than it takes to ask for a few small sums.
+    """
+    found: dict[str, list[tuple[Tensor, ...]]] = {criterion: [] for criterion in criteria}
     for mlp in mlps:
         gate, up = mlp.gate.weight, mlp.up.weight
+        try:
+            _check_shapes(gate, up)
+        except ValueError as error:
+            raise ValueError(f"layer {mlp.layer}: {error}") from None
         # One criterion reads in blocks of its own size; several share blocks that stay in cache.
         rows = len(gate) if len(criteria) == 1 else max(1, BLOCK_VALUES // gate.shape[1])
         blocks = list(zip(gate.split(rows), up.split(rows), strict=True))
-        parts = [[RAW[criterion](*block) for criterion in criteria] for block in blocks]
-        for criterion, of_blocks in zip(criteria, zip(*parts, strict=True), strict=True):
+        parts = [
+            [RAW[criterion][0](block) for criterion in criteria for block in both]
+            for both in blocks
+        ]
+        whole = [tuple(map(torch.cat, zip(*of, strict=True))) for of in zip(*parts, strict=True)]
+        for number, criterion in enumerate(criteria):
+            found[criterion] += whole[2 * number : 2 * number + 2]
+    scored = {}
+    for criterion, rows_of in found.items():
+        gates, ups = (_stacked(rows_of[first::2]) for first in (0, 1))
+        scored[criterion] = RAW[criterion][1](gates, ups).cpu()
+        for mlp, scores in zip(mlps, scored[criterion], strict=True):
             try:
-                layers[criterion].append(_checked(gate, up, torch.cat(of_blocks)).cpu())
+                _check_finite(scores)
             except ValueError as error:
                 raise ValueError(f"layer {mlp.layer}: {error}") from None
-    return {criterion: torch.stack(scores) for criterion, scores in layers.items()}
+    return scored
 
 
-def _ppm(gate: Tensor, up: Tensor) -> Tensor:
-    return _peak_to_peak(gate) + _peak_to_peak(up)
+def _stacked(of_layers: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    # Layers of a model that is spread over devices meet on the first one's.
+    first = of_layers[0][0].device
+    return tuple(
+        torch.stack([each.to(first) for each in values]) for values in zip(*of_layers, strict=True)
+    )
 
 
-def _l2(gate: Tensor, up: Tensor) -> Tensor:
-    return _rows(_norm2, gate) + _rows(_norm2, up)
+def _peak_to_peak(gate: tuple[Tensor, Tensor], up: tuple[Tensor, Tensor]) -> Tensor:
+    (gate_high, gate_low), (up_high, up_low) = gate, up
+    return (gate_high.float() + gate_low.float().abs()) + (up_high.float() + up_low.float().abs())
 
 
-def _vow(gate: Tensor, up: Tensor) -> Tensor:
-    return _rows(_variance, gate) + _rows(_variance, up)
+def _negative_peak_to_peak(gate: tuple[Tensor, Tensor], up: tuple[Tensor, Tensor]) -> Tensor:
+    return -_peak_to_peak(gate, up)
 
 
-def _pon(gate: Tensor, up: Tensor) -> Tensor:
-    return _rows(_norm1, gate) * _rows(_norm1, up)
+def _sum(gate: tuple[Tensor], up: tuple[Tensor]) -> Tensor:
+    return gate[0] + up[0]
 
 
-def _inverse(gate: Tensor, up: Tensor) -> Tensor:
-    return -_ppm(gate, up)
-
-
-RAW = {"ppm": _ppm, "l2": _l2, "vow": _vow, "pon": _pon, "inverse": _inverse}
-
-
-def _peak_to_peak(weight: Tensor) -> Tensor:
-    highest, lowest = _extremes(weight)
-    return highest.float() + lowest.float().abs()
+def _product(gate: tuple[Tensor], up: tuple[Tensor]) -> Tensor:
+    return gate[0] * up[0]
 
 
 def _extremes(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Largest and smallest value of each row. Exact in every dtype."""
+    if weight.device.type == "cuda":
+        lowest, highest = torch.aminmax(weight, dim=1)
+        return highest, lowest
     if weight.device.type != "cpu" or weight.itemsize != 2:
-        # amax and amin apart: torch.aminmax is ten times slower on bfloat16.
+        # amax and amin apart: on a CPU torch.aminmax is ten times slower.
         return weight.amax(dim=1), weight.amin(dim=1)
     # Whole numbers order the bits of 16-bit floats as long as one of them is positive, and are
     # compared at the memory's speed, which floats on a CPU are not. The smallest value is the
@@ -283,33 +309,46 @@ def _extremes(weight: Tensor) -> tuple[Tensor, Tensor]:
     return extremes
 
 
-def _norm1(block: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(block, ord=1, dim=1)
+def _norm1(weight: Tensor) -> tuple[Tensor]:
+    return _blockwise(lambda block: torch.linalg.vector_norm(block, ord=1, dim=1), weight)
 
 
-def _norm2(block: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(block, ord=2, dim=1)
+def _norm2(weight: Tensor) -> tuple[Tensor]:
+    return _blockwise(lambda block: torch.linalg.vector_norm(block, ord=2, dim=1), weight)
 
 
-def _variance(block: Tensor) -> Tensor:
-    return torch.var(block, dim=1)
+def _variance(weight: Tensor) -> tuple[Tensor]:
+    return _blockwise(lambda block: torch.var(block, dim=1), weight)
 
 
-def _rows(function: Callable[[Tensor], Tensor], weight: Tensor) -> Tensor:
+def _blockwise(function: Callable[[Tensor], Tensor], weight: Tensor) -> tuple[Tensor]:
     if weight.dtype == torch.float32:
-        return function(weight)
+        return (function(weight),)
     rows = max(1, BLOCK_VALUES // weight.shape[1])
-    return torch.cat([function(block.float()) for block in weight.split(rows)])
+    return (torch.cat([function(block.float()) for block in weight.split(rows)]),)
 
 
-def _checked(gate: Tensor, up: Tensor, scores: Tensor) -> Tensor:
+# What is read off the rows of one matrix, and how a neuron's two rows make its score.
+RAW = {
+    "ppm": (_extremes, _peak_to_peak),
+    "l2": (_norm2, _sum),
+    "vow": (_variance, _sum),
+    "pon": (_norm1, _product),
+    "inverse": (_extremes, _negative_peak_to_peak),
+}
+
+
+def _check_shapes(gate: Tensor, up: Tensor) -> None:
     if gate.shape != up.shape:
         shapes = f"{tuple(gate.shape)} and {tuple(up.shape)}"
         raise ValueError(f"gate and up weights have different shapes: {shapes}")
-    if not scores.isfinite().all():
-        neuron = int((~scores.isfinite()).nonzero()[0])
+
+
+def _check_finite(scores: Tensor) -> None:
+    finite = scores.isfinite()
+    if not finite.all():
+        neuron = int((~finite).nonzero()[0])
         raise ValueError(f"the score of neuron {neuron} is not finite: NaN or infinity in weights")
-    return scores
 
 
 def _custom_scores(criterion: str, function: Callable, mlp) -> Tensor:
