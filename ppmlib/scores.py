@@ -240,18 +240,24 @@ def _read_once(mlps: Sequence, criteria: Sequence[str]) -> dict[str, Tensor]:
             [RAW[criterion][0](block) for criterion in criteria for block in both]
             for both in blocks
         ]
-        whole = [tuple(map(torch.cat, zip(*of, strict=True))) for of in zip(*parts, strict=True)]
+        whole = parts[0]
+        if len(blocks) > 1:
+            whole = [
+                tuple(map(torch.cat, zip(*of, strict=True))) for of in zip(*parts, strict=True)
+            ]
         for number, criterion in enumerate(criteria):
             found[criterion] += whole[2 * number : 2 * number + 2]
     scored = {}
     for criterion, rows_of in found.items():
         gates, ups = (_stacked(rows_of[first::2]) for first in (0, 1))
         scored[criterion] = RAW[criterion][1](gates, ups).cpu()
-        for mlp, scores in zip(mlps, scored[criterion], strict=True):
+        finite = scored[criterion].isfinite().all(dim=1)
+        if not finite.all():
+            layer = int((~finite).nonzero()[0])
             try:
-                _check_finite(scores)
+                _check_finite(scored[criterion][layer])
             except ValueError as error:
-                raise ValueError(f"layer {mlp.layer}: {error}") from None
+                raise ValueError(f"layer {mlps[layer].layer}: {error}") from None
     return scored
 
 
