@@ -1,5 +1,6 @@
 """The frame of the project: pins, environment file, README."""
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -73,3 +74,18 @@ def test_the_example_code_of_the_readme_runs(capsys):
     (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S)
     exec(compile(code, "README.md", "exec"), {})
     assert capsys.readouterr().out.split()[0].startswith("2.4")
+
+
+def test_no_comprehension_names_its_variable_like_something_of_its_module():
+    """Python 3.12 inlines comprehensions; its first releases then lose the module's own name."""
+    shadowed = []
+    for file in sorted((REPOSITORY / "ppmlib").rglob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        defined = {
+            node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.comprehension):
+                names = {each.id for each in ast.walk(node.target) if isinstance(each, ast.Name)}
+                shadowed += [f"{file.name}:{node.target.lineno}: {n}" for n in names & defined]
+    assert shadowed == []

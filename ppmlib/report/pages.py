@@ -211,7 +211,7 @@ def render_notebook(
         study=root.name,
         source=Path(ipynb).name,
         blocks=blocks,
-        toc=[(level, name, Markup(label)) for level, name, label in outline.entries if level < 4],
+        toc=[(level, name, Markup(words)) for level, name, words in outline.entries if level < 4],
         nav=[(label(name), href) for name, href in nav],
         synthetic=synthetic,
         draft=draft,
