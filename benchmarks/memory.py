@@ -26,8 +26,3 @@ def process_bytes(field: str) -> int:
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
     raise KeyError(field)
-
-
-def reset_peak() -> None:
-    """Let VmHWM start again from what the process holds now."""
-    Path("/proc/self/clear_refs").write_text("5")

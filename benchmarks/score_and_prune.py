@@ -5,8 +5,8 @@
 
 Each side runs in fresh processes, turn by turn, on the same random bfloat16 weights; 40% of the
 neurons go. Prints a table and one JSON line. Peaks are what a side needs beyond the model: of the
-process on a CPU, of the allocator on a GPU. Scoring is timed like the read bandwidth that it is
-held against, both as the median of several goes in one process; its first go is shown too.
+process on a CPU, of the allocator on a GPU. A third process times scoring like the read bandwidth
+it is held against, both as the median of several goes; `score_s` is the first go of a process.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import time
 
 import pandas as pd
 import torch
-from memory import process_bytes, read_bandwidth, reset_peak
+from memory import read_bandwidth
 
 from ppmlib import device, glu, pruning, random_shapes, scores
 
@@ -43,14 +43,14 @@ def ours(model, sync) -> dict[str, float]:
     }
 
 
-def scoring_s(model) -> float:
-    """Median seconds of scoring a model again."""
+def scoring(model, sync) -> dict[str, float]:
+    """Median seconds of scoring a model again and again."""
     took = []
     for _ in range(SCORINGS):
         started = time.perf_counter()
         scores.score_model(model, "ppm")
         took.append(time.perf_counter() - started)
-    return statistics.median(took)
+    return {"score_again_s": statistics.median(took)}
 
 
 def optipfair(model, sync) -> dict[str, float]:
@@ -68,6 +68,9 @@ def optipfair(model, sync) -> dict[str, float]:
     return {"total_s": time.perf_counter() - started}
 
 
+SIDES = {"ours": ours, "optipfair": optipfair, "scoring": scoring}
+
+
 def side(name: str, shape: str, threads: int, where: torch.device) -> None:
     """One side, once, in this process; prints JSON."""
     torch.set_num_threads(threads)
@@ -80,23 +83,16 @@ def side(name: str, shape: str, threads: int, where: torch.device) -> None:
     if name == "optipfair":
         import optipfair as _  # noqa: F401  its import is not its pruning
     read = read_bandwidth(where)  # also starts the GPU up
-    scored_s = scoring_s(model)
-    if where.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-    else:
-        reset_peak()
-        before = process_bytes("VmRSS")
-    found = {"ours": ours, "optipfair": optipfair}[name](model, sync)
-    on_gpu = where.type == "cuda"
-    peak = torch.cuda.max_memory_allocated() if on_gpu else process_bytes("VmHWM")
-    found["peak_extra_mb"] = (peak - before) / 1e6
+    meter = device.peak_meter(where)
+    meter.reset()
+    before = meter.read()
+    found = SIDES[name](model, sync)
+    found["peak_extra_mb"] = (meter.read() - before) / 1e6
     found |= {
         "layer_mb": layer_bytes / 1e6,
         "scored_mb": scored_bytes / 1e6,
         "mlps_mb": moved / 1e6,
         "width": glu.intermediate_size(model),
-        "score_again_s": scored_s,
     }
     del model
     found["read_gb_per_s"] = statistics.median([read, read_bandwidth(where)]) / 1e9
@@ -111,28 +107,28 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--side", choices=("ours", "optipfair"))
+    parser.add_argument("--side", choices=SIDES)
     asked = parser.parse_args()
     if asked.side:
         return side(asked.side, asked.shape, asked.threads, torch.device(asked.device))
     rows = []
     for _ in range(asked.repeats):
-        for name in ("ours", "optipfair"):
+        for name in SIDES:
             command = [sys.executable, __file__, "--side", name, "--shape", asked.shape]
             command += ["--threads", str(asked.threads), "--device", asked.device]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             rows.append({"side": name} | json.loads(done.stdout.splitlines()[-1]))
     table = pd.DataFrame(rows).groupby("side").median().T
     print(table.round(3).to_string())
-    ours, theirs = table["ours"], table["optipfair"]
-    score_gb_per_s = ours["scored_mb"] / 1e3 / ours["score_again_s"]
+    ours, theirs, again = table["ours"], table["optipfair"], table["scoring"]
+    score_gb_per_s = again["scored_mb"] / 1e3 / again["score_again_s"]
     summary = {
         "shape": asked.shape,
         "device": torch.cuda.get_device_name() if asked.device == "cuda" else "cpu",
         "threads": asked.threads,
         "times_faster": theirs["total_s"] / ours["total_s"],
         "score_gb_per_s": score_gb_per_s,
-        "score_of_read_bandwidth": score_gb_per_s / ours["read_gb_per_s"],
+        "score_of_read_bandwidth": score_gb_per_s / again["read_gb_per_s"],
         "extra_layers": ours["peak_extra_mb"] / ours["layer_mb"],
         "extra_layers_optipfair": theirs["peak_extra_mb"] / ours["layer_mb"],
     }

@@ -7,7 +7,8 @@ float32 copy of a whole matrix. A model is read once for all criteria, a block o
 
 import hashlib
 import importlib.util
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -229,10 +230,8 @@ def _read_once(mlps: Sequence, criteria: Sequence[str]) -> dict[str, Tensor]:
     found: dict[str, list[tuple[Tensor, ...]]] = {criterion: [] for criterion in criteria}
     for mlp in mlps:
         gate, up = mlp.gate.weight, mlp.up.weight
-        try:
+        with _naming(mlp.layer):
             _check_shapes(gate, up)
-        except ValueError as error:
-            raise ValueError(f"layer {mlp.layer}: {error}") from None
         # One criterion reads in blocks of its own size; several share blocks that stay in cache.
         rows = len(gate) if len(criteria) == 1 else max(1, BLOCK_VALUES // gate.shape[1])
         blocks = list(zip(gate.split(rows), up.split(rows), strict=True))
@@ -254,11 +253,17 @@ def _read_once(mlps: Sequence, criteria: Sequence[str]) -> dict[str, Tensor]:
         finite = scored[criterion].isfinite().all(dim=1)
         if not finite.all():
             layer = int((~finite).nonzero()[0])
-            try:
+            with _naming(mlps[layer].layer):
                 _check_finite(scored[criterion][layer])
-            except ValueError as error:
-                raise ValueError(f"layer {mlps[layer].layer}: {error}") from None
     return scored
+
+
+@contextmanager
+def _naming(layer: int) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"layer {layer}: {error}") from None
 
 
 def _stacked(of_layers: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:

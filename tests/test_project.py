@@ -77,7 +77,7 @@ def test_the_example_code_of_the_readme_runs(capsys):
 
 
 def test_no_comprehension_names_its_variable_like_something_of_its_module():
-    """Python 3.12 inlines comprehensions; its first releases then lose the module's own name."""
+    """Python 3.12 inlines comprehensions; 3.12.3 then lost the module's own name."""
     shadowed = []
     for file in sorted((REPOSITORY / "ppmlib").rglob("*.py")):
         tree = ast.parse(file.read_text(encoding="utf-8"))
