@@ -11,6 +11,7 @@ models      load a model and its tokenizer from the package, a folder or the hub
 offline/    a data root: runs without a network; filled by prefetch, proven by check
 glu         find the GLU MLPs of a causal LM; widths, expansion ratio, parameter counts
 scores      importance scores: one value per neuron, higher = keep
+weight_rows what is read off the rows of weight matrices, each matrix once
 pruning     how many neurons stay, which ones, slicing in memory
 compaction  neurons taken out of a weight in its own memory
 export      a pruned model as an ordinary checkpoint with its card

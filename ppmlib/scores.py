@@ -2,7 +2,7 @@
 
 Pure functions of the gate and up projection weights, (intermediate_size, hidden_size) each. They
 compute in float32 whatever the weights' dtype, as the published code does, but never hold a
-float32 copy of a whole matrix. A model is read once for all criteria, a block of rows at a time.
+float32 copy of a whole matrix. A model is read once for all criteria (see `weight_rows`).
 """
 
 import hashlib
@@ -14,13 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ppmlib import models, records
+from ppmlib import models, records, weight_rows
 from ppmlib.glu import glu_mlps
 from ppmlib.params import selection_slug
 
 SCORES_FILE = "records/scores.safetensors"
-BLOCK_VALUES = 1 << 20  # weights converted to float32 at a time: 4 MB
-EXTREMES_VALUES = 1 << 21  # 16-bit weights whose extremes are looked for at a time: 4 MB
 
 
 def ppm(gate: Tensor, up: Tensor) -> Tensor:
@@ -215,8 +213,8 @@ def of_study(root: Path, loaded, *, record_dir: str, criterion: str, seed: int =
 
 def _score(criterion: str, gate: Tensor, up: Tensor) -> Tensor:
     _check_shapes(gate, up)
-    of_rows, join = RAW[criterion]
-    scores = join(of_rows(gate), of_rows(up))
+    reading, join = RAW[criterion]
+    scores = join(*weight_rows.read([gate, up], [reading])[reading])
     _check_finite(scores)
     return scores
 
@@ -227,34 +225,23 @@ def _read_once(mlps: Sequence, criteria: Sequence[str]) -> dict[str, Tensor]:
     No value is looked at before the last layer is read: a GPU would have to be waited for, and
     reads a layer in less time than it takes to ask for a few small sums.
     """
-    found: dict[str, list[tuple[Tensor, ...]]] = {criterion: [] for criterion in criteria}
     for mlp in mlps:
-        gate, up = mlp.gate.weight, mlp.up.weight
         with _naming(mlp.layer):
-            _check_shapes(gate, up)
-        # One criterion reads in blocks of its own size; several share blocks that stay in cache.
-        rows = len(gate) if len(criteria) == 1 else max(1, BLOCK_VALUES // gate.shape[1])
-        blocks = list(zip(gate.split(rows), up.split(rows), strict=True))
-        parts = [
-            [RAW[criterion][0](block) for criterion in criteria for block in both]
-            for both in blocks
-        ]
-        whole = parts[0]
-        if len(blocks) > 1:
-            whole = [
-                tuple(map(torch.cat, zip(*of, strict=True))) for of in zip(*parts, strict=True)
-            ]
-        for number, criterion in enumerate(criteria):
-            found[criterion] += whole[2 * number : 2 * number + 2]
+            _check_shapes(mlp.gate.weight, mlp.up.weight)
+    weights = [weight for mlp in mlps for weight in (mlp.gate.weight, mlp.up.weight)]
+    read = weight_rows.read(weights, [RAW[criterion][0] for criterion in criteria])
     scored = {}
-    for criterion, rows_of in found.items():
-        gates, ups = (_stacked(rows_of[first::2]) for first in (0, 1))
-        scored[criterion] = RAW[criterion][1](gates, ups).cpu()
-        finite = scored[criterion].isfinite().all(dim=1)
-        if not finite.all():
-            layer = int((~finite).nonzero()[0])
-            with _naming(mlps[layer].layer):
-                _check_finite(scored[criterion][layer])
+    # A few thousand sums need no second thread, which would then wait for more work, at full speed.
+    with weight_rows.one_torch_thread():
+        for criterion in criteria:
+            reading, join = RAW[criterion]
+            gates, ups = (_stacked(read[reading][first::2]) for first in (0, 1))
+            scored[criterion] = join(gates, ups).cpu()
+            finite = scored[criterion].isfinite().all(dim=1)
+            if not finite.all():
+                layer = int((~finite).nonzero()[0])
+                with _naming(mlps[layer].layer):
+                    _check_finite(scored[criterion][layer])
     return scored
 
 
@@ -291,61 +278,13 @@ def _product(gate: tuple[Tensor], up: tuple[Tensor]) -> Tensor:
     return gate[0] * up[0]
 
 
-def _extremes(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Largest and smallest value of each row. Exact in every dtype."""
-    if weight.device.type == "cuda":
-        lowest, highest = torch.aminmax(weight, dim=1)
-        return highest, lowest
-    if weight.device.type != "cpu" or weight.itemsize != 2:
-        # amax and amin apart: on a CPU torch.aminmax is ten times slower.
-        return weight.amax(dim=1), weight.amin(dim=1)
-    # Whole numbers order the bits of 16-bit floats as long as one of them is positive, and are
-    # compared at the memory's speed, which floats on a CPU are not. The smallest value is the
-    # largest of the negated ones.
-    bits = torch.int16
-    rows = max(1, EXTREMES_VALUES // weight.shape[1])
-    negated = torch.empty_like(weight[:rows])
-    highest, lowest = torch.empty((2, len(weight)), dtype=bits)
-    for first in range(0, len(weight), rows):
-        block = weight[first : first + rows]
-        negative = torch.neg(block, out=negated[: len(block)])
-        torch.amax(block.view(bits), 1, out=highest[first : first + rows])
-        torch.amax(negative.view(bits), 1, out=lowest[first : first + rows])
-    extremes = highest.view(weight.dtype), -lowest.view(weight.dtype)
-    # Rows of one sign are as rare as they are in random weights.
-    one_sign = ((highest < 0) | (lowest < 0)).nonzero().flatten()
-    if len(one_sign):
-        odd = weight[one_sign]
-        extremes[0][one_sign], extremes[1][one_sign] = odd.amax(dim=1), odd.amin(dim=1)
-    return extremes
-
-
-def _norm1(weight: Tensor) -> tuple[Tensor]:
-    return _blockwise(lambda block: torch.linalg.vector_norm(block, ord=1, dim=1), weight)
-
-
-def _norm2(weight: Tensor) -> tuple[Tensor]:
-    return _blockwise(lambda block: torch.linalg.vector_norm(block, ord=2, dim=1), weight)
-
-
-def _variance(weight: Tensor) -> tuple[Tensor]:
-    return _blockwise(lambda block: torch.var(block, dim=1), weight)
-
-
-def _blockwise(function: Callable[[Tensor], Tensor], weight: Tensor) -> tuple[Tensor]:
-    if weight.dtype == torch.float32:
-        return (function(weight),)
-    rows = max(1, BLOCK_VALUES // weight.shape[1])
-    return (torch.cat([function(block.float()) for block in weight.split(rows)]),)
-
-
 # What is read off the rows of one matrix, and how a neuron's two rows make its score.
 RAW = {
-    "ppm": (_extremes, _peak_to_peak),
-    "l2": (_norm2, _sum),
-    "vow": (_variance, _sum),
-    "pon": (_norm1, _product),
-    "inverse": (_extremes, _negative_peak_to_peak),
+    "ppm": (weight_rows.EXTREMES, _peak_to_peak),
+    "l2": (weight_rows.NORM2, _sum),
+    "vow": (weight_rows.VARIANCE, _sum),
+    "pon": (weight_rows.NORM1, _product),
+    "inverse": (weight_rows.EXTREMES, _negative_peak_to_peak),
 }
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny_models import llama
 
-from ppmlib import models, records, scores
+from ppmlib import models, records, scores, weight_rows
 
 GATE = torch.tensor([[1.0, -2.0, 0.5], [0.25, 3.0, 1.0]])
 UP = torch.tensor([[0.0, -1.0, 4.0], [-1.0, -2.0, -0.5]])
@@ -31,7 +31,7 @@ def test_the_other_scores_by_hand():
 def test_scores_are_those_of_a_float32_copy_whatever_the_dtype(name, dtype, monkeypatch):
     generator = torch.Generator().manual_seed(3)
     gate, up = (torch.randn(300, 257, generator=generator).to(dtype) for _ in range(2))
-    monkeypatch.setattr(scores, "BLOCK_VALUES", 257 * 7)
+    monkeypatch.setattr(weight_rows, "STRIP_VALUES", 257 * 7)
     score = scores.CRITERIA[name]
     result = score(gate, up)
     assert result.dtype == torch.float32
@@ -49,7 +49,11 @@ def test_a_weight_that_is_not_finite_is_refused(name, bad):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_extremes_of_16_bit_weights_are_exact_for_every_sign(dtype, monkeypatch):
-    monkeypatch.setattr(scores, "EXTREMES_VALUES", 33 * 3)
+    monkeypatch.setattr(weight_rows, "STRIP_VALUES", 33 * 3)
+
+    def extremes(matrix):
+        return weight_rows.read([matrix], [weight_rows.EXTREMES])[weight_rows.EXTREMES][0]
+
     generator = torch.Generator().manual_seed(1)
     weight = torch.randn(40, 33, generator=generator)
     weight[3], weight[7] = weight[3].abs(), -weight[7].abs()
@@ -57,9 +61,9 @@ def test_extremes_of_16_bit_weights_are_exact_for_every_sign(dtype, monkeypatch)
     weight[14, 5], weight[15, 5] = 0.0, -0.0
     weight[16] = torch.cat([torch.zeros(3), -weight[16, 3:].abs()])
     weight = weight.to(dtype)
-    highest, lowest = scores._extremes(weight)
+    highest, lowest = extremes(weight)
     assert torch.equal(highest, weight.amax(1)) and torch.equal(lowest, weight.amin(1))
-    apart = scores._extremes(weight.t().contiguous().t())
+    apart = extremes(weight.t().contiguous().t())
     assert torch.equal(apart[0], highest) and torch.equal(apart[1], lowest)
 
 
@@ -67,10 +71,32 @@ def test_extremes_of_16_bit_weights_are_exact_for_every_sign(dtype, monkeypatch)
 def test_all_criteria_read_together_score_as_each_alone(dtype, monkeypatch):
     model = llama(dtype=dtype)
     alone = {name: scores.score_model(model, name) for name in scores.CRITERIA}
-    monkeypatch.setattr(scores, "BLOCK_VALUES", 48 * 5)
+    monkeypatch.setattr(weight_rows, "STRIP_VALUES", 48 * 5)
     together = scores.score_many(model, scores.CRITERIA, seeds=[4])
     assert list(together) == [*scores.CRITERIA, "random-s4"]
     assert all(torch.equal(together[name], alone[name]) for name in alone)
+
+
+@pytest.mark.parametrize("name", scores.CRITERIA)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_scores_do_not_depend_on_threads_and_torch_keeps_all_of_its_own(name, dtype, monkeypatch):
+    model = llama(dtype=dtype)
+    monkeypatch.setattr(weight_rows, "STRIP_VALUES", 48 * 5)
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(scores.score_model(model, name))
+            assert torch.get_num_threads() == threads
+            scores.glu_mlps(model)[1].up.weight.data[3, 4] = float("nan")
+            with pytest.raises(ValueError, match="layer 1: the score of neuron 3 is not finite"):
+                scores.score_model(model, name)
+            assert torch.get_num_threads() == threads
+            model = llama(dtype=dtype)
+        assert torch.equal(*found)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_shapes_that_differ_are_refused():

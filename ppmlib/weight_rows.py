@@ -1,0 +1,159 @@
+"""What is read off the rows of weight matrices, at the memory's speed where it can be.
+
+On CPUs matrices are cut into strips of rows. Threads of our own read them, with one torch thread
+each: a strip stays in the cache for all that is asked of it, and no thread waits for another.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+STRIP_VALUES = 1 << 20  # weights a thread reads at a time: 2 MB in bfloat16, 4 in float32
+MOST_THREADS = 16  # that read at a time: more only hold more strips in memory
+
+
+def _same(weight: Tensor) -> Tensor:
+    return weight
+
+
+def _as_found(weight: Tensor, *found: Tensor) -> tuple[Tensor, ...]:
+    return found
+
+
+class Reading(NamedTuple):
+    """Values of each row of a matrix (I, h).
+
+    of_strip: writes the values of a strip (rows, h) into tensors (rows,). The strip is in float32,
+        or, if `exact`, a part of what `seen` makes of the matrix without copying it.
+    values: how many values a row has.
+    finish: the matrix and its rows' values, tensors (I,) -> the values meant.
+    """
+
+    of_strip: Callable[..., None]
+    values: int = 1
+    exact: bool = False
+    seen: Callable[[Tensor], Tensor] = _same
+    finish: Callable[..., tuple[Tensor, ...]] = _as_found
+
+
+def read(weights: Sequence[Tensor], readings: Iterable[Reading]) -> dict[Reading, list]:
+    """Every reading of every matrix, each matrix read once.
+
+    Args:
+        weights: matrices (I, h) of any float dtype, on any devices. None is copied whole.
+    Returns:
+        For each reading a list, in the order of `weights`, of tuples of (I,) tensors.
+    """
+    readings = list(dict.fromkeys(readings))
+    weights = [weight.detach() for weight in weights]
+    exact = all(reading.exact for reading in readings)
+    found = {reading: [] for reading in readings}
+    strips = []
+    for weight in weights:
+        rows = max(1, STRIP_VALUES // weight.shape[1])
+        if exact and not weight.is_cpu:
+            rows = len(weight)
+        tasks = []
+        for reading in readings:
+            given = reading.seen(weight) if reading.exact else weight
+            dtype = given.dtype if reading.exact else torch.float32
+            values = [given.new_empty(len(weight), dtype=dtype) for _ in range(reading.values)]
+            found[reading].append(values)
+            outs = zip(*(each.split(rows) for each in values), strict=True)
+            tasks.append(zip(given.split(rows), outs, strict=True))
+        strips += zip(*tasks, strict=True)
+
+    threads = min(torch.get_num_threads(), MOST_THREADS, len(strips))
+    if threads > 1 and all(weight.is_cpu for weight in weights):
+        share = -(-len(strips) // threads)
+        shares = [strips[first : first + share] for first in range(0, len(strips), share)]
+        with one_torch_thread(), ThreadPoolExecutor(threads) as pool:
+            list(pool.map(lambda some: _read_strips(some, readings), shares))
+    else:
+        _read_strips(strips, readings)
+    return {
+        reading: [
+            reading.finish(weight, *values)
+            for weight, values in zip(weights, found[reading], strict=True)
+        ]
+        for reading in readings
+    }
+
+
+def _read_strips(strips: Sequence[tuple], readings: Sequence[Reading]) -> None:
+    scratch = {}
+    for tasks in strips:
+        converted = None
+        for reading, (strip, outs) in zip(readings, tasks, strict=True):
+            if not reading.exact and strip.dtype != torch.float32:
+                if converted is None:
+                    # One buffer for all strips: memory asked for anew is mapped anew.
+                    buffer = scratch.setdefault(strip.device, torch.empty(0, device=strip.device))
+                    converted = buffer.resize_(strip.shape).copy_(strip)
+                strip = converted
+            reading.of_strip(strip, *outs)
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Here, and in threads started inside, torch uses one thread; afterwards all of its own."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _bits_on_cpu(weight: Tensor) -> Tensor:
+    # Floats of 16 bits are compared far below a CPU's memory's speed, whole numbers at it.
+    return weight.view(torch.int16) if weight.is_cpu and weight.itemsize == 2 else weight
+
+
+def _extremes(strip: Tensor, highest: Tensor, lowest: Tensor) -> None:
+    if strip.dtype == torch.int16:
+        # The largest signed number is the largest value, the largest unsigned one the smallest.
+        # torch is fast at the first, numpy at the second, which finds the strip in the cache.
+        torch.amax(strip, 1, out=highest)
+        unsigned, out = (each.numpy().view(np.uint16) for each in (strip, lowest))
+        np.maximum.reduce(unsigned, axis=1, out=out)
+    elif strip.is_cuda:
+        torch.aminmax(strip, dim=1, out=(lowest, highest))
+    else:
+        # amax and amin apart: on a CPU torch.aminmax is ten times slower.
+        torch.amax(strip, 1, out=highest)
+        torch.amin(strip, 1, out=lowest)
+
+
+def _extremes_of_signs(weight: Tensor, highest: Tensor, lowest: Tensor) -> tuple[Tensor, Tensor]:
+    if highest.dtype != torch.int16:
+        return highest, lowest
+    extremes = highest.view(weight.dtype), lowest.view(weight.dtype)
+    # Bits misjudge rows of one sign, which are as rare as they are in random weights.
+    one_sign = ((highest < 0) | (lowest >= 0)).nonzero().flatten()
+    if len(one_sign):
+        odd = weight[one_sign]
+        extremes[0][one_sign], extremes[1][one_sign] = odd.amax(dim=1), odd.amin(dim=1)
+    return extremes
+
+
+def _norm1(values: Tensor, out: Tensor) -> None:
+    torch.linalg.vector_norm(values, ord=1, dim=1, out=out)
+
+
+def _norm2(values: Tensor, out: Tensor) -> None:
+    torch.linalg.vector_norm(values, ord=2, dim=1, out=out)
+
+
+def _variance(values: Tensor, out: Tensor) -> None:
+    torch.var(values, dim=1, out=out)
+
+
+# The largest and the smallest value of each row, in the dtype of the weights.
+EXTREMES = Reading(_extremes, 2, exact=True, seen=_bits_on_cpu, finish=_extremes_of_signs)
+NORM1, NORM2, VARIANCE = Reading(_norm1), Reading(_norm2), Reading(_variance)
