@@ -3,10 +3,13 @@
 import ast
 import re
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from ppmlib import readme, records
@@ -29,6 +32,18 @@ def test_every_dependency_is_pinned_inside_its_range():
     for requirement in requirements():
         pin = PINS[requirement.name.lower().replace("_", "-")]
         assert requirement.specifier.contains(pin), f"{requirement} but pinned {pin}"
+
+
+@pytest.mark.parametrize("python", ["3.11.0", "3.11.2", "3.12.0", "3.13.0"])
+def test_every_pinned_package_installs_on_every_python_we_admit(python):
+    assert python in SpecifierSet(PROJECT["requires-python"])
+    refused = [
+        f"{package.name} {package.version} needs Python {needs}"
+        for package in metadata.distributions()
+        if PINS.get(package.name.lower().replace("_", "-")) == package.version
+        and python not in SpecifierSet(needs := package.metadata.get("Requires-Python") or "")
+    ]
+    assert not refused
 
 
 def test_pins_have_no_local_suffix_and_no_hash():
