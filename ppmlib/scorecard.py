@@ -124,14 +124,16 @@ def all_metrics(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_table(tasks: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """What was sent, by task: documents, examples, largest batch run, BOS tokens, requests
-    truncated from the left, limit of new tokens.
+    """What was sent, by task: documents, examples, rows of the largest batch run and
+    (where the engine counts them) most tokens of one pass, BOS tokens, requests truncated from the
+    left, limit of new tokens.
     """
     rows = {
         name: {
             "documents": task["n"],
             "examples in prompt": task["num_fewshot"],
             "largest batch": task["largest_batch"],
+            "most tokens at once": task["engine"].get("passes", {}).get("most_tokens", "-"),
             "BOS per prompt": " or ".join(map(str, task["bos"] or ["-"])),
             "truncated": task["truncated"],
             "most new tokens": task["max_gen_toks"] or "-",

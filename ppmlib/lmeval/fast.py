@@ -24,8 +24,9 @@ from ppmlib.lmeval.samples import EvaluationError
 from ppmlib.lmeval.scored import log_probabilities
 
 # Tokens of one pass over sequences side by side: so few that attention to the others' tokens, which
-# is masked but computed, stays below the work of the layers. Rows of their own take the most.
-FEWEST_TOKENS, MOST_TOKENS = 256, {"cpu": 2048, "cuda": 8192}
+# is masked but computed, stays below the work of the layers, and so many that asking a GPU for the
+# layers does not take longer than they do. Rows of their own take the most.
+FEWEST_TOKENS, MOST_TOKENS = {"cpu": 256, "cuda": 2048}, {"cpu": 2048, "cuda": 8192}
 PASS_PER_HIDDEN = 4
 ALL_WINDOWS = 1 << 30
 ROPE_BY_LENGTH = ("dynamic", "longrope")
@@ -43,15 +44,16 @@ class FastLM(RecordingLM):
         self.decoder = self.model.get_decoder()
         self._head = self.model.get_output_embeddings()
         hidden = self.model.config.get_text_config().hidden_size
-        most = MOST_TOKENS.get(self.device.type, MOST_TOKENS["cpu"])
-        self.pass_tokens = min(max(PASS_PER_HIDDEN * hidden, FEWEST_TOKENS), most)
+        kind = self.device.type if self.device.type in MOST_TOKENS else "cpu"
+        most = MOST_TOKENS[kind]
+        self.pass_tokens = min(max(PASS_PER_HIDDEN * hidden, FEWEST_TOKENS[kind]), most)
         self.row_tokens = most
         self._refuse()
 
     def begin(self) -> None:
         """Forget the notes of the task before."""
         super().begin()
-        self._pass_sequences = self.batch_size
+        self._rows = self.batch_size  # of a pass; `loglikelihood_rolling` takes all windows at once
         self.engine_notes: dict[str, Any] = {
             "engine": "fast",
             "pass_tokens": self.pass_tokens,
@@ -62,8 +64,8 @@ class FastLM(RecordingLM):
         return PrefixEncoder(
             self.decoder,
             self.model.config.get_text_config().num_hidden_layers,
-            pass_tokens=self.pass_tokens,
-            pass_sequences=self._pass_sequences,
+            # No more than lm-eval's own batch would hold, however many sequences that are here.
+            pass_tokens=min(self.pass_tokens, self._rows * longest),
             longest=longest,
         )
 
@@ -153,7 +155,7 @@ class FastLM(RecordingLM):
             consume,
             encoder.composition,
             pass_tokens=self.row_tokens,
-            pass_sequences=self._pass_sequences,
+            pass_rows=self._rows,
         )
         self._count(encoder)
         return [(float(torch.cat(f).sum()), g) for f, g in zip(found, greedy, strict=True)]
@@ -169,7 +171,7 @@ class FastLM(RecordingLM):
 
     def _count(self, encoder: PrefixEncoder, **more: int) -> None:
         summary = encoder.composition.summary() | more
-        self.largest_batch = max(self.largest_batch, summary["most_sequences"])
+        self.largest_batch = max(self.largest_batch, summary["most_rows"])
         notes = self.engine_notes.setdefault("passes", {})
         for name, value in summary.items():
             together = max if name.startswith("most") else sum

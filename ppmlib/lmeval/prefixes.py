@@ -59,7 +59,7 @@ class Composition:
 
     sequences: int = 0
     tokens: int = 0  # of all sequences
-    passes: list[tuple[int, int]] = field(default_factory=list)  # (sequences, tokens) of each
+    passes: list[tuple[int, int, int]] = field(default_factory=list)  # rows, sequences, tokens
 
     def summary(self) -> dict[str, int]:
         """Counts for the record."""
@@ -67,9 +67,10 @@ class Composition:
             "sequences": self.sequences,
             "tokens": self.tokens,
             "passes": len(self.passes),
-            "tokens_encoded": sum(tokens for _, tokens in self.passes),
-            "most_sequences": max((count for count, _ in self.passes), default=0),
-            "most_tokens": max((tokens for _, tokens in self.passes), default=0),
+            "tokens_encoded": sum(tokens for _, _, tokens in self.passes),
+            "most_rows": max((rows for rows, _, _ in self.passes), default=0),
+            "most_sequences": max((count for _, count, _ in self.passes), default=0),
+            "most_tokens": max((tokens for _, _, tokens in self.passes), default=0),
         }
 
 
@@ -82,14 +83,14 @@ def encode_alone(
     composition: Composition,
     *,
     pass_tokens: int,
-    pass_sequences: int,
+    pass_rows: int,
 ) -> None:
     """Encode the sequences `numbers`, which share nothing, in padded rows; see `PrefixEncoder`."""
     waiting = sorted(numbers, key=lambda number: -len(sequences[number]))
     device = next(decoder.parameters()).device
     while waiting:
         longest = len(sequences[waiting[0]])
-        count = min(pass_sequences, max(1, pass_tokens // longest))
+        count = min(pass_rows, max(1, pass_tokens // longest))
         rows, waiting = waiting[:count], waiting[count:]
         ids = np.zeros((len(rows), longest), dtype=np.int64)
         parts = []
@@ -103,7 +104,7 @@ def encode_alone(
             composition.tokens += len(sequence)
         # Padding on the right is not seen by the tokens before it.
         hidden = decoder(input_ids=torch.from_numpy(ids).to(device), use_cache=False)
-        composition.passes.append((len(rows), ids.size))
+        composition.passes.append((len(rows), len(rows), ids.size))
         consume(hidden.last_hidden_state.flatten(0, 1), parts)
 
 
@@ -113,16 +114,16 @@ class PrefixEncoder:
     Args:
         decoder: a causal LM without its head; takes a mask of four dimensions and position ids.
         layers: how many layers it has.
-        pass_tokens, pass_sequences: the most of one forward pass.
+        pass_tokens: the most of one forward pass, which is one row of tokens.
         longest: tokens of the longest sequence that will come.
     """
 
-    def __init__(self, decoder, layers: int, *, pass_tokens: int, pass_sequences: int, longest):
+    def __init__(self, decoder, layers: int, *, pass_tokens: int, longest: int):
         self.slots = PathSlots(layers, longest + pass_tokens)
         self.composition = Composition()
         self._decoder = decoder
         self._device = next(decoder.parameters()).device
-        self._pass_tokens, self._pass_sequences = pass_tokens, pass_sequences
+        self._pass_tokens = pass_tokens
         self._sequence = np.zeros(0, dtype=np.int64)
         self._path: list[int] = []
         self._clear()
@@ -158,7 +159,7 @@ class PrefixEncoder:
         common = common_length(self._sequence, sequence)
         shared = common if wanted >= self._base else min(common, wanted)
         fits = self._new + len(sequence) - shared <= self._pass_tokens
-        if self._count and (not fits or self._count == self._pass_sequences):
+        if self._count and not fits:
             self._flush(consume)
         if not self._count:
             # The hidden states of earlier passes are gone: what is wanted is encoded again.
@@ -202,7 +203,7 @@ class PrefixEncoder:
                 past_key_values=self.slots,
                 use_cache=True,
             ).last_hidden_state[0]
-            self.composition.passes.append((self._count, self._new))
+            self.composition.passes.append((1, self._count, self._new))
             consume(hidden, self._parts)
         self._clear()
 
