@@ -124,16 +124,21 @@ def all_metrics(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_table(tasks: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """What was sent, by task: documents, examples, rows of the largest batch run and
-    (where the engine counts them) most tokens of one pass, BOS tokens, requests truncated from the
-    left, limit of new tokens.
+    """What was sent, by task: documents, examples, rows of the largest batch run, BOS tokens,
+    requests truncated from the left, limit of new tokens; where an engine counts them, also the
+    most tokens of one pass.
     """
+    counted = {
+        name: task["engine"]["passes"]["most_tokens"]
+        for name, task in tasks.items()
+        if "passes" in task["engine"]
+    }
     rows = {
         name: {
             "documents": task["n"],
             "examples in prompt": task["num_fewshot"],
             "largest batch": task["largest_batch"],
-            "most tokens at once": task["engine"].get("passes", {}).get("most_tokens", "-"),
+            **({"most tokens at once": counted.get(name, "-")} if counted else {}),
             "BOS per prompt": " or ".join(map(str, task["bos"] or ["-"])),
             "truncated": task["truncated"],
             "most new tokens": task["max_gen_toks"] or "-",

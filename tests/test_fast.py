@@ -16,7 +16,7 @@ from tiny_models import _build, _sizes, llama
 from toy_tasks import spec, write_tasks
 from transformers import LlamaConfig, MistralConfig, Qwen2Config
 
-from ppmlib import models
+from ppmlib import models, scorecard
 from ppmlib.evaluation import evaluate
 from ppmlib.lmeval import fast, greedy, harness, prefixes, scored
 from ppmlib.lmeval.samples import EvaluationError
@@ -375,4 +375,7 @@ def test_an_evaluation_has_the_rows_of_the_plain_engine_and_another_fingerprint(
             assert table["response"].tolist() == found["fast"].samples[name]["response"].tolist()
     notes = {name: task["engine"]["engine"] for name, task in found["fast"].tasks.items()}
     assert set(notes.values()) == {"fast"}
+    shown = {engine: scorecard.check_table(one.tasks) for engine, one in found.items()}
+    assert "most tokens at once" not in shown["plain"]
+    assert shown["fast"]["most tokens at once"].between(1, fast.MOST_TOKENS["cpu"]).all()
     assert fast.FEWEST_TOKENS["cpu"] <= found["fast"].tasks["toy_choice"]["engine"]["pass_tokens"]
