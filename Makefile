@@ -29,7 +29,7 @@ readme: $(STAMP)
 	$(BIN)/python -m ppmlib.readme
 
 # torch first and by itself: its pin then admits the CPU build that is found beside the index.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt hatch_build.py ppmlib/row_extremes.c
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt torch
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"

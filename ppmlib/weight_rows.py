@@ -1,12 +1,17 @@
-"""What is read off the rows of weight matrices, at the memory's speed where it can be.
+"""What is read off the rows of weight matrices, as fast as memory gives them where it can be.
 
 On CPUs matrices are cut into strips of rows. Threads of our own read them, with one torch thread
 each: a strip stays in the cache for all that is asked of it, and no thread waits for another.
 """
 
+import ctypes
+import functools
+import platform
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -110,6 +115,18 @@ def one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@functools.cache
+def compiled() -> Callable[..., None] | None:
+    """`row_extremes` of row_extremes.c, if the installation could compile it."""
+    path = Path(__file__).with_name(f"row_extremes-{sys.platform}-{platform.machine()}.so")
+    if not path.exists():
+        return None
+    function = ctypes.CDLL(str(path)).row_extremes
+    function.argtypes = [ctypes.c_void_p, *[ctypes.c_int64] * 3, *[ctypes.c_void_p] * 2]
+    function.restype = None
+    return function
+
+
 def _bits_on_cpu(weight: Tensor) -> Tensor:
     # Floats of 16 bits are compared far below a CPU's memory's speed, whole numbers at it.
     return weight.view(torch.int16) if weight.is_cpu and weight.itemsize == 2 else weight
@@ -117,17 +134,26 @@ def _bits_on_cpu(weight: Tensor) -> Tensor:
 
 def _extremes(strip: Tensor, highest: Tensor, lowest: Tensor) -> None:
     if strip.dtype == torch.int16:
-        # The largest signed number is the largest value, the largest unsigned one the smallest.
-        # torch is fast at the first, numpy at the second, which finds the strip in the cache.
-        torch.amax(strip, 1, out=highest)
-        unsigned, out = (each.numpy().view(np.uint16) for each in (strip, lowest))
-        np.maximum.reduce(unsigned, axis=1, out=out)
+        _extremes_of_bits(strip, highest, lowest)
     elif strip.is_cuda:
         torch.aminmax(strip, dim=1, out=(lowest, highest))
     else:
         # amax and amin apart: on a CPU torch.aminmax is ten times slower.
         torch.amax(strip, 1, out=highest)
         torch.amin(strip, 1, out=lowest)
+
+
+def _extremes_of_bits(bits: Tensor, highest: Tensor, lowest: Tensor) -> None:
+    # The largest signed number is the largest value, the largest unsigned one the smallest.
+    function = compiled()
+    if function is not None and bits.stride(1) == 1:
+        out = highest.data_ptr(), lowest.data_ptr()
+        function(bits.data_ptr(), *bits.shape, bits.stride(0), *out)
+        return
+    # torch is fast at the first, numpy at the second, which finds the strip in the cache.
+    torch.amax(bits, 1, out=highest)
+    unsigned, out = (each.numpy().view(np.uint16) for each in (bits, lowest))
+    np.maximum.reduce(unsigned, axis=1, out=out)
 
 
 def _extremes_of_signs(weight: Tensor, highest: Tensor, lowest: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,5 @@
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -47,9 +48,19 @@ def test_a_weight_that_is_not_finite_is_refused(name, bad):
         scores.CRITERIA[name](gate, UP)
 
 
+@pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
+def test_an_installation_beside_a_c_compiler_has_row_extremes_compiled():
+    assert weight_rows.compiled() is not None, "install the package again: make test"
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_extremes_of_16_bit_weights_are_exact_for_every_sign(dtype, monkeypatch):
+@pytest.mark.parametrize("by", ["row_extremes.c", "torch and numpy"])
+def test_extremes_of_16_bit_weights_are_exact_for_every_sign(dtype, by, monkeypatch):
     monkeypatch.setattr(weight_rows, "STRIP_VALUES", 33 * 3)
+    if by != "row_extremes.c":
+        monkeypatch.setattr(weight_rows, "compiled", lambda: None)
+    elif weight_rows.compiled() is None:
+        pytest.skip("row_extremes.c was not compiled: there was no C compiler at installation")
 
     def extremes(matrix):
         return weight_rows.read([matrix], [weight_rows.EXTREMES])[weight_rows.EXTREMES][0]
