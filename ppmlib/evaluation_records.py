@@ -14,7 +14,7 @@ from ppmlib import records
 
 STAGE = "3_evaluation"
 DENSE = "dense/r0.00"
-REPEAT = "dense-aa/r0.00"  # the dense model once more, in other batches
+REPEAT = "dense-aa/r0.00"  # the dense model once more, in other batches, plainly
 
 
 def task_slug(task: str) -> str:

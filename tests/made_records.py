@@ -265,6 +265,7 @@ def write_evaluation(
         "model": {"id": "made", "dtype": "float32"},
         "batch_size": 64,
         "add_bos_token": True,
+        "settings": {"engine": "plain"},
         "tasks": [dict(task) for task in tasks],
         "run": run,
         "keep_sha256": run,

@@ -59,6 +59,7 @@ def test_the_paper_s_protocol_holds_to_the_last_setting(name):
     revised = load(f"{name}-revised")
     assert (revised.batch_size, revised.add_bos_token) == (16, True)
     assert revised.softmax_dtype == "float32" and revised.aa_batch_size == 8
+    assert (study.engine, revised.engine) == ("plain", "fast")
     assert revised.apply_chat_template == ("instruct" in name)
     assert revised.tasks == study.tasks and revised.pruning_ratios == study.pruning_ratios
     quick = load(f"{name}-quick")

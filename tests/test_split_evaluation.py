@@ -20,7 +20,7 @@ def split(tmp_path_factory) -> Path:
     """The folder of a finished split study with its repeated dense run."""
     folder = tmp_path_factory.mktemp("split")
     changes = {"pruning_ratios": [0.5], "profiling": None, "limits": {"tasks": {}, "memory_mb": 9}}
-    file = write_study(folder, split_evaluation=True, aa_batch_size=8, **changes)
+    file = write_study(folder, split_evaluation=True, engine="fast", aa_batch_size=8, **changes)
     done = ppm("run", file, "--cores", "2", cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "reports" / "small"
@@ -55,6 +55,7 @@ def test_a_split_evaluation_has_the_rows_and_documents_of_a_whole_one(split, tmp
         run=RUN,
         kept_inputs={"keep_sha256": kept.keep_sha256},
         batch_size=16,
+        engine="fast",
         add_bos_token=True,
         subset={"n": 30, "seed": 0},
         floors=["permuted"],
@@ -69,14 +70,21 @@ def test_a_split_evaluation_has_the_rows_and_documents_of_a_whole_one(split, tmp
         assert again.equals(whole.samples[name].sort_values("doc_id", ignore_index=True))
 
 
-def test_the_repeated_dense_run_differs_in_its_batches_and_is_no_width(split):
+def test_the_repeated_dense_run_is_lm_evals_own_in_other_batches_and_is_no_width(split):
     read = sources.load(split)
     assert set(read.runs) == {"dense/r0.00", RUN}
-    sizes = {
-        run: read.evaluations[run]["inputs"]["settings"]["batch_size"]
-        for run in ("dense/r0.00", "dense-aa/r0.00")
+    settings = {
+        run: read.evaluations[run]["inputs"]["settings"]
+        for run in ("dense/r0.00", "dense-aa/r0.00", RUN)
     }
-    assert sizes == {"dense/r0.00": 16, "dense-aa/r0.00": 8}
+    assert {run: (made["engine"], made["batch_size"]) for run, made in settings.items()} == {
+        "dense/r0.00": ("fast", 16),
+        "dense-aa/r0.00": ("plain", 8),
+        RUN: ("fast", 16),
+    }
+    page = (split / "5_analysis.html").read_text()
+    assert "evaluated by the fast engine; the repeated dense run" in page
+    assert "the dense model gives another outcome in 0 of" in page
 
 
 def test_an_export_of_a_split_study_carries_the_scores_of_all_its_tasks(split, tmp_path):

@@ -7,6 +7,7 @@ from ppmlib.analysis.levels import floor_of
 from ppmlib.analysis.study_records import DENSE, Study
 from ppmlib.analysis.verdicts import MARGIN_POINTS, headlines
 from ppmlib.analysis.wording import counted, joined, span
+from ppmlib.evaluation_records import REPEAT
 
 SYNTHETIC = (
     "SYNTHETIC: the model is a packaged bench model of an invented world. The numbers check the "
@@ -70,6 +71,16 @@ def sentences(
     ]
     if smaller:
         said.append(f"In smaller batches than the other tasks, at every width: {joined(smaller)}.")
+    engines = {
+        key: study.evaluations[key]["inputs"]["settings"]["engine"]
+        for key in (DENSE, REPEAT)
+        if key in study.evaluations
+    }
+    if len(set(engines.values())) > 1:
+        said.append(
+            f"Every width was evaluated by the {engines[DENSE]} engine; the repeated dense run, "
+            f"whose flips are the noise, by the {engines[REPEAT]} one."
+        )
     cut = [
         f"{task} ({about['truncated']})"
         for task, about in study.evaluations[DENSE]["results"]["tasks"].items()

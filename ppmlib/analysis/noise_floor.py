@@ -1,4 +1,5 @@
-"""The noise floor of a study: what changes when the dense model is run again in other batches.
+"""The noise floor of a study: what changes when the dense model is run again in other batches,
+by lm-eval's own engine where the study's is another one.
 
 flips    per task and metric, the documents whose outcome is another one, and by how much
 within   which changes are no larger than what flips by itself

@@ -29,7 +29,7 @@ WIDTH_INPUTS = frozenset({
 })  # fmt: skip
 # What a responder without a model cannot have, and what the repeated dense run differs in.
 NOT_OF_RESPONDERS = ("model", "settings", "responder")
-NOT_OF_REPEAT = ("settings.floors",)
+NOT_OF_REPEAT = ("settings.floors", "settings.engine")
 
 
 def example_dir() -> Path:

@@ -122,7 +122,9 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
             add(f"{run.key}/2_pruning", width, ["1_scoring"])
         add_evaluation(run.key, run, width)
         if study.aa_batch_size and run.key == DENSE:
-            add_evaluation(REPEAT, run, width, batch_size=study.aa_batch_size, floors=[])
+            # By lm-eval's own engine whatever the study's is, so that the noise is a check of it.
+            other = {"batch_size": study.aa_batch_size, "engine": "plain", "floors": []}
+            add_evaluation(REPEAT, run, width, **other)
     for run in study.responders():
         tasks = _answerable(study, run)
         answers = {
