@@ -13,12 +13,11 @@ import click
 from ppmlib import batch_sizes, records
 from ppmlib.offline import data_root
 from ppmlib.params import ParamsError, Study
-from ppmlib.workflow import launch
+from ppmlib.workflow import launch, unfinished
 from ppmlib.workflow.processes import folder_trouble
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_BUSY, EXIT_INTERRUPTED = 1, 2, 3, 4
 
-DRY_PLAN_FILE = ".dry-run.json"
 ANALYSIS = "5_analysis"
 
 
@@ -117,39 +116,97 @@ def _run(
     data_folder: Path | None,
     reports: Path,
 ) -> None:
-    dry = bool({"-n", "--dry-run", "--dryrun"} & set(snakemake_options))
-    study, plan = _prepare(study_file, reports, to_run=True, fetch=not dry, data_folder=data_folder)
-    root = reports / study.study
-    from ppmlib.workflow import estimate
+    from ppmlib.workflow import options
 
-    plan_file = DRY_PLAN_FILE if dry else records.PLAN_FILE
+    try:
+        asked = options.read(snakemake_options)
+    except options.WrongOptions as error:
+        given = " ".join(snakemake_options)
+        raise Refused(f"Snakemake does not take {given} ({error})") from None
+    if asked.query or asked.upkeep:
+        _ask(asked, study_file, snakemake_options, profile, data_folder, reports)
+        return
+    study, plan = _prepare(study_file, reports, to_run=True, data_folder=data_folder)
+    root = reports / study.study
     with launch.only_run(root), _refused_if(records.RecordError):
-        for line in estimate.lines(study, study_file, plan, root):
-            click.echo(line, err=True)
+        begun: set[str] = set()
         while True:
-            if not dry:
-                if profile == "local":  # a cluster's jobs outlive their controller
-                    records.clear_temporaries(root)
-                launch.forget_changed(root, plan)
-            records.write_json(root / plan_file, plan)
-            if not dry:
-                data_root.link(root, data_folder)
-                records.failure_path(root, ANALYSIS).unlink(missing_ok=True)
-            status = launch.snakemake(root, profile, snakemake_options, plan_file)
-            if status == launch.WRONG_OPTIONS:
-                raise Refused(f"Snakemake does not take {' '.join(snakemake_options)}")
+            to_run = _to_run(root, plan, asked)
+            if not begun:
+                _say_estimate(study, study_file, plan, root, to_run)
+            begun |= set(to_run)
+            if profile == "local":  # a cluster's jobs outlive their controller
+                records.clear_temporaries(root)
+            launch.settle(root, plan, to_run, data_folder)
+            launch.render_pages(root, unfinished.without_page(root, plan, to_run))
+            status = launch.snakemake(root, profile, snakemake_options, plan, to_run=to_run)
             smaller = batch_sizes.smaller(study, root)
-            if dry or not smaller:
-                break
             for task, size in smaller.items():
                 click.echo(f"{task}: out of memory; every width now takes batches of {size}")
-            study, plan = _prepare(study_file, reports, to_run=True, data_folder=data_folder)
-        if status == 0:
-            click.echo(f"dry run of {root}" if dry else f"report: {root / 'index.html'}")
+            if smaller:
+                study, plan = _prepare(study_file, reports, to_run=True, data_folder=data_folder)
+                continue
+            left = unfinished.find(root, plan)
+            # A record made again may differ from the one that others were made from.
+            if status or set(left) <= begun:
+                break
+        if status == 0 and not unfinished.without_page(root, plan, left):
+            click.echo(f"report: {root / 'index.html'}")
             return
-        if not dry:
-            _partial_report(root, profile)
+        _partial_report(root, profile, plan)
         raise SystemExit(EXIT_FAILED)
+
+
+def _ask(
+    asked,
+    study_file: Path,
+    snakemake_options,
+    profile: str,
+    data_folder: Path | None,
+    reports: Path,
+) -> None:
+    """Have Snakemake answer a question or do its own upkeep; no record of the study is touched."""
+    study, plan = _prepare(
+        study_file, reports, to_run=True, fetch=False, writes=False, data_folder=data_folder
+    )
+    root = reports / study.study
+    to_run = _to_run(root, plan, asked)
+    if asked.query:
+        if asked.dry_run:
+            _say_estimate(study, study_file, plan, root, to_run)
+            for key in unfinished.without_page(root, plan, to_run):
+                click.echo(f"would render the page of {key}", err=True)
+        with launch.mirror(root, to_run) as scratch:
+            status = launch.snakemake(scratch, profile, snakemake_options, plan, to_run=to_run)
+    elif not root.is_dir():
+        raise Refused(f"{root}: nothing of this study has been run yet")
+    else:
+        with launch.only_run(root), launch.mirror(root, to_run) as scratch:
+            file = scratch / launch.ENGINE_PLAN
+            status = launch.snakemake(
+                root, profile, snakemake_options, plan, to_run=to_run, plan_file=file
+            )
+    if status:
+        raise SystemExit(EXIT_FAILED)
+    if asked.dry_run:
+        click.echo(f"dry run of {root}")
+
+
+def _to_run(root: Path, plan, asked) -> dict[str, str]:
+    from ppmlib.workflow import options
+
+    forced = options.keys_of(asked.forced, plan["jobs"])
+    return unfinished.find(root, plan, forced, everything=asked.everything)
+
+
+def _say_estimate(study: Study, study_file: Path, plan, root: Path, to_run) -> None:
+    from ppmlib.workflow import estimate
+
+    for key, reason in to_run.items():
+        if reason.startswith(unfinished.UNUSABLE):
+            click.echo(f"{key} is run again: {reason}", err=True)
+    for line in estimate.lines(study, study_file, plan, root, to_run):
+        click.echo(line, err=True)
 
 
 @main.command()
@@ -202,18 +259,22 @@ def check(study_file: Path, data_folder: Path | None) -> None:
 @REPORTS
 def status(study_file: Path, reports: Path) -> None:
     """Show which notebooks are not done: failed, stopped or missing. Exit status 1 if any."""
-    study, plan = _prepare(study_file, reports, fetch=False)
+    study, plan = _prepare(study_file, reports, fetch=False, writes=False)
     root = reports / study.study
+    to_run = unfinished.find(root, plan)
+    unrendered = unfinished.without_page(root, plan, to_run)
     counts = {"done": 0, "failed": 0, "stopped": 0, "missing": 0}
     for key in plan["jobs"]:
-        state, detail = _state(root, key)
+        state, detail = _state(root, key, to_run.get(key))
         counts[state] += 1
         if state != "done":
             click.echo(f"{state:8} {key}{detail}")
+    for key in unrendered:
+        click.echo(f"no page  {key}: it is rendered by the next run")
     click.echo(
         ", ".join(f"{n} {state}" for state, n in counts.items()) + f" of {len(plan['jobs'])}"
     )
-    if counts["done"] < len(plan["jobs"]):
+    if to_run or unrendered:
         click.echo(f"go on with: ppm run {study_file}")
         raise SystemExit(EXIT_FAILED)
 
@@ -333,9 +394,12 @@ def _prepare(
     *,
     to_run: bool = False,
     fetch: bool = True,
+    writes: bool = True,
     data_folder: Path | None = None,
 ):
     """Everything that can be refused without starting a kernel.
+
+    With `writes`, the study's folder is there afterwards, with its link to a local model.
 
     A run takes the data root it is given; other commands the one of the study's last run.
     """
@@ -347,14 +411,16 @@ def _prepare(
     from ppmlib.workflow import plan, preflight
 
     try:
-        if to_run:
+        if to_run and writes:
             preflight.writable(root)
         planned = plan.build(study, study_file, root, fetch=fetch)
     except models.ModelError as error:
         raise Refused(f"{study_file}: model: {error}") from None
     except ParamsError as error:
         raise Refused(str(error)) from None
-    unchecked = planned.pop("unchecked")
+    unchecked, located = planned.pop("unchecked"), planned.pop("located")
+    if writes and study.model.is_folder:
+        plan.link_model(root, located)
     if unchecked:
         click.echo(f"model not checked: {unchecked}; a run fetches it first", err=True)
     return study, planned
@@ -386,16 +452,17 @@ def _refused_if(*errors: type[Exception]) -> Iterator[None]:
         raise Refused(str(error)) from None
 
 
-def _partial_report(root: Path, profile: str) -> None:
+def _partial_report(root: Path, profile: str, plan) -> None:
     """After a failure: the analysis and the study's page from what there is, if there is any."""
     trouble = folder_trouble(root)
     if trouble:
         raise Failed(f"{root}: {trouble}")
     if not any(root.glob("records/**/*.json")) and not any(root.glob("logs/**/*.failed.json")):
         return  # Snakemake ran nothing, and said why
-    analysed = ANALYSIS in records.read_json(root / records.PLAN_FILE)["jobs"]
-    if analysed and not records.failure_path(root, ANALYSIS).exists():
-        launch.snakemake(root, profile, ("--config", "partial=1", "--", f"records/{ANALYSIS}.json"))
+    to_run = unfinished.find(root, plan)
+    if ANALYSIS in to_run and not records.failure_path(root, ANALYSIS).exists():
+        partial = ("--config", "partial=1", "--", f"records/{ANALYSIS}.json")
+        launch.snakemake(root, profile, partial, plan, to_run=to_run)
     made = subprocess.run(
         [sys.executable, "-m", "ppmlib.workflow.make_index"], cwd=root, check=False
     )
@@ -403,17 +470,17 @@ def _partial_report(root: Path, profile: str) -> None:
         click.echo(f"incomplete report: {root / 'index.html'}", err=True)
 
 
-def _state(root: Path, key: str) -> tuple[str, str]:
+def _state(root: Path, key: str, to_run: str | None) -> tuple[str, str]:
+    if to_run is None:
+        return "done", ""
     failure = records.failure_path(root, key)
     if failure.exists():
-        note = records.read_json(failure)
-        return "stopped" if note["interrupted"] else "failed", f": {note['error']}"
-    try:
-        records.read(root, key)
-    except records.RecordError as error:
-        exists = records.record_path(root, key).exists()
-        return "missing", f": {error}" if exists else ""
-    return "done", ""
+        try:
+            note = records.read_json(failure)
+            return "stopped" if note["interrupted"] else "failed", f": {note['error']}"
+        except records.RecordError as error:
+            return "failed", f": {error}"
+    return "missing", "" if to_run == unfinished.MISSING else f": {to_run}"
 
 
 if __name__ == "__main__":

@@ -231,17 +231,27 @@ def _full(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stored(folder: Path, task: str, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A task's saved result if it is whole and of the same fingerprint, else None."""
+    """A task's saved result if it is undamaged and of the same fingerprint, else None."""
     path = _file(folder, task, "json")
     if not path.exists():
         return None
-    stored = records.read_json(path)
-    if stored["fingerprint"] != records.fingerprint(_full(inputs)):
+    try:
+        stored = records.read_json(path)
+    except records.RecordError:
+        return None
+    if not isinstance(stored, dict) or stored.get("sha256", _own(stored)) != _own(stored):
+        return None
+    if stored.get("fingerprint") != records.fingerprint(_full(inputs)):
         return None
     files = {folder / name: digest for name, digest in stored["files"].items()}
     if any(not f.is_file() or records.sha256_file(f) != digest for f, digest in files.items()):
         return None
     return stored
+
+
+def _own(stored: Mapping[str, Any]) -> str:
+    """The hash of a saved result's own content."""
+    return records.fingerprint({n: value for n, value in stored.items() if n != "sha256"})
 
 
 def _save(folder: Path, task: str, inputs, measured, identity) -> dict[str, Any]:
@@ -259,7 +269,7 @@ def _save(folder: Path, task: str, inputs, measured, identity) -> dict[str, Any]
         "task": {**inputs["task"], **measured.notes},
         "files": {file.name: records.sha256_file(file) for file in (parquet, plain)},
     }
-    records.write_json(_file(folder, task, "json"), stored)
+    records.write_json(_file(folder, task, "json"), {**stored, "sha256": _own(stored)})
     return records.read_json(_file(folder, task, "json"))
 
 

@@ -41,8 +41,8 @@ def find(root: Path) -> dict[str, dict[str, Any]]:
 
 def one(root: Path, run: str) -> dict[str, Any] | None:
     """The verified evaluation of one run, None where there is none. Errors as `find`."""
-    folder = records.record_path(root, key(run)).parent
-    names = sorted(f"{run}/{path.stem}" for path in folder.glob(f"{STAGE}*.json"))
+    names = [name for name in records.present_keys(root)
+             if name.rpartition("/")[0] == run and records.stage_of(name) == STAGE]  # fmt: skip
     return together(run, {name: records.read(root, name) for name in names}) if names else None
 
 

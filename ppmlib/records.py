@@ -111,6 +111,8 @@ def read_json(path: Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecordError(f"{path}: no such record") from None
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read ({error.strerror})") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise RecordError(f"{path}: damaged, not JSON ({error})") from None
 
@@ -243,6 +245,14 @@ def write(
     return record
 
 
+def stamp(root: Path, key: str, name: str, value: Any) -> None:
+    """Add what the runner knows of a record that its notebook wrote. RecordError if damaged."""
+    record = {**read(root, key), name: value}
+    del record["sha256"]
+    record["sha256"] = fingerprint(record)
+    write_json(record_path(root, key), record)
+
+
 def read(root: Path, key: str) -> dict[str, Any]:
     """Read and verify a record: its own hash, its fingerprint, and every file it names.
 
@@ -271,11 +281,16 @@ def find(root: Path, stage: str) -> dict[str, dict[str, Any]]:
     Where the folder has a plan, only what it names: a width that was taken out of the study file
     has its record still, but is no part of the study.
     """
+    return {key: read(root, key) for key in present_keys(root) if stage_of(key) == stage}
+
+
+def present_keys(root: Path) -> list[str]:
+    """The keys of all records there are; where the folder has a plan, of those that it names."""
     folder, plan = Path(root) / "records", Path(root) / PLAN_FILE
     keys = {p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.json")}
     if plan.exists():
         keys &= set(read_json(plan)["jobs"])
-    return {key: read(root, key) for key in sorted(keys) if stage_of(key) == stage}
+    return sorted(keys)
 
 
 def upstream(
@@ -324,9 +339,9 @@ def verify(root: Path) -> list[str]:
     ]
     problems += [f"{name}: missing" for name in listed if name not in present]
     problems += [f"{name}: not in the manifest" for name in present if name not in listed]
-    for path in sorted((root / "records").rglob("*.json")):
+    for key in present_keys(root):
         try:
-            read(root, path.relative_to(root / "records").with_suffix("").as_posix())
+            read(root, key)
         except RecordError as error:
             problems.append(str(error))
     return sorted(problems)

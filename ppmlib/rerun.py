@@ -126,10 +126,11 @@ def rerun_study(root: Path) -> list[str]:
     """
     from ppmlib.workflow.launch import snakemake
 
-    keys = list(records.read_json(root / records.PLAN_FILE)["jobs"])
+    plan = records.read_json(root / records.PLAN_FILE)
+    keys = list(plan["jobs"])
     for key in keys:
         records.read(root, key)
     with workspace(root, None) as folder:
-        if snakemake(folder, "local", ()):
+        if snakemake(folder, "local", (), plan, to_run=dict.fromkeys(keys, "again")):
             raise records.RecordError(f"{root.name}: a notebook failed in the repeated run")
         return [line for key in keys for line in compare(root, folder, key)]

@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 
 from ppmlib import records
-from ppmlib.workflow import launch
 
 
 def write(root, **changes):
@@ -81,16 +80,3 @@ def test_a_width_that_left_the_study_file_is_no_part_of_the_study(tmp_path):
     write(tmp_path)
     records.write_json(tmp_path / records.PLAN_FILE, {"jobs": {"ppm/r0.30/2_pruning": {}}})
     assert records.find(tmp_path, "2_pruning") == {}
-
-
-def test_a_job_that_changed_is_run_again_also_in_a_copied_folder(tmp_path):
-    keys = ["ppm/r0.40/2_pruning", "1_scoring"]
-    jobs = {key: {"parameters": {"seeds": [0]}, "static": {"dtype": "float32"}} for key in keys}
-    for key in keys:
-        records.write(tmp_path, key, inputs={}, results={})
-    launch.forget_changed(tmp_path, {"jobs": jobs})  # no earlier plan: nothing is known to differ
-    records.write_json(tmp_path / records.PLAN_FILE, {"jobs": jobs})
-    changed = {**jobs, "1_scoring": {**jobs["1_scoring"], "parameters": {"seeds": [0, 1]}}}
-    launch.forget_changed(tmp_path, {"jobs": changed})
-    assert not records.record_path(tmp_path, "1_scoring").exists()
-    assert records.record_path(tmp_path, "ppm/r0.40/2_pruning").exists()

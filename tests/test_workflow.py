@@ -63,7 +63,7 @@ def test_a_second_run_finds_nothing_to_do(finished):
     assert again.returncode == 0
     assert "nothing to do" in again.stderr
     unchanged = {path: path.stat().st_mtime_ns for path in root.rglob("*.json")}
-    del before[root / "study.json"], unchanged[root / "study.json"]
+    del before[root / ".plan.json"], unchanged[root / ".plan.json"]
     assert {p: t for p, t in unchanged.items() if ".snakemake" not in p.parts} == {
         p: t for p, t in before.items() if ".snakemake" not in p.parts
     }
@@ -124,14 +124,13 @@ def test_a_plan_gives_each_notebook_exactly_the_parameters_it_declares(tmp_path)
 def test_a_wrong_option_for_snakemake_is_a_line_and_leaves_no_report(tmp_path):
     study = write_study(tmp_path)
     wrong = ppm("run", study, "--bad-option", cwd=tmp_path)
-    assert wrong.returncode == 2 and "usage:" not in wrong.stderr
-    assert wrong.stderr.splitlines()[-2:] == [
-        "snakemake: error: unrecognized arguments: --bad-option",
-        "ppm: Snakemake does not take --bad-option",
-    ]
+    assert wrong.returncode == 2
+    assert wrong.stderr == (
+        "ppm: Snakemake does not take --bad-option (unrecognized arguments: --bad-option)\n"
+    )
     value = ppm("run", study, "--cores", "two", cwd=tmp_path)
-    assert value.returncode == 1 and "must be integer or 'all'" in value.stderr
-    assert not list(tmp_path.glob("reports/*/*.html"))
+    assert value.returncode == 2 and "must be integer or 'all'" in value.stderr
+    assert not list(tmp_path.glob("reports/*"))
 
 
 def test_a_cluster_without_snakemakes_plugin_for_it_is_one_line(tmp_path, monkeypatch):

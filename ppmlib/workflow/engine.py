@@ -1,6 +1,5 @@
 """Snakemake with our progress lines: `python -m ppmlib.workflow.engine [snakemake options]`."""
 
-import argparse
 import signal
 import sys
 
@@ -14,8 +13,6 @@ def main(arguments: list[str]) -> None:
     from snakemake.cli import main as snakemake
     from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 
-    # Of a wrong option only the line that names it, not a hundred of usage.
-    argparse.ArgumentParser.print_usage = lambda parser, file=None: None
     sys.argv[0] = "snakemake"
     LoggerPluginRegistry().register_plugin("snakemake_logger_plugin_ppm", progress)
     snakemake(["--logger", "ppm", *arguments])

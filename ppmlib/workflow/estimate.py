@@ -6,6 +6,7 @@ time only from finished records. What neither knows is said not to be known.
 
 import csv
 import math
+from collections.abc import Collection
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,21 @@ from ppmlib.workflow.progress import clock
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
-def lines(study: Study, study_file: Path, plan: dict[str, Any], root: Path) -> list[str]:
+def lines(
+    study: Study, study_file: Path, plan: dict[str, Any], root: Path, to_run: Collection[str]
+) -> list[str]:
     """The estimate of a study, a line each: totals, the model, time; empty if nothing is evaluated.
 
     Args:
         study_file: where the study was read.
         plan: its plan.
         root: its folder, whose finished evaluations give sizes and seconds.
+        to_run: the jobs that are not finished.
     """
     if not study.tasks:
         return []
     said = []
-    sizes, seconds, finished = _known(study, root)
+    sizes, seconds, finished = _known(study, plan, root, to_run)
     asked = {
         key: [task["name"] for task in job["parameters"]["tasks"]]
         for key, job in plan["jobs"].items()
@@ -75,7 +79,7 @@ def _model(study: Study, located: Path) -> str:
     )
 
 
-def _known(study: Study, root: Path):
+def _known(study: Study, plan: dict[str, Any], root: Path, to_run: Collection[str]):
     """Documents by task, seconds per document by task, and which evaluations are finished."""
     sizes, spent, finished = {}, {}, set()
     text = resources.files("ppmlib.paper").joinpath("documents.csv").read_text(encoding="utf-8")
@@ -84,9 +88,11 @@ def _known(study: Study, root: Path):
         if row["task"] in names:
             count = int(row["n"])
             sizes[row["task"]] = min(count, study.subset.n) if study.subset else count
-    for path in sorted(Path(root, "records").glob(f"*/*/{evaluation_records.STAGE}*.json")):
-        record = records.read_json(path)
-        finished.add(record["key"])
+    for key, job in plan["jobs"].items():
+        if job["stage"] != evaluation_records.STAGE or key in to_run:
+            continue
+        record = records.read(root, key)
+        finished.add(key)
         for task, about in record["results"]["tasks"].items():
             sizes[task] = about["n"]
             if task not in record["measured"]["reused_tasks"]:

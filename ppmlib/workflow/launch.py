@@ -2,21 +2,25 @@
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from ppmlib import records
+from ppmlib.offline import data_root
+from ppmlib.workflow import unfinished
 from ppmlib.workflow.gpus import visible_gpus
 from ppmlib.workflow.processes import child_environment
 from ppmlib.workflow.stopping import STOP_SIGNALS
 
-WRONG_OPTIONS = 2  # Snakemake's exit status where it cannot read its options; a failed run has 1
+ENGINE_PLAN = ".plan.json"  # what the Snakefile reads: the plan, and which of its jobs are to run
 
 
 class StudyBusy(Exception):
@@ -39,20 +43,49 @@ def only_run(root: Path) -> Iterator[None]:
         yield
 
 
-def forget_changed(root: Path, plan: Mapping[str, Any]) -> None:
-    """Take away the records of jobs that the study's earlier plan describes otherwise.
+def settle(
+    root: Path, plan: Mapping[str, Any], to_run: Mapping[str, str], data_folder: Path | None
+) -> None:
+    """Make a study's folder agree with its plan, before its jobs run."""
+    unfinished.forget(root, to_run)
+    if unfinished.earlier_plan(root) != plan:
+        records.write_json(root / records.PLAN_FILE, plan)
+    data_root.link(root, data_folder)
+    if unfinished.ANALYSIS in to_run:
+        records.failure_path(root, unfinished.ANALYSIS).unlink(missing_ok=True)
 
-    Snakemake sees a change by itself, but not in a folder that came without its notes (a clone).
+
+def render_pages(root: Path, keys: Sequence[str]) -> None:
+    """Render finished notebooks whose page is missing; a failure is noted as one of the job."""
+    if keys:
+        command = [sys.executable, "-m", "ppmlib.workflow.run_notebook", "--page", *keys]
+        subprocess.run(command, cwd=root, check=False)
+
+
+@contextmanager
+def mirror(root: Path, to_run: Collection[str]) -> Iterator[Path]:
+    """A scratch folder of links to a study's files, for a Snakemake that must not write to them.
+
+    What the jobs in `to_run` write is left out, and Snakemake's own notes are copies.
     """
-    earlier = root / records.PLAN_FILE
-    jobs = records.read_json(earlier)["jobs"] if earlier.exists() else {}
-    for key, job in plan["jobs"].items():
-        now, then = (
-            records.fingerprint({name: j[name] for name in ("parameters", "static")})
-            for j in (job, jobs.get(key, job))
-        )
-        if now != then:
-            records.record_path(root, key).unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="ppm-") as name:
+        scratch, root = Path(name), Path(root).resolve()
+        absent = {records.record_path(root, key) for key in to_run}
+        absent |= {root / records.MANIFEST} if to_run else set()
+        for path in root.rglob("*") if root.is_dir() else ():
+            place = scratch / path.relative_to(root)
+            if ".snakemake" in place.parts or path in absent:
+                continue
+            if path.is_symlink() or not path.is_dir():
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.symlink_to(path)
+        if (root / ".snakemake").is_dir():
+            shutil.copytree(
+                root / ".snakemake",
+                scratch / ".snakemake",
+                ignore=shutil.ignore_patterns("log", "locks", "incomplete"),
+            )
+        yield scratch
 
 
 @contextmanager
@@ -67,15 +100,24 @@ def interruptible() -> Iterator[None]:
 
 
 def snakemake(
-    root: Path, profile: str, options: Sequence[str], plan_file: str = records.PLAN_FILE
+    root: Path,
+    profile: str,
+    options: Sequence[str],
+    plan: Mapping[str, Any],
+    *,
+    to_run: Mapping[str, str],
+    plan_file: Path | None = None,
 ) -> int:
     """Run Snakemake in a study's folder with a packaged profile. Returns its exit status.
-
-    Another `plan_file` is for a dry run, which leaves the study's own as it is.
 
     TERM, INT and USR1 stop the running notebooks, which note it, and then Snakemake; a second one
     kills them.
 
+    Args:
+        root: the study's folder, or a mirror of it.
+        plan: the study's plan.
+        to_run: the jobs to run, with their reasons; Snakemake sees the others as up to date.
+        plan_file: where both are written for Snakemake; None is a hidden file in `root`.
     Raises:
         Interrupted: after one of these signals.
     """
@@ -85,11 +127,14 @@ def snakemake(
     command += ["--resources", f"gpu={gpus}"] if gpus else []
     command += ["--snakefile", os.path.relpath(workflow / "Snakefile", root)]
     command += ["--workflow-profile", str(workflow / "profiles" / profile)]
+    plan_file = plan_file or Path(root, ENGINE_PLAN)
+    pages = [key for key in plan["jobs"] if key in to_run or Path(root, f"{key}.html").is_file()]
+    records.write_json(plan_file, {**plan, "to_run": dict(to_run), "pages": pages})
     engine = _Engine(root, profile, plan_file)
     with engine.stopped_by_signals():
         locks = root / ".snakemake" / "locks"
         if locks.is_dir() and any(locks.iterdir()):
-            # Nobody holds our own lock, so Snakemake's is left from a kill.
+            # Our own lock is free, so Snakemake's is stale.
             engine.run([*command, "--unlock"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         status = engine.run([*command, *options])
     if engine.signals:
@@ -127,9 +172,10 @@ def _handling_stop_signals(handler) -> Iterator[None]:
 class _Engine:
     """Snakemake's processes, stopped in order by the first signal."""
 
-    def __init__(self, root: Path, profile: str, plan_file: str) -> None:
+    def __init__(self, root: Path, profile: str, plan_file: Path) -> None:
         self.root = root
-        self.environment = {**child_environment(), "PPM_PLAN": plan_file, "PPM_PROFILE": profile}
+        plan = os.path.relpath(plan_file, root)
+        self.environment = {**child_environment(), "PPM_PLAN": plan, "PPM_PROFILE": profile}
         self.profile = profile
         self.process: subprocess.Popen | None = None
         self.signals: list[signal.Signals] = []

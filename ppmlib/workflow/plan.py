@@ -17,11 +17,13 @@ from ppmlib.params import (
     responder_kind,
     selection_slug,
 )
-from ppmlib.workflow import noise_jobs, preflight
+from ppmlib.workflow import noise_jobs, preflight, unfinished
+
+MODEL_LINKS = "./.models"  # hidden links to local models in a study's folder
 
 
 def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> dict[str, Any]:
-    """The plan of a study, as written to `study.json` in its folder.
+    """The plan of a study, as written to `study.json` in its folder. Nothing is written here.
 
     Args:
         study: the checked study.
@@ -30,9 +32,10 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
         fetch: whether a hub model that is not on this machine is downloaded. Without, the jobs are
             the same, and `unchecked` says that the model was not looked at.
     Returns:
-        {study, synthetic, draft, unchecked, jobs: {key: {stage, parameters, reads, static, threads,
-        limit_minutes, memory_mb, gpu}}}; gpu is whether it has use for one; a job whose notebook is
-        not named as its stage also has `notebook`
+        {study, synthetic, draft, jobs: {key: {stage, parameters, reads, static, threads,
+        limit_minutes, memory_mb, gpu}}}, a job after those it reads; gpu is whether it has use for
+        one; a job whose notebook is not named as its stage also has `notebook`. Beside it, for the
+        caller: `unchecked`, and `located`, the model's folder or None
     Raises:
         ParamsError: for a width the model cannot have, an unknown task or metric, a score file
             without its function, a data set that is not in the data root.
@@ -46,7 +49,7 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
         located, unchecked = None, str(error)
     preflight.check(study, study_file, located)
     preflight.check_data_root(study, study_file)
-    model = link_model(root, located) if study.model.is_folder else study.model.id
+    model = f"{MODEL_LINKS}/{located.name}" if study.model.is_folder else study.model.id
     synthetic = study.model.id in bench.MODELS
     static = {
         "versions": records.package_versions(),
@@ -192,6 +195,7 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
         "synthetic": synthetic,
         "draft": study.subset is not None,
         "unchecked": unchecked,
+        "located": located,
         "jobs": jobs,
     }
 
@@ -218,11 +222,8 @@ def _weights(study: Study, located: Path | None, root: Path) -> str | None:
         return random_shapes.weights_sha256(study.model.id)
     if located is not None:
         return models.weights_sha256(located)
-    path = Path(root, records.PLAN_FILE)
-    if not path.exists():
-        return None
-    earlier = records.read_json(path)
-    if earlier["study"]["model"] != study.model.model_dump():
+    earlier = unfinished.earlier_plan(root)
+    if earlier is None or earlier["study"]["model"] != study.model.model_dump():
         return None
     return next(iter(earlier["jobs"].values()))["static"]["weights_sha256"]
 
@@ -252,18 +253,13 @@ def locate(study: Study, study_file: Path, *, fetch: bool = True) -> Path | None
     return folder.resolve()
 
 
-def link_model(root: Path, folder: Path) -> str:
-    """A hidden link in the study's folder to a local model, so that no path gets into its pages.
-
-    Returns:
-        the link's path relative to `root`, `./.models/<name>`.
-    """
-    link = Path(root, ".models", folder.name)
+def link_model(root: Path, folder: Path) -> None:
+    """Make the hidden link in a study's folder that keeps a local model's path out of its pages."""
+    link = Path(root, MODEL_LINKS, folder.name)
     if not (link.is_symlink() and link.resolve() == folder):
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(folder)
-    return f"./.models/{folder.name}"
 
 
 def _relative(path: Path, root: Path) -> str:

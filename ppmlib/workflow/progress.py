@@ -6,6 +6,7 @@ elsewhere only the start, the end and failures are printed.
 
 import json
 import logging
+import os
 import re
 import sys
 import time
@@ -50,6 +51,7 @@ class LogHandler(LogHandlerBase):
         self.seconds: defaultdict[str, list[float]] = defaultdict(list)
         self.dry_run = bool(getattr(self.common_settings, "dryrun", False))
         self.person = sys.stderr.isatty()
+        self.reasons = records.read_json(Path(os.environ["PPM_PLAN"]))["to_run"]
 
     def emit(self, record: logging.LogRecord) -> None:
         """Turn one Snakemake event into at most one line."""
@@ -89,7 +91,8 @@ class LogHandler(LogHandlerBase):
         if rule in UNCOUNTED:
             return
         if self.dry_run:
-            self._say(f"would run {self.jobs[record.jobid][1]}")
+            reason = self.reasons.get(key)
+            self._say(f"would run {key}" + (f"  ({reason})" if reason else ""))
         elif self.person:
             self._say(f"          started   {self.jobs[record.jobid][1]}")
 

@@ -12,12 +12,14 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from ppmlib import records
 from ppmlib.offline import data_root
+from ppmlib.workflow import unfinished
 from ppmlib.workflow.gpus import gpu_lease
 from ppmlib.workflow.places import notebooks_folder
 from ppmlib.workflow.processes import (
@@ -184,9 +186,10 @@ def run(key: str) -> int:
     job = plan["jobs"][key]
     executed, html = Path(f"{key}.ipynb"), Path(f"{key}.html")
     failed_html, failure_file = Path(f"{key}.failed.html"), records.failure_path(Path(), key)
-    for earlier in (executed, failed_html, failure_file, records.record_path(Path(), key)):
+    for earlier in (executed, html, failed_html, failure_file, records.record_path(Path(), key)):
         earlier.unlink(missing_ok=True)
     executed.parent.mkdir(parents=True, exist_ok=True)
+    made_from = unfinished.made_from(Path(), job)
     os.environ.update(notebook_environment(job["threads"]))
     stored = data_root.linked(Path())
     if stored is not None:
@@ -203,27 +206,61 @@ def run(key: str) -> int:
         with stopped_in_time(None), lease, stopped_in_time(job.get("limit_minutes")):
             with own_interpreter():
                 execute(job, executed)
-        records.read(Path(), key)
+        records.stamp(Path(), key, unfinished.MADE_FROM, made_from)
     except (*known, Stopped, RuntimeError, OSError) as caught:
         error = caught
     finished = time.perf_counter()
     if error is None:
-        render(key, executed, html, "done", plan)
+        status = render_page(key, plan)
         page_s = time.perf_counter() - finished
         print(f"{key}: notebook {finished - started:.1f} s, page {page_s:.1f} s")
-        return 0
-    from ppmlib.report import inert
-
-    failure = failure_of(key, error)
-    failure["error"] = inert.scrub_text(failure["error"])
-    print(f"{key}: {failure['error']}", file=sys.stderr, flush=True)
+        return status
+    failure = note_failure(key, failure_of(key, error))
     if executed.exists():
         mark_failed(executed, failure)
         records.write_json(failure_file, failure)
         render(key, executed, failed_html, f"failed: {failure['error']}", plan)
-    else:
-        records.write_json(failure_file, failure)
     return 1
+
+
+def render_page(key: str, plan: dict[str, Any]) -> int:
+    """Render a finished notebook. 0, or 1 with a note of the failure; its record stays as it is."""
+    with _NotedFailure(key) as rendering:
+        render(key, Path(f"{key}.ipynb"), Path(f"{key}.html"), "done", plan)
+    if rendering.failed:
+        return 1
+    records.failure_path(Path(), key).unlink(missing_ok=True)
+    return 0
+
+
+class _NotedFailure:
+    """Whatever a page's rendering raises is noted: nothing of it may cost a finished record."""
+
+    def __init__(self, key: str) -> None:
+        self.key, self.failed = key, False
+
+    def __enter__(self) -> "_NotedFailure":
+        return self
+
+    def __exit__(self, kind, error, trace) -> bool:
+        self.failed = isinstance(error, Exception)
+        if self.failed:
+            traceback.print_exception(error)
+            what = f"its page could not be rendered: {kind.__name__}: {error}"
+            note_failure(
+                self.key, {"run": self.key, "cell": None, "error": what, "interrupted": False}
+            )
+        return self.failed
+
+
+def note_failure(key: str, failure: dict[str, Any]) -> dict[str, Any]:
+    """Write and print a failure, in one line without this machine's traces."""
+    from ppmlib.report import inert
+
+    failure["error"] = inert.scrub_text(" ".join(failure["error"].split()))
+    print(f"{key}: {failure['error']}", file=sys.stderr, flush=True)
+    records.write_json(records.failure_path(Path(), key), failure)
+    return failure
 
 
 def wait_for_turn(log: TextIO, key: str) -> None:
@@ -255,24 +292,34 @@ def scrub_log(log: Path) -> None:
         handle.truncate()
 
 
+def render_pages(keys: Sequence[str]) -> int:
+    """Render pages of finished notebooks that are missing; nothing is computed. 0 if all are."""
+    plan = records.read_json(Path(records.PLAN_FILE))
+    return max(render_page(key, plan) for key in keys)
+
+
 def main() -> NoReturn:
     """Parse the command line, write everything this job says to `logs/<key>.log`, run it, exit."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("key")
+    parser.add_argument("keys", nargs="+", metavar="KEY")
+    parser.add_argument("--page", action="store_true", help="only render finished notebooks")
     arguments = parser.parse_args()
     die_with_parent()
     skip_slow_imports()
-    log = Path("logs", f"{arguments.key}.log")
+    if arguments.page:
+        sys.exit(render_pages(arguments.keys))
+    (key,) = arguments.keys
+    log = Path("logs", f"{key}.log")
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "a") as handle:
-        wait_for_turn(handle, arguments.key)
+        wait_for_turn(handle, key)
         handle.truncate(0)
         os.dup2(handle.fileno(), sys.stdout.fileno())
         os.dup2(handle.fileno(), sys.stderr.fileno())
         import logging
 
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-        status = run(arguments.key)
+        status = run(key)
     sys.stdout.flush()
     sys.stderr.flush()
     scrub_log(log)

@@ -1,0 +1,79 @@
+"""What the options of `ppm run` ask of Snakemake, as Snakemake's own parser reads them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+# Answers a question; nothing is run and nothing may be written.
+QUERIES = (
+    *("dryrun", "lint", "list_rules", "list_target_rules", "print_compilation"),
+    *("dag", "rulegraph", "filegraph", "d3dag", "summary", "detailed_summary"),
+    *("list_changes", "list_input_changes", "list_params_changes", "list_untracked"),
+    *("list_conda_envs", "containerize"),
+)
+# Snakemake does something else than run the study, in the study's folder.
+UPKEEP = (
+    *("unlock", "touch", "cleanup_metadata", "cleanup_shadow", "conda_cleanup_envs"),
+    *("conda_create_envs_only", "container_cleanup_images", "archive", "report", "reporter"),
+    *("generate_unit_tests", "delete_all_output", "delete_temp_output", "deploy_sources"),
+)
+
+
+class WrongOptions(Exception):
+    """Snakemake does not take these options; the message says why."""
+
+
+class Asked(NamedTuple):
+    """What a command line asks for. Neither `query` nor `upkeep`: that the study is run."""
+
+    query: bool = False
+    dry_run: bool = False
+    upkeep: bool = False
+    forced: tuple[str, ...] = ()  # rules and files of --forcerun, and the targets of --force
+    everything: bool = False
+
+
+def read(options: Sequence[str]) -> Asked:
+    """Read the options that go to Snakemake.
+
+    Raises:
+        WrongOptions: with Snakemake's own words.
+        SystemExit: 0, after `--help` or `--version` were answered.
+    """
+    if not options:
+        return Asked()
+    from snakemake.cli import get_argument_parser
+    from snakemake.exceptions import CliException
+
+    parser = get_argument_parser()
+
+    def refuse(message: str) -> None:
+        raise WrongOptions(message)
+
+    parser.error = refuse
+    try:
+        found = parser.parse_args(list(options))
+    except (CliException, ValueError) as error:
+        raise WrongOptions(" ".join(str(error).split())) from None
+
+    def given(names: Sequence[str]) -> bool:
+        return any(getattr(found, name) != parser.get_default(name) for name in names)
+
+    targets = found.targets if found.force else ()
+    return Asked(
+        query=given(QUERIES),
+        dry_run=bool(found.dryrun),
+        upkeep=not given(QUERIES) and given(UPKEEP) and not found.report_after_run,
+        forced=tuple(sorted(map(str, (*(found.forcerun or ()), *targets)))),
+        everything=bool(found.forceall),
+    )
+
+
+def keys_of(names: Sequence[str], jobs: Mapping[str, Any]) -> set[str]:
+    """The jobs that rules (`stage3_evaluation`) or files (`records/1_scoring.json`) name."""
+    found = set()
+    for name in names:
+        rule = name.removeprefix("stage").removesuffix("_by_task")
+        key = name.removeprefix("records/").removesuffix(".json").removesuffix(".html")
+        found |= {known for known, job in jobs.items() if job["stage"] == rule or known == key}
+        found |= {"index"} if key == "index" else set()
+    return found

@@ -1,0 +1,181 @@
+"""Which jobs of a study are to be run, and why: decided by records, never by file times.
+
+A finished job has a verified record that was made with the job's present settings from the present
+records it reads. The runner stamps both into the record (`made_from`), so that a clone, a copy or
+an unpacked archive of a finished study has nothing to do.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ppmlib import records
+
+ANALYSIS = "5_analysis"
+INDEX = "index"
+# Widths and seeds are in the settings of the jobs that read the scores.
+NOT_TRACKED = ("1_scoring",)
+MADE_FROM = "made_from"
+MISSING = "not done yet"
+ASKED = "asked for"
+CHANGED = "changed: "
+UNUSABLE = "its record cannot be used: "
+
+
+def made_from(root: Path, job: Mapping[str, Any]) -> dict[str, Any]:
+    """What a job's record is stamped with: its settings' hash, and what it reads as it is now.
+
+    The analysis shows measured seconds too: what it reads is known by the record's whole hash.
+    """
+    return {
+        "settings": settings_sha256(job),
+        "records": {
+            read: _identity(root, read, job) for read in job["reads"] if read not in NOT_TRACKED
+        },
+    }
+
+
+def settings_sha256(job: Mapping[str, Any]) -> str:
+    """Hash of what the plan says about a job; where a file lies on this machine does not count."""
+    about = {name: job[name] for name in ("parameters", "static", "reads")}
+    return records.fingerprint({**_portable(about), "notebook": job.get("notebook")})
+
+
+def find(
+    root: Path, plan: Mapping[str, Any], forced: Iterable[str] = (), *, everything: bool = False
+) -> dict[str, str]:
+    """The jobs that a run of a study has to do, each with its reason; `index` for the study's page.
+
+    Args:
+        root: the study's folder; it need not exist.
+        plan: the study's present plan.
+        forced: keys that are asked for whatever their records say; all that reads them follows.
+        everything: whether all jobs are asked for.
+    """
+    earlier, jobs = earlier_plan(root), plan["jobs"]
+    forced = {*jobs, INDEX} if everything else set(forced)
+    reasons: dict[str, str] = {}
+    for key, job in jobs.items():  # a plan lists a job after those it reads
+        before = earlier["jobs"].get(key) if earlier else None
+        reason = ASKED if key in forced else _reason(root, key, job, before)
+        for read in job["reads"]:
+            if reason is None and read in reasons and _follows(job, read, reasons[read]):
+                reason = f"reads {read}" + (f", {ASKED}" if reasons[read].endswith(ASKED) else "")
+        if reason is not None:
+            reasons[key] = reason
+    if reasons or INDEX in forced or not _page_is_current(root, plan, earlier):
+        reasons[INDEX] = "the page of the study"
+    return reasons
+
+
+def without_page(root: Path, plan: Mapping[str, Any], to_run: Iterable[str]) -> list[str]:
+    """Finished jobs whose page is missing: it is rendered again, nothing is computed."""
+    done = (key for key in plan["jobs"] if key not in set(to_run))
+    return [key for key in done if not Path(root, f"{key}.html").is_file()]
+
+
+def earlier_plan(root: Path) -> dict[str, Any] | None:
+    """The plan of the study's last run; None where there is none that can be read."""
+    try:
+        plan = records.read_json(Path(root, records.PLAN_FILE))
+    except records.RecordError:
+        return None
+    return plan if isinstance(plan, dict) and isinstance(plan.get("jobs"), dict) else None
+
+
+def forget(root: Path, to_run: Mapping[str, str]) -> None:
+    """Delete records that no longer count, so that nothing reads them while a run makes them again.
+
+    Those that are only asked for again stay until their job starts.
+    """
+    for key in (key for key, reason in to_run.items() if not reason.endswith(ASKED)):
+        if key == INDEX:
+            Path(root, records.MANIFEST).unlink(missing_ok=True)
+        else:
+            records.record_path(root, key).unlink(missing_ok=True)
+
+
+def _reason(root: Path, key: str, job: Mapping[str, Any], before: Mapping | None) -> str | None:
+    """Why a job's record does not count; None if it does."""
+    if not records.record_path(root, key).exists():
+        return MISSING
+    try:
+        record = records.read(root, key)
+    except records.RecordError as error:
+        return f"{UNUSABLE}{error}"
+    made = record.get(MADE_FROM)
+    if made is None:  # of a version without stamps: the study's last plan says what it was made of
+        same = before is not None and settings_sha256(before) == settings_sha256(job)
+        return None if same else _changed(before, job)
+    if made["settings"] != settings_sha256(job):
+        return _changed(before, job)
+    for read, identity in made["records"].items():
+        now = _identity(root, read, job)
+        if now is not None and now != identity:
+            return f"{read} has changed"
+    return None
+
+
+def _follows(job: Mapping[str, Any], read: str, reason: str) -> bool:
+    """Whether a job is run again because one that it reads is.
+
+    A record that is only missing or damaged comes out as it was, but the analysis also shows what
+    was measured.
+    """
+    if job["stage"] == ANALYSIS or reason.endswith(ASKED):
+        return True
+    return read not in NOT_TRACKED and reason.startswith((CHANGED, "reads "))
+
+
+def _changed(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
+    """Names the settings that differ from those of the study's last run, where it had the job."""
+    if before is None:
+        return f"{CHANGED}other settings"
+    names = []
+    for part in ("parameters", "static"):
+        old, new = _portable(before[part]), _portable(now[part])
+        names += [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    names += ["what it reads"] if before["reads"] != now["reads"] else []
+    return CHANGED + (", ".join(names) or "other settings")
+
+
+def _identity(root: Path, read: str, job: Mapping[str, Any]) -> str | None:
+    """The hash by which a job knows a record it reads; None where it cannot be read."""
+    try:
+        record = records.read_json(records.record_path(root, read))
+    except records.RecordError:
+        return None
+    if not isinstance(record, dict):
+        return None
+    return record.get("sha256" if job["stage"] == ANALYSIS else "fingerprint")
+
+
+def _portable(value: Any) -> Any:
+    """The same settings wherever the study lies: of a score or text file its name alone."""
+    if isinstance(value, dict):
+        return {
+            name: Path(item).name if name == "calibration_file" else _portable(item)
+            for name, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_portable(item) for item in value]
+    if isinstance(value, str) and ".py:" in value:
+        return value.rsplit("/", 1)[-1]
+    return value
+
+
+def _page_is_current(root: Path, plan: Mapping[str, Any], earlier: Mapping | None) -> bool:
+    if earlier is None or not Path(root, f"{INDEX}.html").is_file():
+        return False
+    try:
+        listed = records.read_json(Path(root, records.MANIFEST))["files"]
+    except (records.RecordError, KeyError, TypeError):
+        return False
+    pages = (f"{key}.html" for key in plan["jobs"])
+    return all(page in listed for page in pages) and (
+        _about(earlier) == _about(plan) and set(earlier["jobs"]) == set(plan["jobs"])
+    )
+
+
+def _about(plan: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in plan.items() if name != "jobs"}
