@@ -72,7 +72,7 @@ def streamed(source: Path, target: Path) -> None:
 def in_memory(source: Path, target: Path) -> None:
     loaded = models.load(str(source), dtype="bfloat16", device="cpu")
     keep = keep_of(len(glu.glu_mlps(loaded.model)), glu.intermediate_size(loaded.model))
-    pruning.slice_mlps(loaded.model, keep)
+    pruning.slice_mlps(loaded.model, keep, reuse_memory=True)
     loaded.model.save_pretrained(target, max_shard_size="5GB")
 
 

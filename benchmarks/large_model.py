@@ -91,7 +91,7 @@ def measure(folder: Path, ratio: float, documents: int, batch_size: int) -> Stag
         "choose", lambda: pruning.plan(
             loaded.model, criterion="ppm", pruning_ratio=ratio, model_scores=values)
     )  # fmt: skip
-    stages.run("slice", lambda: pruning.slice_mlps(loaded.model, kept.keep))
+    stages.run("slice", lambda: pruning.slice_mlps(loaded.model, kept.keep, reuse_memory=True))
     with tempfile.TemporaryDirectory() as root:
         for task in TASKS:
             stages.run(

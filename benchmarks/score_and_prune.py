@@ -32,7 +32,7 @@ def ours(model, sync) -> dict[str, float]:
     scored = time.perf_counter()
     keep = pruning.plan(model, criterion="ppm", pruning_ratio=RATIO, model_scores=values).keep
     planned = time.perf_counter()
-    pruning.slice_mlps(model, keep)
+    pruning.slice_mlps(model, keep, reuse_memory=True)
     sync()
     done = time.perf_counter()
     return {

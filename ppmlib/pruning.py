@@ -127,7 +127,7 @@ def read_keep(path: Path) -> Tensor:
 
 
 @torch.no_grad()
-def slice_mlps(model: nn.Module, keep: Tensor, *, dense_stays: bool = False) -> None:
+def slice_mlps(model: nn.Module, keep: Tensor, *, reuse_memory: bool = False) -> None:
     """Remove all neurons but the kept ones, in place; the model's config follows.
 
     Rows of gate_proj and up_proj, columns of down_proj and biases are cut; modules, hooks and the
@@ -135,8 +135,9 @@ def slice_mlps(model: nn.Module, keep: Tensor, *, dense_stays: bool = False) -> 
 
     Args:
         keep: (num_layers, k) indices, strictly ascending in each layer.
-        dense_stays: the dense weights, which someone else holds, keep their values. Otherwise
-            their memory is used again where it can be.
+        reuse_memory: the kept neurons are moved to the front of the dense weights' own memory
+            where that can be: faster, without a second copy, but a dense weight that the caller
+            still holds is overwritten. By default such tensors keep their values.
     Raises:
         ValueError: if the model or `keep` does not fit; the model is then unchanged.
     """
@@ -148,10 +149,10 @@ def slice_mlps(model: nn.Module, keep: Tensor, *, dense_stays: bool = False) -> 
     for mlp, kept_rows in zip(mlps, keep, strict=True):
         kept_rows = kept_rows.to(mlp.gate.weight.device)
         for linear in (mlp.gate, mlp.up):
-            _cut(linear, "weight", kept_rows, 0, dense_stays)
-            _cut(linear, "bias", kept_rows, 0, dense_stays)
+            _cut(linear, "weight", kept_rows, 0, reuse_memory)
+            _cut(linear, "bias", kept_rows, 0, reuse_memory)
             linear.out_features = width
-        _cut(mlp.down, "weight", kept_rows, 1, dense_stays)
+        _cut(mlp.down, "weight", kept_rows, 1, reuse_memory)
         mlp.down.in_features = width
         if hasattr(mlp.module, "intermediate_size"):
             mlp.module.intermediate_size = width
@@ -196,11 +197,11 @@ def mlp_outputs(model: nn.Module, keep: Tensor | None = None, *, rows: int = 4) 
     return torch.stack(outputs)
 
 
-def _cut(linear: nn.Linear, name: str, kept_rows: Tensor, dim: int, dense_stays: bool) -> None:
+def _cut(linear: nn.Linear, name: str, kept_rows: Tensor, dim: int, reuse_memory: bool) -> None:
     whole = getattr(linear, name)
     if whole is None:
         return
-    if not dense_stays and compaction.possible(whole):
+    if reuse_memory and compaction.possible(whole):
         part = compaction.take(whole, kept_rows, dim)
     else:
         part = compaction.copied(whole, kept_rows, dim)

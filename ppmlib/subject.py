@@ -69,7 +69,7 @@ def prepare(
         "keep_multiple_of": keep_multiple_of,
     }
     kept = pruning.kept(root, loaded, record_dir=record_dir, **request)
-    pruning.slice_mlps(loaded.model, kept.keep)
+    pruning.slice_mlps(loaded.model, kept.keep, reuse_memory=True)
     shape = glu.describe(loaded.model)
     if shape["intermediate_size"] != kept.k:
         raise ValueError(f"{kept.run}: {shape['intermediate_size']} neurons left, not {kept.k}")

@@ -38,6 +38,7 @@ def test_what_stays_is_what_indexing_gives(dtype, dim, share):
 
 
 def test_the_rest_of_the_memory_goes_back_at_once_and_all_of_it_with_the_tensor():
+    compaction.take(torch.ones(512, 512), torch.arange(0, 512, 4), 0)  # what a first call loads
     weight = torch.ones(4096, 4096)
     before = resident_bytes()
     part = compaction.take(weight, torch.arange(0, 4096, 4), 0)
@@ -56,16 +57,32 @@ def test_a_weight_that_is_not_alone_in_its_memory_is_not_taken_apart():
     assert not compaction.possible(torch.ones(4, 8, device="meta"))
 
 
-def test_slicing_leaves_the_dense_weights_alone_only_when_asked():
+def dense_weights(model):
+    return [
+        value
+        for mlp in glu.glu_mlps(model)
+        for linear in (mlp.gate, mlp.up, mlp.down)
+        for value in (linear.weight, linear.bias)
+        if value is not None
+    ]
+
+
+def test_slicing_changes_no_dense_weight_that_the_caller_still_holds():
+    model = llama(mlp_bias=True)
+    held = dense_weights(model)
+    values = [weight.clone() for weight in held]
+    assert len(held) == 6 * model.config.num_hidden_layers
+    pruning.slice_mlps(model, pruning.plan(model, criterion="ppm", pruning_ratio=0.4).keep)
+    assert all(torch.equal(*pair) for pair in zip(held, values, strict=True))
+
+
+def test_slicing_reuses_the_dense_weights_memory_when_asked_with_the_same_result():
     model = llama()
     keep = pruning.plan(model, criterion="ppm", pruning_ratio=0.4).keep
     again = copy.deepcopy(model)
-    weights = [mlp.down.weight for mlp in glu.glu_mlps(model)]
-    values = [weight.clone() for weight in weights]
-    pruning.slice_mlps(model, keep, dense_stays=True)
-    assert all(torch.equal(*pair) for pair in zip(weights, values, strict=True))
+    pruning.slice_mlps(model, keep)
     where = [mlp.down.weight.data_ptr() for mlp in glu.glu_mlps(again)]
-    pruning.slice_mlps(again, keep)
+    pruning.slice_mlps(again, keep, reuse_memory=True)
     assert where == [mlp.down.weight.data_ptr() for mlp in glu.glu_mlps(again)]
     tokens = torch.arange(12).view(1, -1)
     assert torch.equal(model(tokens).logits, again(tokens).logits)

@@ -53,7 +53,7 @@ class Widths:
         width = config.intermediate_size
         saved = [(module, dict(module._parameters), _sizes(module)) for module in self._modules]
         try:
-            pruning.slice_mlps(self.model, keep, dense_stays=True)
+            pruning.slice_mlps(self.model, keep)
             yield self.model
         finally:
             config.intermediate_size = width

@@ -37,8 +37,8 @@ def made_from(root: Path, job: Mapping[str, Any]) -> dict[str, Any]:
 
 def settings_sha256(job: Mapping[str, Any]) -> str:
     """Hash of what the plan says about a job; where a file lies on this machine does not count."""
-    about = {name: job[name] for name in ("parameters", "static", "reads")}
-    return records.fingerprint({**_portable(about), "notebook": job.get("notebook")})
+    about = {name: job.get(name) for name in ("parameters", "static", "reads", "notebook")}
+    return records.fingerprint(_portable(about))
 
 
 def find(
