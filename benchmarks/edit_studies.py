@@ -157,8 +157,8 @@ def trouble(folder: Path, fresh: Path) -> list[str]:
     lines = [f"{key}: only in one" for key in sorted(set(mine) ^ set(theirs))]
     for key in sorted(set(mine) & set(theirs)):
         what = ("fingerprint", "results", "documents")
-        lines += [f"{key}: {name} differ" for name, a, b
-                  in zip(what, mine[key], theirs[key], strict=True) if a != b]  # fmt: skip
+        pairs = zip(what, mine[key], theirs[key], strict=True)
+        lines += [f"{key}: {name} differ" for name, a, b in pairs if a != b]
     lines += records.verify(root)
     again = run(folder, "-n")
     lines += [line for line in again.stderr.splitlines() if line.startswith("would ")]
@@ -175,8 +175,9 @@ def attempt(folder: Path, study: dict, fresh: Path) -> list[str]:
     fresh.mkdir()
     write(fresh, study)
     done = run(fresh)
-    return [f"fresh: exit {done.returncode}: {done.stderr}"] if done.returncode else trouble(
-        folder, fresh)  # fmt: skip
+    if done.returncode:
+        return [f"fresh: exit {done.returncode}: {done.stderr}"]
+    return trouble(folder, fresh)
 
 
 def main() -> None:
