@@ -18,19 +18,21 @@ WEIGHTS_INDEX = "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 LARGEST_HEADER = 100_000_000  # bytes, the format's own limit
+# All that transformers reads a tokenizer and its chat templates from.
 TOKENIZER_FILES = (
     "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
+    "additional_chat_templates/*.jinja",
+    "chat_template.*",
     "merges.txt",
     "special_tokens_map.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.json",
-    "vocab.txt",
+    "*.model",
+    "tekken.json",
+    "tokenizer*.json",
+    "tokenizer.model*",
+    "vocab*",
 )
-SETTINGS_FILES = ("generation_config.json", "special_tokens_map.json", "tokenizer_config.json")
+GENERATION_FILE = "generation_config.json"
+SETTINGS_FILES = (GENERATION_FILE, "special_tokens_map.json", "tokenizer_config.json")
 GATE = re.compile(r"(?:^|\.)layers\.(\d+)\.(?:[\w.]+\.)?gate_proj\.weight$")
 EMBEDDINGS = re.compile(r"(?:^|\.)embed_tokens\.weight$")
 
@@ -53,9 +55,12 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that make up a model: those of its index, or the single one."""
+    """The safetensors files that make up a model: the single one, or those of its index.
+
+    Where a folder has both, transformers loads the single one.
+    """
     index = Path(folder) / WEIGHTS_INDEX
-    if not index.is_file():
+    if (Path(folder) / WEIGHTS).is_file() or not index.is_file():
         return [Path(folder) / WEIGHTS]
     names = read_json(index).get("weight_map")
     if not isinstance(names, dict) or not all(
@@ -63,6 +68,12 @@ def weight_files(folder: Path) -> list[Path]:
     ):
         raise ModelError(f"{_short(index)} has no weight_map of file names: fetch it again")
     return [Path(folder) / name for name in sorted(set(names.values()))]
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """The files of a folder that a tokenizer and its chat templates are read from."""
+    found = {file for pattern in TOKENIZER_FILES for file in Path(folder).glob(pattern)}
+    return sorted(file for file in found if file.is_file())
 
 
 def check_present(folder: Path, model: str) -> None:
@@ -218,7 +229,7 @@ def _check_own_code(config: Mapping[str, Any], model: str) -> None:
 
 
 def _check_tokenizer(folder: Path, model: str, tensors: Mapping[str, tuple[int, ...]]) -> None:
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+    if not tokenizer_files(folder):
         raise ModelError(f"{model!r} has no tokenizer files: fetch those of the model")
     file = folder / "tokenizer.json"
     rows = [shape[0] for name, shape in tensors.items() if EMBEDDINGS.search(name)]

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppmlib import evaluation_records, glu, pruning, records, streaming
-from ppmlib.models import TOKENIZER_FILES, Loaded, load, weights_identity
+from ppmlib import checkpoint, evaluation_records, glu, pruning, records, streaming
+from ppmlib.models import Loaded, load, weights_identity
 from ppmlib.params import selection_slug
 
 CARD = "README.md"
@@ -73,9 +73,10 @@ def export(
         streaming.copy_weights(loaded.folder, temporary, keep, dtype)
         loaded.model.config.save_pretrained(temporary)
         loaded.model.generation_config.save_pretrained(temporary)
-        for name in TOKENIZER_FILES:
-            if (loaded.folder / name).is_file():
-                shutil.copyfile(loaded.folder / name, temporary / name)
+        for file in checkpoint.tokenizer_files(loaded.folder):
+            copy = temporary / file.relative_to(loaded.folder)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, copy)
         (temporary / CARD).write_text(text, encoding="utf-8")
         _usual_modes(temporary)
         os.replace(temporary, folder)
@@ -115,9 +116,8 @@ def _usual_modes(folder: Path) -> None:
     # Temporary folders and safetensors files are private to their owner.
     umask = os.umask(0)
     os.umask(umask)
-    folder.chmod(0o777 & ~umask)
-    for file in folder.iterdir():
-        file.chmod(0o666 & ~umask)
+    for path in (folder, *folder.rglob("*")):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
 
 
 def _requested(pruning_ratio: float | None, expansion_ratio: float | None) -> str:

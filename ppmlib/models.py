@@ -15,11 +15,12 @@ from typing import Any
 
 from ppmlib import bench, random_shapes, records
 from ppmlib.checkpoint import (
-    TOKENIZER_FILES,
+    GENERATION_FILE,
     ModelError,
     check_present,
     read_json,
     shapes,
+    tokenizer_files,
     weight_files,
 )
 from ppmlib.offline import data_root, hub
@@ -37,6 +38,7 @@ UNLOADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, Arith
 LONGEST_REASON = 400  # characters of its words that are shown
 # Say nothing about what the weights compute; they change with every save.
 VOLATILE_CONFIG = ("transformers_version", "_name_or_path", "torch_dtype", "dtype", "use_cache")
+VOLATILE_GENERATION = ("transformers_version", "_from_model_config", "use_cache")
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,19 @@ def check_folder(folder: Path, model: str) -> None:
     """ModelError, naming `model`, unless a folder has a config and unquantised safetensors."""
     if not (folder / "config.json").is_file():
         raise ModelError(f"{model!r}: the folder has no config.json: name the one that has it")
-    if read_json(folder / "config.json").get("quantization_config") is not None:
+    config = read_json(folder / "config.json")
+    if config.get("quantization_config") is not None:
         raise ModelError(f"{model!r} is quantised; use the original floating-point model")
+    if config.get("transformers_weights") is not None:
+        raise ModelError(
+            f"{model!r}: config.json names another file of weights (transformers_weights): take "
+            "that key out and name the file model.safetensors"
+        )
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(
+            f"{model!r} holds an adapter (adapter_config.json), which is loaded only where peft is "
+            "installed: merge it into the weights, or take it out of the folder"
+        )
     check_present(folder, model)
     shapes(folder)
 
@@ -153,9 +166,9 @@ def weights_sha256(folder: Path) -> str:
 
 
 def tokenizer_sha256(folder: Path) -> str:
-    """SHA-256 over the tokenizer's files and the chat template. ModelError if there are none."""
-    files = [Path(folder) / name for name in TOKENIZER_FILES]
-    hashes = {file.name: _content_sha256(file) for file in files if file.is_file()}
+    """SHA-256 over the tokenizer's files and the chat templates. ModelError if there are none."""
+    files = tokenizer_files(folder)
+    hashes = {file.relative_to(folder).as_posix(): _content_sha256(file) for file in files}
     if not hashes:
         raise ModelError(f"{Path(folder).name!r} has no tokenizer files")
     return records.fingerprint(hashes)
@@ -167,16 +180,49 @@ def config_sha256(folder: Path) -> str:
     return records.fingerprint({k: v for k, v in config.items() if k not in VOLATILE_CONFIG})
 
 
+def generation_sha256(folder: Path) -> str | None:
+    """SHA-256 of what generation_config.json says; None where it adds nothing to config.json.
+
+    It adds nothing where there is none, or where it has config.json's special tokens and no other
+    setting: transformers then generates alike with and without it.
+    """
+    file = Path(folder) / GENERATION_FILE
+    if not file.is_file():
+        return None
+    said = {
+        name: value
+        for name, value in read_json(file).items()
+        if name not in VOLATILE_GENERATION and value is not None and value is not False
+    }
+    config = read_json(Path(folder) / "config.json")
+    ids = {k: v for k, v in config.items() if k.endswith("_token_id") and v is not None}
+    return None if said == ids else records.fingerprint(said)
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """Hashes of all that a model's folder gives to its numbers, by the names fingerprints use."""
+    found = {name: of(folder) for name, of in FILE_HASHES.items()}
+    return {name: digest for name, digest in found.items() if digest is not None}
+
+
+FILE_HASHES = {
+    "weights_sha256": weights_sha256,
+    "config_sha256": config_sha256,
+    "tokenizer_sha256": tokenizer_sha256,
+    "generation_sha256": generation_sha256,
+}
+
+
 def _content_sha256(file: Path) -> str:
     target = file.resolve()
     if target.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", target.name):
         return target.name
-    status = target.stat()
-    return _hash_once(target, status.st_size, status.st_mtime_ns)
+    now = target.stat()
+    return _hash_once(target, (now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns))
 
 
 @lru_cache(maxsize=256)
-def _hash_once(target: Path, size: int, mtime_ns: int) -> str:
+def _hash_once(target: Path, state: tuple[int, ...]) -> str:
     return records.sha256_file(target)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ppmlib.checkpoint import WEIGHTS_INDEX, ModelError, read_json, weight_files
+from ppmlib.checkpoint import WEIGHTS, WEIGHTS_INDEX, ModelError, read_json, weight_files
 
 BLOCK_BYTES = 32 * 2**20
 PROJECTION = re.compile(r"(?:^|\.)layers\.(\d+)\.(?:[\w.]+\.)?(gate|up|down)_proj\.(weight|bias)$")
@@ -51,7 +51,7 @@ def copy_weights(source: Path, target: Path, keep: Tensor, dtype: torch.dtype) -
         raise ModelError(f"{source.name!r}: no gate, up and down weights in each of its layers")
     written = sum(_copy_file(file, target / file.name, keep, dtype) for file in files)
     index = source / WEIGHTS_INDEX
-    if index.is_file():
+    if [file.name for file in files] != [WEIGHTS]:
         content = read_json(index)
         content["metadata"] = {"total_size": written}
         text = json.dumps(content, indent=2, sort_keys=True) + "\n"
