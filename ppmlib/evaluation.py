@@ -120,7 +120,7 @@ def evaluate(
         floors=floors,
         floor_seed=floor_seed,
     )
-    model = protocol.model_inputs(loaded.identity)
+    model = protocol.model_inputs(loaded)
     common = {**kept_inputs, "model": model, "settings": settings}
     folder = _folder(root, run)
     folders = [bench.tasks_dir()] if task_folders is None else task_folders

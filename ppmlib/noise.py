@@ -150,8 +150,15 @@ def inputs(
     text: calibration.Text,
     settings: dict[str, Any],
 ) -> dict[str, Any]:
-    """What decides the tuned noise: the inputs of its record."""
-    return {
+    """What decides the tuned noise: the inputs of its record.
+
+    A packaged model's tokenizer comes with its weights; a single thread is what a study has unless
+    it says otherwise.
+    """
+    read = {} if identity["synthetic"] else {"tokenizer_sha256": identity["tokenizer_sha256"]}
+    if identity["threads"] not in (None, 1):
+        read["threads"] = identity["threads"]
+    return read | {
         "model": models.weights_identity(identity),
         "device": identity["device"],
         "requested": width_slug(requested["pruning_ratio"], requested["expansion_ratio"]),

@@ -21,8 +21,8 @@ from ppmlib.records import RecordError
 SETTINGS = "settings"
 NOT_COMPARED = ("settings.floors", "settings.engine")
 OF_THE_MODEL = ("model.dtype",)
-TASK_FIELDS = ("definition_sha256", "version", "num_fewshot", "n", "max_gen_toks", "doc_sha256",
-               "target_sha256")  # fmt: skip
+TASK_FIELDS = ("definition_sha256", "code_sha256", "groups_sha256", "version", "num_fewshot", "n",
+               "max_gen_toks", "doc_sha256", "target_sha256", "fewshot_sha256")  # fmt: skip
 COLUMNS = [
     "study", "model", "task", "metric", "axis", "run", "pruning_ratio", "expansion_ratio",
     "dense_expansion_ratio", "n", "unit", "dense_value", "value", "diff_points", "ci_low_points",

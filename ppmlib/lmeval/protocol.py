@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ppmlib import records
+from ppmlib import models, records
 from ppmlib.floors import PERMUTATIONS
 from ppmlib.lmeval.samples import EvaluationError
 from ppmlib.params import WIDTH_FLOORS
@@ -61,14 +61,17 @@ def settings_inputs(
     }
 
 
-def model_inputs(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a model's identity goes into a fingerprint; threads count on a CPU only.
+def model_inputs(loaded) -> dict[str, Any]:
+    """What of a `models.Loaded` goes into a fingerprint; threads count on a CPU only.
 
     Of a trivial responder: which it is, its seed, and the tokenizer that counts its tokens.
     """
+    identity = loaded.identity
     if "responder" in identity:
         return {key: identity[key] for key in RESPONDER_KEYS}
     inputs = {key: identity[key] for key in MODEL_KEYS}
+    if generation := models.generation_sha256(loaded.folder):
+        inputs["generation_sha256"] = generation
     if str(identity["device"]).startswith("cpu"):
         inputs["threads"] = identity["threads"]
     return inputs

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ppmlib import floors, responses
-from ppmlib.lmeval import harness, samples
+from ppmlib.lmeval import harness, samples, task_code
 from ppmlib.lmeval.harness import RecordingLM
 from ppmlib.lmeval.samples import EvaluationError
 from ppmlib.lmeval.tasks import LoadedTask, new_tokens, quiet
@@ -82,13 +82,24 @@ def hashes(task: LoadedTask, indices: Mapping[str, list[int]] | None) -> dict[st
 
 
 def static_description(task: LoadedTask, by_task: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    """What is known of a task before it runs and can change its numbers."""
+    """What is known of a task before it runs and can change its numbers.
+
+    Keys of examples, of a group and of code are there only where the task has such.
+    """
     docs = pd.concat(by_task.values())
     subs = task.tasks.values()
     generates = [new_tokens(s) for s in subs if s.OUTPUT_TYPE == "generate_until"]
     first = next(iter(subs))
     definitions = {name: scrub(sub.dump_config()) for name, sub in task.tasks.items()}
+    found = {}
+    if examples := {name: _examples(sub) for name, sub in task.tasks.items() if _shots(sub)}:
+        found["fewshot_sha256"] = samples.sha256_json(examples)
+    if task.groups:
+        groups = {name: _group(group) for name, group in task.groups.items()}
+        found["groups_sha256"] = samples.sha256_json(groups)
+    found |= task_code.described(subs)
     return {
+        **found,
         "name": task.name,
         "version": str(task.group.version if task.group else first.VERSION),
         "num_fewshot": int(first.get_config("num_fewshot")),
@@ -100,6 +111,22 @@ def static_description(task: LoadedTask, by_task: Mapping[str, pd.DataFrame]) ->
         "target_sha256": samples.sha256_json(docs["target_hash"].tolist()),
         "definition_sha256": samples.sha256_json(definitions),
     }
+
+
+def _shots(sub) -> int:
+    return int(sub.get_config("num_fewshot") or 0)
+
+
+def _examples(sub) -> list[str]:
+    """Hashes of the documents that a task's examples are drawn from, in order."""
+    drawn_from = sub.sampler if hasattr(sub, "sampler") else sub
+    return [samples.sha256_json(doc) for doc in drawn_from.fewshot_docs()]
+
+
+def _group(group) -> dict[str, Any]:
+    """What of a group decides its score: its tasks and how they are weighted."""
+    metrics = [scrub(vars(config)) for config in group.aggregate_metric_list or []]
+    return {"tasks": [sub.task_name for sub in group.get_all_tasks()], "metrics": metrics}
 
 
 def scrub(value: Any) -> Any:
