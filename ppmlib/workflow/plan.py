@@ -1,6 +1,7 @@
 """A checked study to its jobs: which notebook, with which parameters, reading which records."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,17 @@ from ppmlib.params import (
 from ppmlib.workflow import noise_jobs, preflight, unfinished
 
 MODEL_LINKS = "./.models"  # hidden links to local models in a study's folder
+
+# What of a model's files beside its weights, and of the threads where there is more than one,
+# changes what a notebook gives.
+CHANGED_BY = {
+    "1_scoring": ("config_sha256",),
+    "2_pruning": ("config_sha256",),
+    "2_noise": ("config_sha256", "tokenizer_sha256", "threads"),
+    "3_evaluation": ("config_sha256", "tokenizer_sha256", "generation_sha256", "threads"),
+    "4_profiling": ("config_sha256", "tokenizer_sha256", "threads"),
+    "5_analysis": (),
+}
 
 
 def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> dict[str, Any]:
@@ -51,10 +63,10 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
     preflight.check_data_root(study, study_file)
     model = f"{MODEL_LINKS}/{located.name}" if study.model.is_folder else study.model.id
     synthetic = study.model.id in bench.MODELS
-    static = {
-        "versions": records.package_versions(),
-        "weights_sha256": _weights(study, located, root),
-    }
+    versions = records.package_versions()
+    changing = _file_hashes(study, located, root)
+    if study.threads != 1:
+        changing["threads"] = study.threads
     common = {
         "model": model,
         "revision": study.model.revision,
@@ -64,7 +76,12 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
     jobs: dict[str, Any] = {}
 
     def add(
-        key: str, parameters: dict[str, Any], reads: list[str], task: str | None = None
+        key: str,
+        parameters: dict[str, Any],
+        reads: list[str],
+        task: str | None = None,
+        notebook: str | None = None,
+        **static,
     ) -> None:
         stage = records.stage_of(key)
         limit_minutes, memory_mb = study.limits.of_task(task)
@@ -72,12 +89,20 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
             "stage": stage,
             "parameters": parameters,
             "reads": reads,
-            "static": {**static, "stage_version": records.STAGE_VERSIONS[stage]},
+            "static": {
+                "versions": versions,
+                "stage_version": records.STAGE_VERSIONS[stage],
+                "weights_sha256": changing.get("weights_sha256"),
+                **{n: changing[n] for n in CHANGED_BY[notebook or stage] if n in changing},
+                **static,
+            },
             "threads": study.threads,
             "limit_minutes": limit_minutes,
             "memory_mb": memory_mb,
-            "gpu": stage in (evaluation_records.STAGE, "4_profiling"),
+            "gpu": stage in (evaluation_records.STAGE, "4_profiling") or notebook is not None,
         }
+        if notebook is not None:
+            jobs[key]["notebook"] = notebook
 
     def add_evaluation(name: str, run: Run, parameters: dict[str, Any], **changes) -> None:
         for task in run.tasks if study.split_evaluation else (None,):
@@ -103,6 +128,7 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
             "keep_multiple_of": study.keep_multiple_of,
         },
         [],
+        **_score_files(score, source),
     )
     for run in runs:
         width = {
@@ -118,11 +144,16 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
             asked = noise_jobs.parameters(study, run, file and _relative(file, root))
             asked |= {"matched": _criterion(study.criterion, source, root)}
             matched = run._replace(criterion=study.criterion)
-            add(f"{run.key}/2_pruning", {**common, **asked}, [f"{matched.key}/2_pruning"])
-            jobs[f"{run.key}/2_pruning"] |= {"notebook": noise_jobs.NOTEBOOK, "gpu": True}
-            jobs[f"{run.key}/2_pruning"]["static"] |= noise_jobs.static(study, study_file, file)
+            add(
+                f"{run.key}/2_pruning",
+                {**common, **asked},
+                [f"{matched.key}/2_pruning"],
+                notebook=noise_jobs.NOTEBOOK,
+                **noise_jobs.static(study, study_file, file),
+            )
         else:
-            add(f"{run.key}/2_pruning", width, ["1_scoring"])
+            chosen = [] if run.key == DENSE else [run.criterion]
+            add(f"{run.key}/2_pruning", width, ["1_scoring"], **_score_files(chosen, source))
         add_evaluation(run.key, run, width)
         if study.aa_batch_size and run.key == DENSE:
             # By lm-eval's own engine whatever the study's is, so that the noise is a check of it.
@@ -216,16 +247,34 @@ def _only_asked(study: Study, jobs: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _weights(study: Study, located: Path | None, root: Path) -> str | None:
-    """The hash of a study's weights; of a model that is not here that of its last run, or None."""
+def _file_hashes(study: Study, located: Path | None, root: Path) -> dict[str, Any]:
+    """The hashes of a study's model; of one that is not here those of its last run, if any.
+
+    A packaged model's other files come with its weights, whose hash stands for them all.
+    """
     if study.model.is_shape:
-        return random_shapes.weights_sha256(study.model.id)
+        return {"weights_sha256": random_shapes.weights_sha256(study.model.id)}
+    if study.model.id in bench.MODELS:
+        return {"weights_sha256": models.weights_sha256(located)}
     if located is not None:
-        return models.weights_sha256(located)
+        return models.file_hashes(located)
     earlier = unfinished.earlier_plan(root)
     if earlier is None or earlier["study"]["model"] != study.model.model_dump():
-        return None
-    return next(iter(earlier["jobs"].values()))["static"]["weights_sha256"]
+        return {}
+    statics = [job["static"] for job in earlier["jobs"].values()]
+    return {name: s[name] for s in statics for name in models.FILE_HASHES if name in s}
+
+
+def _score_files(criteria: Iterable[str], source: Path) -> dict[str, Any]:
+    """The hash of every score file among some criteria, by selection; nothing without any."""
+    files = {
+        selection_slug(criterion): records.sha256_file(
+            source / Path(criterion.rpartition(":")[0]).expanduser()
+        )
+        for criterion in criteria
+        if ".py:" in criterion
+    }
+    return {"score_files": files} if files else {}
 
 
 def locate(study: Study, study_file: Path, *, fetch: bool = True) -> Path | None:
