@@ -15,8 +15,11 @@ from typing import Any
 import yaml
 
 DEFAULT_OUTPUT_TYPE = "generate_until"  # lm-eval's, where a file names none
+# A name is any text of one line, in quotes or not; a list or a mapping declares none.
 DECLARES = re.compile(
-    r"^[\"']?(?:task|group)[\"']?:[ \t]*[\"']?([\w.:-]+)[\"']?[ \t]*$", re.MULTILINE
+    r"""^["']?(?:task|group)["']?:[ \t]+"""
+    r"""(?:"([^"\n]+)"|'([^'\n]+)'|([^\s"'\[\]{}#&*!|>%@`-][^\n]*?))(?:[ \t]+\#.*)?[ \t]*$""",
+    re.MULTILINE,
 )
 
 
@@ -31,8 +34,8 @@ def declared(folder: Path) -> dict[str, Path]:
     """Every task and group name that the YAML files below a folder declare, with its file."""
     found: dict[str, Path] = {}
     for file in sorted(Path(folder).rglob("*.yaml")):
-        for name in DECLARES.findall(file.read_text(encoding="utf-8")):
-            found.setdefault(name, file)
+        for forms in DECLARES.findall(file.read_text(encoding="utf-8")):
+            found.setdefault("".join(forms), file)
     return found
 
 
