@@ -18,7 +18,7 @@ REPEAT = "dense-aa/r0.00"  # the dense model once more, in other batches, plainl
 
 
 def task_slug(task: str) -> str:
-    """A task's name as it is used in file names."""
+    """A task's name (or a selection's) as it is used in file names."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", task)
 
 

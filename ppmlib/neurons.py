@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ppmlib import glu, pruning
-from ppmlib.params import width_slug
-from ppmlib.scores import RANDOM
+from ppmlib.params import is_random, width_slug
 
 CHANCE = "chance"
 
@@ -187,7 +186,7 @@ def pruning_conclusions(table: pd.DataFrame, results: Mapping) -> list[str]:
         f"The model has {results['parameters']:,} parameters instead of "
         f"{results['parameters_dense']:,}: {results['parameter_reduction']:.1%} fewer.",
     ]
-    if not results["criterion"].startswith(f"{RANDOM}-"):
+    if not is_random(results["criterion"], results["seed"]):
         share = table["share of score kept (%)"]
         sentences.append(
             f"The {100 * width / dense:.1f}% of neurons that stay hold {share.min():.1f}% to "

@@ -5,6 +5,7 @@ Study.runs   every width of every selection, the dense model first
 run_key      the name of a run, `ppm/r0.40`, used for folders and records
 """
 
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
@@ -50,6 +51,8 @@ Axis = Literal[
 ]
 AXES = get_args(Axis)
 LONGEST_NAME = 250  # bytes of a file's name
+# Files of a study have these endings: a selection's folder must not be named like one of them.
+FILE_ENDINGS = ("csv", "html", "ipynb", "json", "parquet", "pdf", "png", "safetensors", "tex")
 Ratio = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Expansion = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
@@ -64,10 +67,18 @@ def _decimal_text(value: float) -> str:
 
 
 def selection_slug(criterion: str, seed: int = 0) -> str:
-    """Folder name of a selection: `ppm`, `random-s0`, `my_score.score` for `my_score.py:score`."""
+    """Folder name of a selection: `ppm`, `random-s0`, `my_score.score` for `my_score.py:score`.
+
+    A score file's has a dot and no other has one: none can be taken for another's.
+    """
     if criterion == "random":
         return f"random-s{seed}"
-    return criterion.rsplit("/", 1)[-1].replace(".py:", ".")
+    return task_slug(criterion.rsplit("/", 1)[-1].replace(".py:", "."))
+
+
+def is_random(selection: str, seed: int) -> bool:
+    """Whether a selection's name is that of the random control with this seed."""
+    return selection == selection_slug("random", seed)
 
 
 def responder_slug(kind: str) -> str:
@@ -77,8 +88,7 @@ def responder_slug(kind: str) -> str:
 
 def responder_kind(criterion: str) -> str | None:
     """The trivial responder that a criterion names, or None if it is none: it has no width."""
-    prefix, _, kind = criterion.partition(RESPONDER_PREFIX)
-    return kind if kind and not prefix else None
+    return {responder_slug(kind): kind for kind in RESPONDERS}.get(criterion)
 
 
 def own_path(name: str) -> str:
@@ -101,6 +111,11 @@ def width_slug(pruning_ratio: float | None = None, expansion_ratio: float | None
     if expansion_ratio is None:
         return f"r{_decimal_text(pruning_ratio)}"
     return f"e{_decimal_text(expansion_ratio)}"
+
+
+def ratio_of(slug: str) -> float | None:
+    """The pruning ratio that a `width_slug` was made of; None for an expansion target."""
+    return float(slug[1:]) if slug.startswith("r") else None
 
 
 def run_key(
@@ -375,7 +390,8 @@ class Study(Strict):
         if self.subset and self.subset.n < 2 and set(self.floors) & set(WIDTH_FLOORS):
             raise ValueError("subset: one document cannot be permuted; n is at least 2 with floors")
         self._purpose_is_clear()
-        _refuse_twice("tasks", [task_slug(name) for name in names])
+        _refuse_twice("tasks", names)
+        refuse_alike("tasks", names, task_slug)
         for name in set(self.limits.tasks) - set(names):
             raise ValueError(f"limits: task {name!r} is not one of the study's tasks")
         if self.limits.tasks and not self.split_evaluation:
@@ -397,6 +413,8 @@ class Study(Strict):
                 raise ValueError(f"claims: task {claim.task!r} is not one of the study's tasks")
             if claim.pruning_ratio not in (self.pruning_ratios or ()):
                 raise ValueError(f"claims: pruning_ratio {claim.pruning_ratio} is not in the study")
+        criteria = [self.criterion, *(control.criterion for control in self.controls)]
+        refuse_alike("criterion", criteria, selection_slug)
         _refuse_twice("claims", [" ".join(map(str, dict(claim).values())) for claim in self.claims])
         _refuse_twice("runs (a ratio or control)", [run.key for run in self.runs()])
         return self
@@ -468,11 +486,29 @@ def _check_criterion(criterion: str) -> None:
     if criterion in CRITERIA:
         return
     if colon and path and function.isidentifier():
-        own_path(path)
+        own_path(criterion)
+        slug = selection_slug(criterion)
+        if slug.startswith(".") or function in FILE_ENDINGS:
+            raise ValueError(
+                f"criterion {criterion!r}: its folder would be {slug!r}, which is hidden or named "
+                "like a file of the study: rename the file or the function"
+            )
         return
     raise ValueError(
         f"unknown criterion {criterion!r}: one of {', '.join(CRITERIA)}, or file.py:function"
     )
+
+
+def refuse_alike(what: str, names: list[str], slug: Callable[[str], str]) -> None:
+    """ValueError for two names of which the files would be one; some file systems ignore case."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(slug(name).casefold(), name)
+        if other != name:
+            raise ValueError(
+                f"{what}: {other!r} and {name!r} would share the files {slug(name)!r}: rename one "
+                "of them"
+            )
 
 
 def _refuse_twice(what: str, names: list) -> None:

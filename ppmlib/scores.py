@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ppmlib import models, records, weight_rows
 from ppmlib.glu import glu_mlps
-from ppmlib.params import selection_slug
+from ppmlib.params import refuse_alike, selection_slug
 
 SCORES_FILE = "records/scores.safetensors"
 
@@ -141,8 +141,12 @@ def score_many(
     """Scores by selection name: one entry per criterion, and `random-s<seed>` per seed.
 
     The weights are read once for all built-in criteria.
+
+    Raises:
+        ValueError: as `score_model`, or for two criteria of one selection name.
     """
     criteria = list(criteria)
+    refuse_alike("criteria", criteria, selection_slug)
     together = [criterion for criterion in criteria if criterion in CRITERIA]
     found = _read_once(glu_mlps(model), together)
     scored = {

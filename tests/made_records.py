@@ -207,6 +207,8 @@ def write_evaluation(
         "synthetic": True,
         "parameters": 200_000 + 4 * 3 * HIDDEN * keep,
     }
+    if selection.startswith("floor-"):
+        described["responder"] = selection.removeprefix("floor-")
     rows, about, files = [], {}, []
     for task in tasks:
         name, columns = task["name"], outcomes(task["name"], min(step, 6.0), n)
@@ -266,7 +268,7 @@ def write_evaluation(
         "batch_size": 64,
         "add_bos_token": True,
         "settings": {"engine": "plain"},
-        "tasks": [dict(task) for task in tasks],
+        "tasks": {task["name"]: dict(task) for task in tasks},
         "run": run,
         "keep_sha256": run,
         **(change_inputs or {}),

@@ -62,7 +62,7 @@ def load(root: Path) -> Study:
             f"{records.record_path(root, evaluation_records.key(DENSE))}: no such record"
         )
     runs = {key: run_of(key, record["results"]) for key, record in evaluations.items()
-            if key != REPEAT and not is_trivial(key)}  # fmt: skip
+            if key != REPEAT and not is_trivial(record)}  # fmt: skip
     missing = _missing(root, evaluations, set(pruning))
     study = Study(root, runs, evaluations, profiling, pruning, missing)
     for key in sorted(set(evaluations) - {DENSE}):
@@ -103,23 +103,23 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _refuse_unlike_inputs(study: Study, key: str) -> None:
-    dense, other = (
-        {n: v for n, v in study.evaluations[k]["inputs"].items() if n not in WIDTH_INPUTS}
-        for k in (DENSE, key)
-    )
-    ignored = NOT_OF_RESPONDERS if is_trivial(key) else NOT_OF_REPEAT if key == REPEAT else ()
+    both = [study.evaluations[k] for k in (DENSE, key)]
+    trivial = is_trivial(study.evaluations[key])
+    ignored = NOT_OF_RESPONDERS if trivial else NOT_OF_REPEAT if key == REPEAT else ()
     # A control may be evaluated on fewer tasks: per-task inputs are compared where both have them.
-    common = set(study.evaluations[DENSE]["results"]["tasks"])
-    common &= set(study.evaluations[key]["results"]["tasks"])
-    first, second = flat(dense), flat(other)
+    common = set.intersection(*(set(record["results"]["tasks"]) for record in both))
+    first, second = (
+        flat({
+            **{n: v for n, v in record["inputs"].items() if n not in WIDTH_INPUTS},
+            "tasks": {task: record["inputs"]["tasks"][task] for task in common},
+        })
+        for record in both
+    )  # fmt: skip
     for name in sorted(set(first) | set(second)):
-        about_task = name.startswith("tasks.") and not any(
-            f"{name}.".startswith(f"tasks.{task}.") for task in common
-        )
         aside = any(f"{name}.".startswith(f"{part}.") for part in ignored)
         # A responder has no batches; the repeated dense run is there for its other ones.
         aside |= bool(ignored) and name.rpartition(".")[2] == "batch_size"
-        if about_task or aside or first.get(name) == second.get(name):
+        if aside or first.get(name) == second.get(name):
             continue
         raise RecordError(
             f"{DENSE} and {key} cannot be compared: {name} is {first.get(name)!r} "

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from ppmlib import stats
-from ppmlib.evaluation_records import DENSE
-from ppmlib.params import responder_kind
+from ppmlib.evaluation_records import DENSE, task_slug
+from ppmlib.params import is_random, ratio_of
 from ppmlib.records import RecordError
 
 NOISE = "noise"  # full width, damaged by weight noise instead of pruned
@@ -87,8 +87,8 @@ class Study:
     @property
     def trivial(self) -> dict[str, str]:
         """The runs of trivial responders, by their kind (`constant`, `echo`)."""
-        return {responder_kind(run.split("/")[0]): run
-                for run in sorted(self.evaluations) if is_trivial(run)}  # fmt: skip
+        found = sorted(self.evaluations.items())
+        return {record["results"]["responder"]: run for run, record in found if is_trivial(record)}
 
     @property
     def synthetic(self) -> bool:
@@ -128,12 +128,13 @@ class Study:
 
     @staticmethod
     def _samples_file(run: str, task: str) -> str:
-        return f"samples/{run}/{task}.parquet"
+        return f"samples/{run}/{task_slug(task)}.parquet"
 
     def has_outcomes(self, run: str, row: dict[str, Any], floor: bool = False) -> bool:
-        """Whether a metric row has per-document values."""
-        if self._samples_file(run, row["task"]) not in self.evaluations[run]["files"]:
-            return False  # a subtask: its documents are in its group's table
+        """Whether a metric row has per-document values; a subtask's are in its group's table."""
+        file = self._samples_file(run, row["task"])
+        if row.get("group") is not None or file not in self.evaluations[run]["files"]:
+            return False
         table = self.samples(run, row["task"])
         if row["metric"] in PERPLEXITY_UNITS and "loglikelihood" in table:
             return not floor
@@ -194,9 +195,9 @@ class Study:
         return self._compare(("floor", run, *_metric_key(row), seed), first, second, seed)
 
 
-def is_trivial(run: str) -> bool:
-    """Whether a run is that of a trivial responder, which reads no prompt."""
-    return responder_kind(run.split("/")[0]) is not None
+def is_trivial(record: dict[str, Any]) -> bool:
+    """Whether an evaluation is of a trivial responder, which reads no prompt."""
+    return "responder" in record["results"]
 
 
 def _metric_key(row: dict[str, Any]) -> tuple[str, str, str]:
@@ -210,10 +211,12 @@ def _column_name(row: dict[str, Any], floor: bool) -> str:
 def run_of(key: str, results: dict[str, Any]) -> Run:
     """The width an evaluation record (its key without the stage, its results) is about."""
     selection, width = key.rsplit("/", 1)
-    requested = float(width[1:]) if width.startswith("r") else results["pruning_ratio"]
-    criterion = "random" if selection.startswith("random-s") else selection
+    requested, seed = ratio_of(width), int(results["seed"])
+    if requested is None:
+        requested = float(results["pruning_ratio"])
+    criterion = "random" if is_random(selection, seed) else selection
     return Run(
-        key, selection, criterion, int(results["seed"]), float(requested),
+        key, selection, criterion, seed, requested,
         float(results["expansion_ratio"]), results["intermediate_size"], results["parameters"],
     )  # fmt: skip
 

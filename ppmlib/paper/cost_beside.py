@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from ppmlib import paper
+from ppmlib.params import ratio_of
 
 # Models and shapes whose published tables ours can stand beside.
 MODELS = {
@@ -63,7 +64,7 @@ def cost_beside(
         work = (row["workload"], row["batch_size"])
         if work not in WORKLOADS or row["run"] not in asked:
             continue
-        ratio = float(asked[row["run"]]["requested"].removeprefix("r"))
+        ratio = ratio_of(asked[row["run"]]["requested"])
         said = _published(MODELS[model], WORKLOADS[work])
         if ratio not in said.index:
             continue
