@@ -108,13 +108,7 @@ def _refuse_unlike_inputs(study: Study, key: str) -> None:
     ignored = NOT_OF_RESPONDERS if trivial else NOT_OF_REPEAT if key == REPEAT else ()
     # A control may be evaluated on fewer tasks: per-task inputs are compared where both have them.
     common = set.intersection(*(set(record["results"]["tasks"]) for record in both))
-    first, second = (
-        flat({
-            **{n: v for n, v in record["inputs"].items() if n not in WIDTH_INPUTS},
-            "tasks": {task: record["inputs"]["tasks"][task] for task in common},
-        })
-        for record in both
-    )  # fmt: skip
+    first, second = (flat(_compared_inputs(record["inputs"], common)) for record in both)
     for name in sorted(set(first) | set(second)):
         aside = any(f"{name}.".startswith(f"{part}.") for part in ignored)
         # A responder has no batches; the repeated dense run is there for its other ones.
@@ -125,6 +119,11 @@ def _refuse_unlike_inputs(study: Study, key: str) -> None:
             f"{DENSE} and {key} cannot be compared: {name} is {first.get(name)!r} "
             f"and {second.get(name)!r}"
         )
+
+
+def _compared_inputs(inputs: dict[str, Any], tasks: set[str]) -> dict[str, Any]:
+    about = {name: value for name, value in inputs.get("tasks", {}).items() if name in tasks}
+    return {n: v for n, v in inputs.items() if n not in WIDTH_INPUTS} | {"tasks": about}
 
 
 def _refuse_unlike_documents(study: Study, key: str) -> None:
