@@ -9,6 +9,7 @@ checkpoint  what a model's folder says about itself, read without torch
 random_shapes  models of a published shape with random weights, for time and energy
 models      load a model and its tokenizer from the package, a folder or the hub; hash them
 offline/    a data root: runs without a network; filled by prefetch, proven by check
+code_files  Python files that a score or a task brings: their hash, the packages they import
 glu         find the GLU MLPs of a causal LM; widths, expansion ratio, parameter counts
 scores      importance scores: one value per neuron, higher = keep
 weight_rows what is read off the rows of weight matrices, each matrix once

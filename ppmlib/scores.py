@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ppmlib import models, records, weight_rows
+from ppmlib import code_files, models, records, weight_rows
 from ppmlib.glu import glu_mlps
 from ppmlib.params import refuse_alike, selection_slug
 
@@ -102,10 +102,10 @@ def custom(criterion: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
 
 
 def custom_sha256(criterion: str) -> str | None:
-    """SHA-256 of a custom criterion's file; None for the built-in criteria."""
+    """Hash of a custom criterion's file and what it imports; None for the built-in criteria."""
     if ".py:" not in criterion:
         return None
-    return records.sha256_file(Path(criterion.rpartition(":")[0]).expanduser())
+    return code_files.sha256(Path(criterion.rpartition(":")[0]).expanduser())
 
 
 @torch.no_grad()

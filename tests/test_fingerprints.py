@@ -447,14 +447,53 @@ def test_task_files_touched_and_copied_are_answered_from_the_stored_results(
 
 def test_the_packages_that_a_tasks_code_imports_count(toys, tmp_path):
     copy = Path(shutil.copytree(toys, tmp_path / "copied"))
-    (copy / "helper.py").write_text("import yaml\nfrom torch import nn\nimport json\n")
-    task = tasks.load("toy_pages", num_fewshot=0, fewshot_seed=0, generation=None, folders=[copy])
-    assert task_code.described(task.tasks.values())["packages"] == records.package_versions(
-        ["PyYAML"]
+    (copy / "helper.py").write_text("def f():\n    import json, yaml\n    from torch import nn\n")
+    (copy / "broken.py").write_text("import click; print 1")
+    found = task_code.described([loaded_task("toy_pages", copy)])
+    assert found["packages"] == records.package_versions(["PyYAML"])
+    for name in ("bench_trap", "bench_knowledge", "bench_text", "bench_instructions"):
+        assert task_code.described([loaded_task(name, bench.tasks_dir())]) == {}
+
+
+def test_the_packages_that_lm_evals_metrics_of_a_task_use_count(toys, tmp_path):
+    copy = Path(shutil.copytree(toys, tmp_path / "copied"))
+    file = copy / "toy_generate.yaml"
+    text = file.read_text()
+    for metric, package in (("bleu", "sacrebleu"), ("f1", "scikit-learn")):
+        added = f"metric_list:\n  - {{metric: {metric}, aggregation: {metric}}}"
+        file.write_text(text.replace("metric_list:", added))
+        found = task_code.described([loaded_task("toy_generate", copy)])
+        assert found == {"packages": records.package_versions([package])}
+
+
+def test_the_data_that_a_tasks_code_has_nltk_look_up_counts(toys, tmp_path, monkeypatch):
+    nltk = pytest.importorskip("nltk")
+    copy = Path(shutil.copytree(toys, tmp_path / "copied"))
+    add_text("toy_pages.py", '\nimport nltk\ndef g():\n    nltk.data.find("tokenizers/mine")\n')(
+        copy
     )
-    bench_task = tasks.load("bench_trap", num_fewshot=0, fewshot_seed=0, generation=None,
-                            folders=[bench.tasks_dir()])  # fmt: skip
-    assert task_code.described(bench_task.tasks.values()) == {}
+    monkeypatch.setattr(nltk.data, "path", [str(tmp_path / "nltk_data")])
+
+    def described():
+        return task_code.described([loaded_task("toy_pages", copy)])
+
+    before = described()
+    assert "nltk" in before["packages"] and "nltk_sha256" not in before
+    for text in ("a", "b"):
+        add_text("mine/words.txt", text)(mkdir(tmp_path / "nltk_data" / "tokenizers"))
+        after = described()
+        assert after["nltk_sha256"] != before.get("nltk_sha256")
+        before = after
+
+
+def loaded_task(name: str, folder: Path):
+    found = tasks.load(name, num_fewshot=0, fewshot_seed=0, generation=None, folders=[folder])
+    return found.tasks[name]
+
+
+def mkdir(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 # --- scores, kept neurons, noise
@@ -479,6 +518,11 @@ def test_scores_and_kept_neurons_depend_on_weights_configuration_dtype_and_score
         after = inputs(loaded.identity | {name: "other"})
         assert (before[0] != after[0]) == (before[1] != after[1]) == (name in of_weights), name
     Path("score.py").write_text(SCORE_FILE + "# better")
+    after = inputs(loaded.identity)
+    assert before[0] != after[0] and before[1] != after[1]
+    Path("score.py").write_text("import yaml\n")
+    before = inputs(loaded.identity)
+    monkeypatch.setattr(records, "package_versions", lambda names: dict.fromkeys(names, "0.0"))
     after = inputs(loaded.identity)
     assert before[0] != after[0] and before[1] != after[1]
 

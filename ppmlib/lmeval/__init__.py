@@ -11,6 +11,7 @@ slots       keys and values in buffers allocated once
 scored      log-probabilities from hidden states, the logits a block at a time
 greedy      greedy generation of many prompts, finished rows replaced
 responders  trivial responders: lm-eval models that answer without a model
+task_code   the code a task runs: its files, the packages and nltk's data they use
 taskrun     one task or group from its definition to its rows, table and notes
 samples     lm-eval's samples to per-document tables, metric rows, chance levels, hashes
 """

@@ -1,22 +1,17 @@
-"""The code that a task runs: which files it is in, and which packages these import.
+"""The code that a task runs: which files it is in, which packages and which data these use.
 
 lm-eval's dump of a task holds the source of the functions it names, but not of what these call.
 The packaged bench tasks are left out: their code is ppmlib's own, which the stage version covers.
 """
 
+import dis
 import inspect
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ppmlib import bench, records
-
-IMPORTED = re.compile(r"^[ \t]*(?:import|from)[ \t]+([A-Za-z_]\w*)", re.MULTILINE)
-# Of these the version is in every fingerprint, or what they give is hashed (documents).
-KNOWN = {*records.PACKAGES, "ppmlib", "datasets"}
+from ppmlib import bench, code_files, records
+from ppmlib.lmeval.task_data import NLTK_FIND
 
 
 def files(tasks: Iterable) -> list[Path]:
@@ -27,23 +22,23 @@ def files(tasks: Iterable) -> list[Path]:
 
 
 def described(tasks: Iterable) -> dict[str, Any]:
-    """A hash of the code that tasks run, and the versions of what it imports; nothing without any.
+    """What of the code that tasks run can change their numbers; no key without any.
 
-    Versions that are in every fingerprint are left out.
+    Returns:
+        {code_sha256: of its files; packages: versions of what these and the metrics import;
+        nltk_sha256: of the data that they have nltk look up}
     """
+    tasks = list(tasks)
     found = files(tasks)
-    if not found:
-        return {}
     hashes = sorted(f"{file.name} {records.sha256_file(file)}" for file in found)
-    names = {name for file in found for name in IMPORTED.findall(file.read_text(encoding="utf-8"))}
-    owners = {owner for name in names for owner in _distributions().get(name, ())} - KNOWN
-    versions = records.package_versions(sorted(owners))
-    return {"code_sha256": records.fingerprint({"code": hashes}), "packages": versions}
-
-
-@cache
-def _distributions() -> Mapping[str, list[str]]:
-    return metadata.packages_distributions()
+    modules = {module for task in tasks for module in _modules_of_metrics(task)}
+    text = "\n".join(file.read_text(encoding="utf-8") for file in found)
+    about = {
+        "code_sha256": records.fingerprint({"code": hashes}) if hashes else None,
+        "packages": code_files.versions_of(modules | code_files.imported(found)),
+        "nltk_sha256": _nltk_sha256(sorted(set(NLTK_FIND.findall(text)))),
+    }
+    return {name: value for name, value in about.items() if value}
 
 
 def _own_code(task) -> Iterator[Callable]:
@@ -62,3 +57,38 @@ def _functions(value: Any) -> Iterator[Callable]:
         return
     for item in value:
         yield from _functions(item)
+
+
+def _modules_of_metrics(task) -> set[str]:
+    """The modules that lm-eval's metrics and aggregations of a task are in, import and name."""
+    found = set()
+    for lists in ("_metric_fn_list", "_aggregation_list"):
+        for function in getattr(task, lists, {}).values():
+            code = getattr(function, "__code__", None)
+            if code is None:
+                continue
+            found.add(function.__module__)
+            found |= {s.argval for s in dis.get_instructions(code) if s.opname == "IMPORT_NAME"}
+            named = (function.__globals__.get(name) for name in code.co_names)
+            found |= {module.__name__ for module in named if inspect.ismodule(module)}
+    return found
+
+
+def _nltk_sha256(resources: list[str]) -> str | None:
+    """Hash of nltk's files of some resources; None if there are none, or none is there."""
+    if not resources:
+        return None
+    import nltk
+
+    hashes = {}
+    for resource in resources:
+        try:
+            place = nltk.data.find(resource)
+        except LookupError:
+            continue
+        path = Path(getattr(place, "path", None) or place.zipfile.filename)
+        paths = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+        hashes |= {
+            f"{resource} {p.relative_to(path)}": records.sha256_file(p) for p in sorted(paths)
+        }
+    return records.fingerprint(hashes) if hashes else None

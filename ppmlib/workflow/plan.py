@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ppmlib import bench, evaluation_records, models, random_shapes, records
+from ppmlib import bench, code_files, evaluation_records, models, random_shapes, records
 from ppmlib.evaluation_records import DENSE, REPEAT
 from ppmlib.lmeval import task_files
 from ppmlib.params import (
@@ -268,7 +268,7 @@ def _file_hashes(study: Study, located: Path | None, root: Path) -> dict[str, An
 def _score_files(criteria: Iterable[str], source: Path) -> dict[str, Any]:
     """The hash of every score file among some criteria, by selection; nothing without any."""
     files = {
-        selection_slug(criterion): records.sha256_file(
+        selection_slug(criterion): code_files.sha256(
             source / Path(criterion.rpartition(":")[0]).expanduser()
         )
         for criterion in criteria
