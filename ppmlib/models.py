@@ -56,7 +56,7 @@ class Loaded:
     @property
     def random_weights(self) -> bool:
         """Whether the weights are random, good for time and energy only."""
-        return random_shapes.is_shape(self.identity["id"])
+        return self.folder is None
 
     @property
     def vocabulary(self) -> tuple[int, list[int]]:

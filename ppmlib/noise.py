@@ -239,7 +239,9 @@ def _bare(loaded, pruning_ratio, expansion_ratio) -> tuple[Matched, Tensor]:
         loaded.model, loaded.tokenizer, batch_size=64, add_bos_token=True, max_length=None,
         softmax_dtype=None,
     )  # fmt: skip
-    text = calibration.load(None, model=loaded.identity["id"])
+    # A folder may have a packaged model's name.
+    packaged = loaded.identity["id"] if loaded.identity["synthetic"] else ""
+    text = calibration.load(None, model=packaged)
     return match(loaded.model, lm, keep, text, seed=0), all_neurons(loaded.model)
 
 

@@ -51,8 +51,11 @@ Axis = Literal[
 ]
 AXES = get_args(Axis)
 LONGEST_NAME = 250  # bytes of a file's name
-# Files of a study have these endings: a selection's folder must not be named like one of them.
+LONGEST_SLUG = 200  # leaves room for what is written around it
+# Files of a study have these endings: no selection's folder may be named like one of them.
 FILE_ENDINGS = ("csv", "html", "ipynb", "json", "parquet", "pdf", "png", "safetensors", "tex")
+# Files beside a task's own, such as a failed notebook's page, have these.
+TASK_ENDINGS = (*FILE_ENDINGS, "failed", "lm-eval")
 Ratio = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Expansion = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
@@ -392,6 +395,8 @@ class Study(Strict):
         self._purpose_is_clear()
         _refuse_twice("tasks", names)
         refuse_alike("tasks", names, task_slug)
+        for name in names:
+            _check_file_name("task", name, task_slug(name), TASK_ENDINGS)
         for name in set(self.limits.tasks) - set(names):
             raise ValueError(f"limits: task {name!r} is not one of the study's tasks")
         if self.limits.tasks and not self.split_evaluation:
@@ -487,16 +492,21 @@ def _check_criterion(criterion: str) -> None:
         return
     if colon and path and function.isidentifier():
         own_path(criterion)
-        slug = selection_slug(criterion)
-        if slug.startswith(".") or function in FILE_ENDINGS:
-            raise ValueError(
-                f"criterion {criterion!r}: its folder would be {slug!r}, which is hidden or named "
-                "like a file of the study: rename the file or the function"
-            )
+        _check_file_name("criterion", criterion, selection_slug(criterion), FILE_ENDINGS)
         return
     raise ValueError(
         f"unknown criterion {criterion!r}: one of {', '.join(CRITERIA)}, or file.py:function"
     )
+
+
+def _check_file_name(what: str, name: str, slug: str, taken: tuple[str, ...]) -> None:
+    if len(slug) > LONGEST_SLUG:
+        raise ValueError(f"{what} {name!r}: no file or folder can have a name as long")
+    if slug.startswith(".") or slug.rpartition(".")[2] in taken:
+        raise ValueError(
+            f"{what} {name!r}: files named {slug!r} would be hidden, or be taken for other files "
+            "of the study: rename it"
+        )
 
 
 def refuse_alike(what: str, names: list[str], slug: Callable[[str], str]) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 from lm_eval.tasks import TaskManager
+from small_study import ppm, write_study
 from test_params import GOOD, changed, load
 from toy_tasks import write_tasks
 
-from ppmlib import evaluation_records, models, neurons, records, scores, subject
+from ppmlib import bench, calibration, evaluation_records, models, neurons, noise, scores, subject
 from ppmlib.analysis import sources, trivial, verdicts
 from ppmlib.evaluation import evaluate
 from ppmlib.lmeval import task_data, task_files
@@ -26,6 +27,8 @@ from ppmlib.params import (
     selection_slug,
     width_slug,
 )
+from ppmlib.records import write as write_record
+from ppmlib.workflow import unfinished
 
 SCORES = "def f(gate, up, down):\n    return {}\n"
 MAIN, CONTROL = "random-score.py:f", "floor-echo.py:f"
@@ -53,7 +56,7 @@ def write_run(root: Path, tasks, folder: Path, criterion="ppm", ratio=0.0) -> st
                      batch_size=16, add_bos_token=True, task_folders=[folder])  # fmt: skip
     results = {**of.results, "synthetic": True, **found.results()}
     key = evaluation_records.key(of.run)
-    records.write(root, key, inputs=found.inputs, results=results, files=found.files)
+    write_record(root, key, inputs=found.inputs, results=results, files=found.files)
     return of.run
 
 
@@ -147,11 +150,14 @@ def task(name: str) -> dict:
             {"controls": [{"criterion": "B.py:f"}, {"criterion": "b.py:f"}]},
             "'B.py:f' and 'b.py:f' would share the files",
         ),
-        ({"criterion": "scores.py:safetensors"}, "its folder would be 'scores.safetensors'"),
-        ({"criterion": "study.py:json"}, "its folder would be 'study.json'"),
-        ({"criterion": ".mine.py:f"}, "its folder would be '.mine.f', which is hidden"),
+        ({"criterion": "scores.py:safetensors"}, "files named 'scores.safetensors' would be"),
+        ({"criterion": "study.py:json"}, "files named 'study.json' would be hidden, or be taken"),
+        ({"criterion": ".mine.py:f"}, "files named '.mine.f' would be hidden"),
         ({"tasks": [task("a(b)"), task("a_b_")]}, "'a(b)' and 'a_b_' would share the files"),
         ({"tasks": [task("Mmlu"), task("mmlu")]}, "'Mmlu' and 'mmlu' would share the files"),
+        ({"tasks": [task("x"), task("x.lm-eval")]}, "task 'x.lm-eval': files named 'x.lm-eval'"),
+        ({"tasks": [task("x"), task("x.failed")]}, "task 'x.failed': files named 'x.failed'"),
+        ({"tasks": [task("x" * 201)]}, "no file or folder can have a name as long"),
     ],
 )  # fmt: skip
 def test_names_that_would_share_files_are_refused_in_one_line(tmp_path, changes, expected):
@@ -246,3 +252,31 @@ def test_a_subtask_is_not_given_the_documents_of_a_task_of_its_name(tmp_path, to
         "toy_group": False,
         None: True,
     }
+
+
+def test_braces_in_a_studys_words_are_no_wildcards(tmp_path):
+    (tmp_path / "{x}.py").write_text(SCORES.format("gate[:, 0]"))
+    write_study(tmp_path, criterion="{x}.py:f", question="What is {left} of it?")
+    done = ppm("run", "small.yaml", "-n", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_words_that_look_like_a_score_file_are_words_and_not_a_path():
+    def settings(**parameters):
+        return unfinished.settings_sha256({"parameters": parameters, "static": {}, "reads": []})
+
+    first, second = "Is mine.py:f better than a/b?", "Is mine.py:f worse than a/b?"
+    assert settings(question=first) != settings(question=second)
+    here, there = "../../mine.py:f", "../mine.py:f"
+    for name, shown in (("criterion", str), ("matched", str), ("criteria", lambda path: [path])):
+        assert settings(**{name: shown(here)}) == settings(**{name: shown(there)})
+
+
+@pytest.mark.parametrize("name", ["shape:llama", "bench-small"])
+def test_a_folder_named_like_a_model_of_another_kind_is_a_model_in_a_folder(tmp_path, name):
+    folder = Path(shutil.copytree(bench.model_dir("bench-small"), tmp_path / name))
+    loaded = models.load(str(folder), device="cpu")
+    assert loaded.identity["id"] == name
+    assert not loaded.random_weights and not loaded.identity["synthetic"]
+    with pytest.raises(calibration.CalibrationError, match="no calibration text for this model"):
+        noise._bare(loaded, 0.4, None)

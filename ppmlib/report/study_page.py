@@ -132,7 +132,7 @@ def facts(study: Mapping[str, Any], found: Mapping[str, Any]) -> list[tuple[str,
         (what.capitalize(), ", ".join(f"{ratio:g}" for ratio in ratios) + ", and the dense model"),
         ("Controls", ", ".join(controls) or "none in this study"),
     ]
-    if name.startswith("shape:"):
+    if any(record["results"].get("random_weights") for record in found.values()):
         rows.insert(1, ("Weights", "random, of the shape named: for time and energy, nothing else"))
     if not study["tasks"]:
         return [*rows[:-1], ("Evaluation", "none: a study of time, memory and energy")]

@@ -15,6 +15,8 @@ ANALYSIS = "5_analysis"
 INDEX = "index"
 # Widths and seeds are in the settings of the jobs that read the scores.
 NOT_TRACKED = ("1_scoring",)
+# Parameters that may name a file; what is in the file is hashed beside them.
+NAME_FILES = ("criterion", "criteria", "matched", "calibration_file")
 MADE_FROM = "made_from"
 MISSING = "not done yet"
 ASKED = "asked for"
@@ -154,14 +156,16 @@ def _portable(value: Any) -> Any:
     """The same settings wherever the study lies: of a score or text file its name alone."""
     if isinstance(value, dict):
         return {
-            name: Path(item).name if name == "calibration_file" else _portable(item)
+            name: _without_folder(item) if name in NAME_FILES else _portable(item)
             for name, item in value.items()
         }
+    return [_portable(item) for item in value] if isinstance(value, list) else value
+
+
+def _without_folder(value: Any) -> Any:
     if isinstance(value, list):
-        return [_portable(item) for item in value]
-    if isinstance(value, str) and ".py:" in value:
-        return value.rsplit("/", 1)[-1]
-    return value
+        return [_without_folder(item) for item in value]
+    return Path(value).name if isinstance(value, str) else value
 
 
 def _page_is_current(root: Path, plan: Mapping[str, Any], earlier: Mapping | None) -> bool:
