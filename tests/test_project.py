@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -44,6 +45,44 @@ def test_every_pinned_package_installs_on_every_python_we_admit(python):
         and python not in SpecifierSet(needs := package.metadata.get("Requires-Python") or "")
     ]
     assert not refused
+
+
+# A new major version of these has not broken what we use of them, or they number by the calendar.
+OPEN_ENDED = {
+    *("accelerate", "immutabledict", "ipykernel", "ipywidgets", "jinja2", "jupyterlab"),
+    *("langdetect", "latex2mathml", "markupsafe", "nltk", "pillow", "playwright", "psutil"),
+    *("pyarrow", "pygments", "pytest", "pytest-timeout", "pytest-xdist", "pyyaml", "ruff"),
+    *("safetensors", "statsmodels"),
+}
+# Versions below 1 that break at the next minor one: lm-eval 0.5 is a new design, seaborn's own
+# warnings say what 0.14 takes away.
+BREAK_AT_MINOR = {"lm-eval", "seaborn"}
+
+
+def test_no_dependency_is_admitted_at_its_next_breaking_version():
+    for requirement in requirements():
+        major, minor = Version(PINS[requirement.name.lower().replace("_", "-")]).release[:2]
+        minors = requirement.name in BREAK_AT_MINOR
+        following = f"{major}.{minor + 1}" if minors else f"{major + 1}.0"
+        admitted = requirement.specifier.contains(following)
+        assert admitted == (requirement.name in OPEN_ENDED), f"{requirement}: {following}"
+
+
+def test_every_package_that_the_code_imports_is_declared():
+    """Save those that belong to a declared one: its own parts, which it brings."""
+    brought = {"IPython", "cycler", "pynvml", "snakemake_interface_logger_plugins", "tokenizers"}
+    brought |= {"tqdm", "traitlets"}
+    other = {"PIL": "pillow", "lm_eval": "lm-eval", "yaml": "pyyaml"}
+    declared = {requirement.name for requirement in requirements()}
+    imported = set()
+    for file in (REPOSITORY / "ppmlib").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add(node.module.partition(".")[0])
+    packages = imported - sys.stdlib_module_names - brought - {"ppmlib"}
+    assert {other.get(name, name) for name in packages} <= declared
 
 
 def test_pins_have_no_local_suffix_and_no_hash():
