@@ -145,7 +145,8 @@ def _download(model: str, revision: str | None, fetch: bool) -> Path:
             raise NotHere(f"{model!r} is not in the local cache") from None
     try:
         with hub.explained(model, revision):
-            return Path(snapshot_download(model, **wanted))
+            offline = not hub.answers(model, revision)
+            return Path(snapshot_download(model, local_files_only=offline, **wanted))
     except hub.HubError as error:
         raise ModelError(str(error)) from error
 

@@ -140,8 +140,9 @@ def test_check_without_a_data_root_knows_the_package_and_the_cache(tmp_path, mon
     lines = done.stdout.splitlines()
     assert lines[2].split()[:5] == ["bench_knowledge", "10", "of", "400", "package"]
     assert lines[-1] == (
-        "piqa: baber/piqa is not in the local cache, and the network is off during a check; "
-        "`ppm prefetch` fetches it into a data root"
+        "piqa: its documents cannot be had (Couldn't reach 'baber/piqa' on the Hub "
+        "(OfflineModeIsEnabled)): `ppm prefetch` fetches them into a data root, where the hub can "
+        "be reached"
     )
 
 

@@ -33,11 +33,12 @@ class UnreadableDocuments(EvaluationError):
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence lm-eval's, transformers' and datasets' chatter and every progress bar.
+    """Silence lm-eval's, transformers', datasets' and the hub's chatter and every progress bar.
 
     lm-eval hard-codes its bars on, so bars are switched off where they are made.
     """
-    loggers = [logging.getLogger(name) for name in ("lm_eval", "transformers", "datasets")]
+    names = ("lm_eval", "transformers", "datasets", "huggingface_hub")
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     make_bar = tqdm.std.tqdm.__init__
 
@@ -130,7 +131,7 @@ def load(
         folders: task folders looked in before lm-eval's own.
     Raises:
         EvaluationError: for an unknown task, a tag, a number of examples the task refuses, or
-            documents it cannot read.
+            documents it cannot have or read.
     """
     manager = task_manager(name, folders)
     try:
@@ -138,6 +139,11 @@ def load(
             found = manager.load([name])
     except data_root.DataRootError as error:
         raise EvaluationError(f"{name}: {error}") from error
+    except OSError as error:  # datasets' own for what is not there or out of reach, among others
+        raise EvaluationError(
+            f"{name}: its documents cannot be had ({' '.join(str(error).split())}): `ppm prefetch` "
+            "fetches them into a data root, where the hub can be reached"
+        ) from error
     except (IndexError, StopIteration) as error:  # lm-eval and datasets read the first document
         raise EvaluationError(f"{name}: no documents") from error
     except UNREADABLE as error:

@@ -216,12 +216,6 @@ def _first_prompt(
         return UNKNOWN, "no", f"{error}{_columns(sources)}"
     except EvaluationError as error:
         return UNKNOWN, "no", str(error)
-    except OSError:
-        where = ", ".join(dict.fromkeys(source.repository for source in sources))
-        return UNKNOWN, "no", (
-            f"{name}: {where} is not in the local cache, and the network is off during a check; "
-            "`ppm prefetch` fetches it into a data root"
-        )  # fmt: skip
     count = sum(len(sub.eval_docs) for sub in task.tasks.values())
     documents = f"{count:,}"
     if study.subset and study.subset.n < count:

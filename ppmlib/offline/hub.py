@@ -10,7 +10,7 @@ class HubError(Exception):
 
 @contextmanager
 def explained(repository: str, revision: str | None = None, kind: str = "model") -> Iterator[None]:
-    """Turn the hub client's errors within the block into one line each.
+    """Turn the hub client's errors within the block into one line each, its warnings off.
 
     Args:
         kind: `model` or `data set`.
@@ -24,7 +24,8 @@ def explained(repository: str, revision: str | None = None, kind: str = "model")
     fetch = f"hf download {option}{repository}"
     page = f"{constants.ENDPOINT}/{'' if kind == 'model' else 'datasets/'}{repository}"
     try:
-        yield
+        with _warnings_off():
+            yield
     except errors.GatedRepoError:
         raise HubError(
             f"{where} is gated: accept its licence on {page}, then `hf auth login` or set HF_TOKEN "
@@ -46,6 +47,35 @@ def explained(repository: str, revision: str | None = None, kind: str = "model")
         raise HubError(f"{where}: the hub is switched off by HF_HUB_OFFLINE") from error
     except (errors.HfHubHTTPError, *_transport_errors()) as error:
         raise HubError(f"{where}: {type(error).__name__}: {_line(error)}") from error
+
+
+@contextmanager
+def _warnings_off() -> Iterator[None]:
+    """The hub client does not say in the block that it tries again; its errors are raised."""
+    from huggingface_hub.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def answers(model: str, revision: str | None) -> bool:
+    """Whether the hub can be reached, asked once, for HF_HUB_ETAG_TIMEOUT seconds at most.
+
+    The client's own download tries again for twenty seconds, or waits without end for an answer.
+    """
+    from huggingface_hub import HfApi, constants, errors
+
+    try:
+        HfApi().repo_info(model, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except errors.HfHubHTTPError:
+        return True  # a refusal: the download says which
+    except (errors.OfflineModeIsEnabled, *_transport_errors()):
+        return False
+    return True
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:
