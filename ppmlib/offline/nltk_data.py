@@ -8,6 +8,9 @@ import hashlib
 import io
 import shutil
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 from urllib.parse import urljoin, urlsplit
@@ -34,14 +37,14 @@ def fetch(resource: str, folder: Path, source: str | None) -> str:
         NltkDataError: if the source does not have it, cannot be reached, or sends other bytes than
             its index says.
     """
+    if files(resource, folder):
+        return "there already"
     if source and urlsplit(source).scheme not in ("http", "https"):
         return _copied(resource, folder, Path(source))
-    if (folder / resource).exists():
-        return "there already"
     index = source or INDEX
     try:
         _unpack(resource, folder, index)
-    except (URLError, TimeoutError) as error:
+    except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
         raise NltkDataError(
             f"nltk's {Path(resource).name} cannot be fetched from {index} ({_line(error)}): give "
             f"--nltk-data a folder that holds {resource}, or the address of another index"
@@ -49,22 +52,46 @@ def fetch(resource: str, folder: Path, source: str | None) -> str:
     return f"fetched from {index}"
 
 
+def files(resource: str, folder: Path) -> list[Path]:
+    """The files of a resource under nltk_data, packed or not; empty where it is not there."""
+    return [
+        path
+        for path in (folder / f"{resource}.zip", *(folder / resource).rglob("*"))
+        if path.is_file()
+    ]
+
+
+def remove(resource: str, folder: Path) -> None:
+    """Delete a resource under nltk_data."""
+    (folder / f"{resource}.zip").unlink(missing_ok=True)
+    shutil.rmtree(folder / resource, ignore_errors=True)
+
+
 def _copied(resource: str, folder: Path, source: Path) -> str:
     found = [path for form in (resource, f"{resource}.zip") if (path := source / form).exists()]
     if not found:
         raise NltkDataError(f"{source} has no {resource}, nor {resource}.zip")
     for path in found:
-        place = folder / path.relative_to(source)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            shutil.copytree(path, place, dirs_exist_ok=True)
-        else:
-            shutil.copyfile(path, place)
+        with _moved_at_end(folder / path.relative_to(source)) as place:
+            shutil.copytree(path, place) if path.is_dir() else shutil.copyfile(path, place)
     return f"copied from {source}"
 
 
+@contextmanager
+def _moved_at_end(target: Path) -> Iterator[Path]:
+    """A path to fill in the block; it is then renamed to `target`: all of it or nothing."""
+    folder = target.parent / ".unfinished"
+    shutil.rmtree(folder, ignore_errors=True)  # a kill may have left it
+    folder.mkdir(parents=True)
+    try:
+        yield folder / target.name
+        (folder / target.name).replace(target)
+    finally:
+        shutil.rmtree(folder)
+
+
 def _unpack(resource: str, folder: Path, index: str) -> None:
-    subdir, _, name = resource.rpartition("/")
+    name = Path(resource).name
     with urlopen(index, timeout=TIMEOUT_S) as answer:
         text = answer.read()
     try:
@@ -81,12 +108,13 @@ def _unpack(resource: str, folder: Path, index: str) -> None:
     )
     if hashlib.new(algorithm, content).hexdigest() != entry.get(attribute):
         raise NltkDataError(f"nltk's {name}: its {algorithm} is not the one in {index}")
-    place = folder / subdir
-    place.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        archive.extractall(place)
-    if not (folder / resource).exists():
-        raise NltkDataError(f"nltk's {name}: its package holds no {resource}")
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as archive,
+        _moved_at_end(folder / resource) as place,
+    ):
+        archive.extractall(place.parent)
+        if not place.exists():
+            raise NltkDataError(f"nltk's {name}: its package holds no {resource}")
 
 
 def _line(error: Exception) -> str:
