@@ -148,9 +148,8 @@ def missing(root: DataRoot, names: Iterable[str], folders: Iterable[Path]) -> li
     lines = []
     for name in names:
         try:
-            needed = dict.fromkeys(source.repository for source in sources(name, folders))
-            for repository in needed:
-                root.found_dataset(repository)
+            for source in sources(name, folders):
+                root.found_dataset(source.repository, source.config)
         except (UnknownData, DataRootError) as error:
             lines.append(f"{name}: {error}")
         for path in resources(name, folders):

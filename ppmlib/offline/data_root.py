@@ -3,7 +3,8 @@
     models/<org>/<name>/      a plain model folder
     datasets/<org>/<name>/    a plain clone of the hub's data set repository, README.md included
     nltk_data/                what nltk reads, for instance tokenizers/punkt_tab/
-    manifest.json             what `ppm prefetch` put there: commits, sha256, row counts
+    manifest.json             what `ppm prefetch` put there: commits, sha256, row counts, and what
+                              of it is unfinished because a call was stopped
 
 A process knows its data root by the variable PPM_DATA_ROOT. The notebooks of a study find it behind
 a hidden link in the study's folder, so that no path of this machine gets into their pages. Where
@@ -62,30 +63,43 @@ class DataRoot:
         """The folder of a model that a study asks for.
 
         Raises:
-            DataRootError: if it is not there, or was fetched at another revision.
+            DataRootError: if it is not there, is unfinished, or was fetched at another revision.
         """
         if not (self.model(repository) / "config.json").is_file():
             raise DataRootError(
                 f"model {repository!r} is not in the data root: it has no "
                 f"models/{repository}/config.json; fetch it with `ppm prefetch`"
             )
-        entry = self.manifest()["models"].get(repository)
-        if entry and revision and revision not in (entry["revision"], entry["commit"]):
+        commit = self.commit("models", repository)
+        if commit and revision and revision not in self.revisions("models", repository):
             raise DataRootError(
-                f"model {repository!r} is in the data root at {entry['commit']}, the study asks "
-                f"for revision {revision!r}; fetch it with `ppm prefetch`"
+                f"model {repository!r} is in the data root at {commit}, the study asks "
+                f"for revision {revision!r}; fetch it with `ppm prefetch` into another data root"
             )
+        self._check_finished("models", repository, repository)
         return self.model(repository)
 
-    def found_dataset(self, repository: str) -> Path:
-        """The folder of a data set's repository. DataRootError if it is not there."""
+    def found_dataset(self, repository: str, config: str | None = None) -> Path:
+        """The folder of a data set's repository.
+
+        Raises:
+            DataRootError: if it is not there, or this configuration is unfinished.
+        """
         folder = self.dataset(repository)
         if not folder.is_dir():
             raise DataRootError(
                 f"data set {repository!r} is not in the data root: it has no "
                 f"datasets/{repository}; fetch it with `ppm prefetch`"
             )
+        self._check_finished("datasets", repository, rows_key(config))
         return folder
+
+    def _check_finished(self, kind: str, repository: str, part: str) -> None:
+        if part in self.manifest()[kind].get(repository, {}).get("unfinished", ()):
+            name = repository if part == repository else f"{repository} ({part})"
+            raise DataRootError(
+                f"{name} is not complete in the data root: run the same `ppm prefetch` again"
+            )
 
     def commit(self, kind: str, repository: str) -> str | None:
         """The commit a repository was fetched at; None where the manifest does not tell.
@@ -94,6 +108,11 @@ class DataRoot:
             kind: `models` or `datasets`.
         """
         return self.manifest()[kind].get(repository, {}).get("commit")
+
+    def revisions(self, kind: str, repository: str) -> set[str | None]:
+        """The names a repository was asked for by that stand for its commit, and the commit."""
+        entry = self.manifest()[kind].get(repository, {})
+        return {entry.get("commit"), entry.get("revision"), *entry.get("revisions", ())}
 
 
 def opened(folder: Path) -> DataRoot:
@@ -141,7 +160,7 @@ def linked(study_folder: Path) -> Path | None:
 
 
 @contextmanager
-def local_datasets(root: DataRoot | None) -> Iterator[None]:
+def local_datasets(root: DataRoot | None, *, compare_rows: bool = True) -> Iterator[None]:
     """Within the block, data sets of the hub are read from the data root, and only from there.
 
     `datasets.load_dataset` is given the clone's folder in place of the hub's name, so that task
@@ -149,7 +168,7 @@ def local_datasets(root: DataRoot | None) -> Iterator[None]:
 
     Raises:
         DataRootError: by `load_dataset`, for a data set that is not there, cannot be read, or has
-            other row counts than the manifest.
+            other row counts than the manifest (unless not `compare_rows`).
     """
     if root is None:
         yield
@@ -165,7 +184,7 @@ def local_datasets(root: DataRoot | None) -> Iterator[None]:
             if "data_files" in options:
                 options["data_files"] = _local_files(root, options["data_files"])
             return load(path, name, **options)
-        folder = root.found_dataset(path)
+        folder = root.found_dataset(path, name)
         options.pop("revision", None)  # the clone is at one revision, which its manifest names
         label = f"{path} ({name})" if name else path
         cache = Path(datasets.config.HF_DATASETS_CACHE, f"data-root-{_state(folder)}")
@@ -181,7 +200,7 @@ def local_datasets(root: DataRoot | None) -> Iterator[None]:
             raise DataRootError(
                 f"{label} cannot be read from the data root: {reason(error)}"
             ) from error
-        if isinstance(loaded, datasets.DatasetDict):
+        if compare_rows and isinstance(loaded, datasets.DatasetDict):
             counts = {split: part.num_rows for split, part in loaded.items()}
             _check_rows(root, path, name, counts, label)
         return loaded

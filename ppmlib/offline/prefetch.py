@@ -1,15 +1,15 @@
 """Fill a data root on a machine that has a network: model, data sets, nltk data, manifest.
 
-Files come from the hub at one commit each, are held against the hub's own hashes, and are gone on
-with where an earlier download stopped. What has no revision of its own is taken at the commit the
-hub has at the first time; the manifest keeps it, and later calls stay at it.
+Files come from the hub at one commit per repository, which the manifest keeps from the first call
+on, and are compared with the hub's own hashes; downloads resume. The manifest only grows, by what
+was verified on disk, and no file of another study is deleted: a call may be killed anywhere.
 """
 
 import fcntl
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,16 +56,16 @@ def prefetch(study: Study, folder: Path, *, nltk_source: str | None, tell: Tell)
     names = [task.name for task in study.tasks]
     sources = [source for name in names for source in task_data.sources(name, folders)]
     resources = {path for name in names for path in task_data.resources(name, folders)}
+    revisions = _revisions(sources)
     with _alone(folder):
         root = data_root.opened(folder)
         if models.HUB_ID.fullmatch(study.model.id) and study.model.id not in bench.MODELS:
             _model(root, study.model.id, study.model.revision, tell)
-        for repository, revision in _revisions(sources):
+        for repository, revision in revisions:
             configs = [source.config for source in sources if source.repository == repository]
             _dataset(root, repository, revision, configs, tell)
         for path in sorted(resources):
             _nltk(root, path, nltk_source, tell)
-        shutil.rmtree(folder / PARTIAL)
 
 
 @contextmanager
@@ -79,6 +79,9 @@ def _alone(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             raise PrefetchError(f"{folder}: another ppm prefetch is filling it") from None
         yield
+        (place / "lock").unlink()
+    if not any(place.iterdir()):  # what is left belongs to another study's download
+        place.rmdir()
 
 
 def _revisions(sources: Iterable[task_data.Source]) -> list[tuple[str, str | None]]:
@@ -101,37 +104,32 @@ def _model(root: DataRoot, model: str, revision: str | None, tell: Tell) -> None
     names = filter_repo_objects(
         list(info.sizes), allow_patterns=models.HUB_FILES, ignore_patterns=models.HUB_IGNORED
     )
-    _enter(root, info, _files(root, info, list(names), tell))
+    _fetch_files(root, info, list(names), tell, wanted_by=[model])
 
 
 def _dataset(
     root: DataRoot, repository: str, revision: str | None, configs: list[str | None], tell: Tell
 ) -> None:
-    """Fetch the files of a data set's configurations, count their rows, enter both.
-
-    Configurations that were fetched before, for another study, stay.
-    """
+    """Fetch the files of a data set's configurations, count their rows, enter both."""
     import datasets
 
     from ppmlib.lmeval.tasks import quiet
 
     info = _listed(root, "datasets", repository, revision)
-    earlier = [None if name == "default" else name for name in info.earlier.get("rows", {})]
-    configs = list(dict.fromkeys([*earlier, *configs]))
-    readme, entries = "", {}
+    configs = list(dict.fromkeys(configs))
+    readme = ""
     if dataset_files.README in info.sizes:
-        entries = _files(root, info, [dataset_files.README], None)
+        _fetch_files(root, info, [dataset_files.README], None, wanted_by=[])
         readme = (root.dataset(repository) / dataset_files.README).read_text(encoding="utf-8")
     names = dataset_files.needed(info.sizes, readme, configs)
-    entries |= _files(root, info, names, tell)
-    _enter(root, info, entries)
+    _fetch_files(root, info, names, tell, wanted_by=map(data_root.rows_key, configs))
     rows = {}
-    with quiet(), data_root.local_datasets(root):
+    with quiet(), data_root.local_datasets(root, compare_rows=False):
         for config in configs:
             loaded = datasets.load_dataset(repository, config)
             counts = {split: part.num_rows for split, part in loaded.items()}
             rows[data_root.rows_key(config)] = counts
-    _enter(root, info, entries, rows=rows)
+    _enter(root, info, rows=rows)
     for config, counts in list(rows.items())[:SHOWN]:
         tell(f"  {config}: " + ", ".join(f"{split} {n:,} rows" for split, n in counts.items()))
     if len(rows) > SHOWN:
@@ -140,7 +138,7 @@ def _dataset(
 
 @dataclass(frozen=True)
 class _Listed:
-    """What the hub says of a repository at one commit, and what the manifest said before."""
+    """What the hub says of a repository at one commit."""
 
     kind: str  # models or datasets
     repository: str
@@ -148,7 +146,6 @@ class _Listed:
     commit: str
     sizes: dict[str, int]  # bytes of every file
     hashes: dict[str, str]  # sha256 of large files, git's blob id of the others
-    earlier: dict[str, Any]
 
     @property
     def what(self) -> str:
@@ -157,14 +154,36 @@ class _Listed:
 
 
 def _listed(root: DataRoot, kind: str, repository: str, revision: str | None) -> _Listed:
-    from huggingface_hub import HfApi
+    """The hub's list of a repository's files, at the commit that the manifest has it at, if any.
 
-    earlier = root.manifest()[kind].get(repository, {"commit": None, "files": {}})
-    at = revision or earlier["commit"]
+    Raises:
+        PrefetchError: if files of another commit than the study wants are there.
+    """
+    from huggingface_hub import HfApi, constants
+
+    place = root.folder / kind / repository
+    commit = root.commit(kind, repository)
+    at = commit if revision in (None, *root.revisions(kind, repository)) else revision
     with hub.explained(repository, at, "model" if kind == "models" else "data set"):
         info = HfApi().repo_info(
-            repository, revision=at, repo_type=API_KIND[kind], files_metadata=True
+            repository,
+            revision=at,
+            repo_type=API_KIND[kind],
+            files_metadata=True,
+            timeout=constants.HF_HUB_ETAG_TIMEOUT,
         )
+    if commit not in (None, info.sha) and place.exists():
+        raise PrefetchError(
+            f"{repository} is in the data root at {commit}, revision {revision!r} is {info.sha}: "
+            f"use another data root, or delete {place} first"
+        )
+    manifest = root.manifest()
+    names = root.revisions(kind, repository) if commit == info.sha else set()
+    if commit is None or not place.exists():
+        manifest[kind][repository] = {"commit": info.sha, "files": {}}
+    names = sorted({revision, *names} - {None, info.sha})
+    manifest[kind][repository]["revisions"] = names
+    records.write_json(root.folder / data_root.MANIFEST, manifest)
     return _Listed(
         kind=kind,
         repository=repository,
@@ -174,43 +193,39 @@ def _listed(root: DataRoot, kind: str, repository: str, revision: str | None) ->
         hashes={
             file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in info.siblings
         },
-        earlier=earlier,
     )
 
 
-def _files(root: DataRoot, info: _Listed, names: list[str], tell: Tell | None) -> dict[str, Any]:
-    """Have the named files in the data root; their entries for the manifest."""
-    known = info.earlier["files"]
+def _fetch_files(
+    root: DataRoot, info: _Listed, names: list[str], tell: Tell | None, wanted_by: Iterable[str]
+) -> None:
+    """Have the named files in the data root, each entered in the manifest once it is verified.
+
+    Args:
+        wanted_by: what is marked as unfinished while a file is missing: configurations, the model.
+    """
+    place = root.folder / info.kind / info.repository
+    place.mkdir(parents=True, exist_ok=True)
     if tell:
         total = sum(info.sizes[name] for name in names)
         tell(f"{info.what} {info.repository} at {info.commit}: {len(names)} files, {size(total)}")
-        _check_space(root, total - sum(known[name]["bytes"] for name in names if name in known))
-    place = root.folder / info.kind / info.repository
-    entries = {}
-    for name in names:
-        entry = _kept(place / name, info, name)
-        if entry is None:
-            with hub.explained(info.repository, info.revision, info.what):
-                entry = _download(root, info, name, tell)
-        entries[name] = entry
-    return entries
-
-
-def _kept(target: Path, info: _Listed, name: str) -> dict[str, Any] | None:
-    """The manifest's entry of a file that is there and is the hub's; None if it is to be fetched.
-
-    A file without an entry (put there by hand, or the last one before a kill) is hashed.
-    """
-    if not target.is_file() or target.stat().st_size != info.sizes[name]:
-        return None
-    entry = info.earlier["files"].get(name)
-    if entry is not None and entry["hub"] == info.hashes[name]:
-        return entry
-    return _checked(target, info.hashes[name])
+    there = {name: _checked(place / name, info.hashes[name]) for name in names}
+    missing = [name for name in names if there[name] is None]
+    _check_space(root, sum(info.sizes[name] for name in missing))
+    wanted = {*wanted_by}
+    known = {name: entry for name, entry in there.items() if entry}
+    _enter(root, info, known, unfinished=wanted if missing else ())
+    for name in missing:
+        with hub.explained(info.repository, info.revision, info.what):
+            entry = _download(root, info, name, tell)
+        _enter(root, info, {name: entry})
+    _enter(root, info, finished=wanted)
 
 
 def _checked(target: Path, expected: str) -> dict[str, Any] | None:
-    """A manifest's entry of a file whose hash is the hub's, else None."""
+    """A manifest's entry of a file that is there with the hub's hash, else None."""
+    if not target.is_file():
+        return None
     digest = records.sha256_file(target)
     if (digest if len(expected) == len(digest) else _git_blob(target)) != expected:
         return None
@@ -232,6 +247,9 @@ def _download(root: DataRoot, info: _Listed, name: str, tell: Tell | None) -> di
     expected, total = info.hashes[name], info.sizes[name]
     part = root.folder / PARTIAL / expected
     done = part.stat().st_size if part.exists() else 0
+    if done > total:
+        part.unlink()
+        done = 0
     began = time.monotonic()
     say(f"  {name}, {size(total)}" + (f", from {size(done)} on" if done else ""))
     kind = API_KIND[info.kind]
@@ -284,20 +302,38 @@ def _lines(tell: Tell, every_s: float):
 
 def _nltk(root: DataRoot, resource: str, source: str | None, tell: Tell) -> None:
     """Put one resource of nltk's under nltk_data and enter it in the manifest."""
+    known = {
+        name: digest
+        for name, digest in root.manifest()["nltk_data"].items()
+        if name == f"{resource}.zip" or name.startswith(f"{resource}/")
+    }
+    there = records.relative_files(root.nltk_data, nltk_data.files(resource, root.nltk_data))
+    if any(there.get(name) != digest for name, digest in known.items()):
+        nltk_data.remove(resource, root.nltk_data)
     tell(f"nltk {resource}: {nltk_data.fetch(resource, root.nltk_data, source)}")
-    files = [file for file in root.nltk_data.rglob("*") if file.is_file()]
     manifest = root.manifest()
-    manifest["nltk_data"] = records.relative_files(root.nltk_data, files)
+    manifest["nltk_data"] |= records.relative_files(
+        root.nltk_data, nltk_data.files(resource, root.nltk_data)
+    )
     records.write_json(root.folder / data_root.MANIFEST, manifest)
 
 
-def _enter(root: DataRoot, info: _Listed, files: dict[str, Any], **more: Any) -> None:
-    """Put a repository into the manifest; files of an earlier commit that it has no more go."""
-    for name in set(info.earlier["files"]) - set(files):
-        (root.folder / info.kind / info.repository / name).unlink(missing_ok=True)
+def _enter(
+    root: DataRoot,
+    info: _Listed,
+    files: Mapping[str, Any] | None = None,
+    *,
+    rows: Mapping[str, Any] | None = None,
+    unfinished: Iterable[str] = (),
+    finished: Iterable[str] = (),
+) -> None:
+    """Add verified files, counted rows and marks of what is unfinished to the manifest."""
     manifest = root.manifest()
-    entry = {"revision": info.revision, "commit": info.commit, "files": files, **more}
-    manifest[info.kind][info.repository] = entry
+    entry = manifest[info.kind][info.repository]
+    entry["files"] |= files or {}
+    if rows:
+        entry["rows"] = entry.get("rows", {}) | rows
+    entry["unfinished"] = sorted({*entry.get("unfinished", ()), *unfinished} - {*finished})
     records.write_json(root.folder / data_root.MANIFEST, manifest)
 
 
