@@ -1,12 +1,14 @@
 """On one machine a job that needs a GPU leases one, by a file lock the system frees.
 
 Snakemake starts no more such jobs than there are GPUs; the lock says which one, and keeps other
-studies away.
+studies away. What is visible counts, whoever made it so: a scheduler pins all jobs of one `ppm run`
+to the same GPUs.
 """
 
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -15,41 +17,86 @@ from collections.abc import Iterator
 from pathlib import Path
 
 POLL_S = 0.5
+VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 
-def visible_gpus() -> list[str]:
-    """GPUs this process may use: `CUDA_VISIBLE_DEVICES` if set, else all that nvidia-smi lists."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [gpu for gpu in named.split(",") if gpu.strip() and not gpu.startswith("-")]
+def visible_gpus() -> dict[str, str]:
+    """GPUs this process may use: `CUDA_VISIBLE_DEVICES` if set, else all that nvidia-smi lists.
+
+    The variable is read as torch reads it: from the first entry on that is no GPU nothing counts,
+    and a GPU named twice leaves none.
+
+    Returns:
+        {name in the variable: UUID, or the name again where nvidia-smi does not tell}
+    """
+    listed = _listed()
+    named = os.environ.get(VARIABLE)
+    if named is None:
+        return {name: uuid for name, uuid in listed.items() if name.isdigit()}
+    find = _by_uuid if named.startswith(("GPU-", "MIG-")) else _by_index
+    found: dict[str, str] = {}
+    for entry in named.split(","):
+        uuid = find(entry, listed)
+        if uuid is None or (find is _by_uuid and entry[:4] != named[:4]):
+            break
+        if uuid in found.values():
+            return {}
+        found[entry.strip()] = uuid
+    return found
+
+
+def _by_index(entry: str, listed: dict[str, str]) -> str | None:
+    digits = re.match(r"\s*\+?(\d+)", entry)
+    index = str(int(digits[1])) if digits else ""
+    return listed.get(index) if listed else index or None
+
+
+def _by_uuid(entry: str, listed: dict[str, str]) -> str | None:
+    """The only UUID that begins like an entry."""
+    if not listed:
+        return entry
+    found = [uuid for uuid in listed.values() if uuid.startswith(entry)]
+    return found[0] if len(found) == 1 else None
+
+
+def _listed() -> dict[str, str]:
+    """Index to UUID of what nvidia-smi lists, the index again where it gives none.
+
+    A slice of a GPU (MIG), which has no index, stands under its UUID.
+    """
     if shutil.which("nvidia-smi") is None:
-        return []
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    return [str(i) for i, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU ")]
+        return {}
+    said = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+    gpus = [line for line in said.splitlines() if line.startswith("GPU ")]
+    uuids = [re.search(r"\(UUID: ([^)\s]+)\)", line) for line in gpus]
+    listed = {str(i): uuid[1] if uuid else str(i) for i, uuid in enumerate(uuids)}
+    slices = re.findall(r"^\s+MIG .*\(UUID: (MIG-[^)\s]+)\)", said, re.MULTILINE)
+    return listed | {uuid: uuid for uuid in slices}
 
 
 @contextlib.contextmanager
 def gpu_lease(folder: Path | None = None) -> Iterator[str | None]:
     """Hold one GPU for the length of the block and make it the only visible one.
 
-    Nothing is leased where there is none, or under Slurm, which pins GPUs itself.
+    Nothing is leased where there is none. The lock is named by the GPU's UUID: an index may be
+    another GPU's in another job of a cluster.
     """
     gpus = visible_gpus()
-    if not gpus or "SLURM_JOB_ID" in os.environ:
-        yield gpus[0] if gpus else None
+    if not gpus:
+        yield None
         return
     folder = folder or Path(tempfile.gettempdir(), f"ppm-gpu-leases-{os.getuid()}")
     folder.mkdir(parents=True, exist_ok=True)
     while True:
-        for gpu in gpus:
-            handle = open(folder / f"gpu-{gpu.replace('/', '_')}", "w")
+        for gpu, uuid in gpus.items():
+            handle = open(folder / f"gpu-{uuid.replace('/', '_')}", "w")
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 handle.close()
                 continue
             with handle:
-                os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+                os.environ[VARIABLE] = gpu
                 yield gpu
                 return
         time.sleep(POLL_S)
