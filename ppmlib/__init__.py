@@ -19,7 +19,7 @@ export      a pruned model as an ordinary checkpoint with its card
 streaming   a checkpoint's weights copied with fewer neurons, tensor by tensor
 neurons     tables and sentences about scores and kept neurons (notebooks 1 and 2)
 evaluation  lm-eval: tasks to tidy rows and per-document outcomes; resume by fingerprint
-batch_sizes tasks that ran out of memory, and the smaller batches all widths then use
+batch_sizes batches that did not fit into memory, and the smaller ones then used
 evaluation_records  a run's evaluation, in one record or one per task
 lmeval/     what evaluation needs of lm-eval
 responses   what a response looks like: length, repetition

@@ -131,6 +131,9 @@ def _run(
     with launch.only_run(root), _refused_if(records.RecordError):
         begun: set[str] = set()
         while True:
+            if lowered := batch_sizes.lowered(plan, root):
+                click.echo("\n".join(lowered))
+                study, plan = _prepare(study_file, reports, to_run=True, data_folder=data_folder)
             to_run = _to_run(root, plan, asked)
             if not begun:
                 _say_estimate(study, study_file, plan, root, to_run)
@@ -140,15 +143,10 @@ def _run(
             launch.settle(root, plan, to_run, data_folder)
             launch.render_pages(root, unfinished.without_page(root, plan, to_run))
             status = launch.snakemake(root, profile, snakemake_options, plan, to_run=to_run)
-            smaller = batch_sizes.smaller(study, root)
-            for task, size in smaller.items():
-                click.echo(f"{task}: out of memory; every width now takes batches of {size}")
-            if smaller:
-                study, plan = _prepare(study_file, reports, to_run=True, data_folder=data_folder)
-                continue
             left = unfinished.find(root, plan)
             # A record made again may differ from the one that others were made from.
-            if status or set(left) <= begun:
+            ended = status or set(left) <= begun
+            if ended and not batch_sizes.lowered(plan, root):
                 break
         if status == 0 and not unfinished.without_page(root, plan, left):
             click.echo(f"report: {root / 'index.html'}")
@@ -405,6 +403,8 @@ def _prepare(
     """
     study = _load(study_file)
     root = reports / study.study
+    for line in batch_sizes.damaged(root):
+        click.echo(line, err=True)
     study = batch_sizes.applied(study, root)
     _read_only_from(data_folder if to_run else data_root.linked(root))
     from ppmlib import models

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from ppmlib import batch_sizes, bench, records
-from ppmlib.evaluation_records import STAGE, task_slug
+from ppmlib.evaluation_records import REPEAT, STAGE, task_slug
 from ppmlib.lmeval import protocol
 from ppmlib.lmeval.samples import EvaluationError
 from ppmlib.params import WIDTH_FLOORS
@@ -200,20 +200,21 @@ def _evaluate_task(
     try:
         measured = taskrun.measure(lm, task, indices, hashes, settings)
     except torch.OutOfMemoryError as error:
-        raise _out_of_memory(root, task.name, lm.batch_size) from error
+        raise _out_of_memory(root, run, settings["engine"], task.name, lm.batch_size) from error
     return _save(folder, task.name, inputs, measured, identity), True
 
 
-def _out_of_memory(root: Path, task: str, tried: int) -> EvaluationError:
-    smaller = batch_sizes.lower(root, task, tried)
+def _out_of_memory(root: Path, run: str, engine: str, task: str, tried: int) -> EvaluationError:
+    smaller = batch_sizes.lower(root, run, engine, task, tried)
     if smaller is None:
-        return EvaluationError(
-            f"{task}: out of memory with one document at a time; `engine: fast` needs less, it "
-            "never holds the logits of a whole document"
-        )
+        remedy = "`engine: fast` needs less, it never holds the logits of a whole document"
+        if run == REPEAT:
+            remedy = f"leave out aa_batch_size: the {engine} engine cannot repeat it here"
+        return EvaluationError(f"{task}: out of memory with one document at a time; {remedy}")
+    where = "aa_batch_size" if run == REPEAT else "the batch size of every width"
     return EvaluationError(
-        f"{task}: out of memory at batch size {tried}; set {smaller} for every width (a study "
-        "goes on with it by itself)"
+        f"{task}: out of memory at batch size {tried}; set {where} to {smaller} or less (a study "
+        "goes on with that by itself)"
     )
 
 

@@ -14,7 +14,8 @@ from ppmlib import records
 
 STAGE = "3_evaluation"
 DENSE = "dense/r0.00"
-REPEAT = "dense-aa/r0.00"  # the dense model once more, in other batches, plainly
+REPEAT = "dense-aa/r0.00"  # the dense model once more, in other batches
+REPEAT_ENGINE = "plain"  # lm-eval's own whatever the study's is: the noise is a check of it
 
 
 def task_slug(task: str) -> str:

@@ -5,8 +5,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ppmlib import bench, code_files, evaluation_records, models, random_shapes, records
-from ppmlib.evaluation_records import DENSE, REPEAT
+from ppmlib import (
+    batch_sizes,
+    bench,
+    code_files,
+    evaluation_records,
+    models,
+    random_shapes,
+    records,
+)
+from ppmlib.evaluation_records import DENSE, REPEAT, REPEAT_ENGINE
 from ppmlib.lmeval import task_files
 from ppmlib.params import (
     NOISE,
@@ -109,7 +117,8 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
             key = evaluation_records.key(name, task)
             settings = _evaluation_parameters(study, run.tasks if task is None else (task,))
             if name == REPEAT:
-                settings["tasks"] = [_in_other_batches(study, spec) for spec in settings["tasks"]]
+                specs = settings["tasks"]
+                settings["tasks"] = [batch_sizes.of_repeat(study, root, spec) for spec in specs]
             own = {"record_key": key if task or name != run.key else ""}
             # The dense model needs no kept neurons: its evaluation starts at once.
             reads = [] if run.key == DENSE else [f"{run.key}/2_pruning"]
@@ -156,8 +165,7 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
             add(f"{run.key}/2_pruning", width, ["1_scoring"], **_score_files(chosen, source))
         add_evaluation(run.key, run, width)
         if study.aa_batch_size and run.key == DENSE:
-            # By lm-eval's own engine whatever the study's is, so that the noise is a check of it.
-            other = {"batch_size": study.aa_batch_size, "engine": "plain", "floors": []}
+            other = {"batch_size": study.aa_batch_size, "engine": REPEAT_ENGINE, "floors": []}
             add_evaluation(REPEAT, run, width, **other)
     for run in study.responders():
         tasks = _answerable(study, run)
@@ -328,14 +336,6 @@ def _answerable(study: Study, run: Run) -> tuple[str, ...]:
     wanted = RESPONDERS[responder_kind(run.criterion)]
     found = {name: task_files.output_types(name, [bench.tasks_dir()]) for name in run.tasks}
     return tuple(name for name, kinds in found.items() if kinds is None or kinds == {wanted})
-
-
-def _in_other_batches(study: Study, spec: dict[str, Any]) -> dict[str, Any]:
-    """A task of the repeated dense run: its own smaller batches become smaller still."""
-    if "batch_size" not in spec:
-        return spec
-    smaller = min(study.aa_batch_size, max(spec["batch_size"] // 2, 1))
-    return spec | {"batch_size": smaller}
 
 
 def _evaluation_parameters(study: Study, tasks: tuple[str, ...]) -> dict[str, Any]:
