@@ -93,7 +93,6 @@ def test_snakemakes_upkeep_touches_no_record(finished):
     ("line", "asked"),
     [
         ("-np", "query"),
-        ("-qn", "query"),
         ("--dryrun --cores 2", "query"),
         ("--detailed-summary", "query"),
         ("--list-changes params", "query"),
