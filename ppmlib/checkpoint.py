@@ -1,9 +1,11 @@
 """What a model's folder says about itself, read without torch: weights, GLU shape, tokenizer.
 
-Only headers are read, so that a study can be refused in a second, before a kernel starts.
+All but `check_finite` read headers only, so that a study can be refused in a second, before a
+kernel starts.
 
-shapes   names and shapes of all tensors; refuses damaged, cut short and missing files
-check    whether the model has GLU MLPs that can be sliced, and a tokenizer that fits
+shapes         names and shapes of all tensors; refuses damaged, cut short and missing files
+check          whether the model has GLU MLPs that can be sliced, and a tokenizer that fits
+check_finite   whether every weight is a number; reads them all, with torch
 """
 
 import json
@@ -18,6 +20,7 @@ WEIGHTS_INDEX = "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 LARGEST_HEADER = 100_000_000  # bytes, the format's own limit
+VALUES_AT_ONCE = 1 << 22
 # All that transformers reads a tokenizer and its chat templates from.
 TOKENIZER_FILES = (
     "added_tokens.json",
@@ -179,6 +182,37 @@ def check(folder: Path, model: str) -> None:
     tensors = shapes(folder)
     _check_layers(tensors, config, text, model)
     _check_tokenizer(folder, model, tensors)
+
+
+def check_finite(folder: Path, model: str) -> None:
+    """Refuse weights with a NaN or an infinite value among them; they are read from a memory map.
+
+    Raises:
+        ModelError: naming the first such tensor, its file, and how many of its values.
+    """
+    from safetensors import safe_open
+
+    wrong = []
+    for file in weight_files(folder):
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():
+                count = count_not_finite(tensors.get_tensor(name))
+                wrong += [f"{name} in {file.name} has {count}"] if count else []
+    if wrong:
+        others = f" (and {len(wrong) - 1} more tensors have such values)" if wrong[1:] else ""
+        raise ModelError(f"{model!r}: {wrong[0]}{others}: fetch or convert the weights again")
+
+
+def count_not_finite(weights: Any) -> str | None:
+    """How many values of a tensor are NaN and infinite, in words; None if all are finite."""
+    nan = infinite = 0
+    for part in weights.detach().reshape(-1).split(VALUES_AT_ONCE):
+        part = part.float() if part.itemsize == 1 else part  # float8 has no sum
+        # One read, at several times the speed of isfinite. A sum that overflows is counted too.
+        if not part.sum().isfinite():
+            nan += int(part.isnan().sum())
+            infinite += int(part.isinf().sum())
+    return f"{nan:,} NaN and {infinite:,} infinite values" if nan or infinite else None
 
 
 def _check_layers(

@@ -1,6 +1,7 @@
 """Every mistake in a study or its model is one clear line, exit status 2, no kernel, no trace."""
 
 import json
+import math
 import shutil
 
 import pytest
@@ -166,6 +167,19 @@ def broken(name):
     return lambda model: (model / name).write_text("{")
 
 
+def holding(value, name):
+    """Two values of one tensor are not finite; the head is one of its own."""
+
+    def spoil(model):
+        tensors = load_file(model / "model.safetensors")
+        tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+        tensors[name].flatten()[-2:] = value
+        save_file(tensors, model / "model.safetensors", {"format": "pt"})
+        change_json(model / "config.json", tie_word_embeddings=False)
+
+    return spoil
+
+
 def missing_shard(model):
     (model / "model.safetensors").rename(model / "model-1.safetensors")
     index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
@@ -190,6 +204,19 @@ IN_THE_MODEL = {
     "broken config": (broken("config.json"), "config.json is no JSON"),
     "no config": (lambda model: (model / "config.json").unlink(), "has no config.json"),
 }
+NAN = "in model.safetensors has 2 NaN and 0 infinite values: fetch or convert the weights again"
+for name in (
+    "model.embed_tokens.weight",
+    "model.layers.1.mlp.gate_proj.weight",
+    "model.layers.2.mlp.down_proj.weight",
+    "model.layers.0.post_attention_layernorm.weight",
+    "lm_head.weight",
+):
+    IN_THE_MODEL[f"NaN in {name}"] = (holding(math.nan, name), f"'./a-model': {name} {NAN}")
+IN_THE_MODEL["infinite weights"] = (
+    holding(-math.inf, "model.layers.1.mlp.up_proj.weight"),
+    "mlp.up_proj.weight in model.safetensors has 0 NaN and 2 infinite values",
+)
 
 
 @pytest.mark.parametrize("damage", IN_THE_MODEL)

@@ -14,6 +14,7 @@ import torch
 from lm_eval import evaluator
 from lm_eval.models.huggingface import HFLM
 
+from ppmlib.checkpoint import count_not_finite
 from ppmlib.lmeval.protocol import CHAT_DATE
 from ppmlib.lmeval.samples import EvaluationError
 from ppmlib.lmeval.tasks import quiet
@@ -152,8 +153,9 @@ def backend(
 
     Raises:
         EvaluationError: if the backend did not take the batch size, or the engine cannot run the
-            model.
+            model, or its logits are not finite.
     """
+    _check_logits(model)
     with quiet():
         lm = _engine(engine)(
             pretrained=model,
@@ -167,6 +169,24 @@ def backend(
     if lm.batch_size != batch_size:
         raise EvaluationError(f"lm-eval runs batches of {lm.batch_size}, not {batch_size}")
     return lm
+
+
+def _check_logits(model) -> None:
+    """EvaluationError, with the cause, unless the logits of a few tokens are finite."""
+    if model.device.type == "meta":
+        return
+    ids = torch.arange(8, device=model.device)[None] % model.config.get_text_config().vocab_size
+    with torch.no_grad():
+        if model(ids).logits.isfinite().all():
+            return
+    what = f"{type(model).__name__}: its logits are not finite"
+    for name, weights in model.named_parameters():
+        if count := count_not_finite(weights):
+            raise EvaluationError(f"{what}: {name} has {count}: fetch or convert the weights again")
+    raise EvaluationError(
+        f"{what} although its weights are: {str(model.dtype).removeprefix('torch.')} overflows "
+        "along the way: set model.dtype to another one, such as bfloat16 or float32"
+    )
 
 
 def _engine(name: str) -> type[RecordingLM]:

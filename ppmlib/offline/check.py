@@ -1,7 +1,8 @@
 """Does everything a study needs load, with the network off? `ppm check`, before any GPU time.
 
-The model's weights are hashed and held against its config without being read into memory, the
-tokenizer is loaded, and every task is loaded with all its documents and renders its first prompt.
+The model's weights are hashed, held against its config and searched for values that are not finite
+without being read into memory, the tokenizer is loaded, and every task is loaded with all its
+documents and renders its first prompt.
 """
 
 import socket
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ppmlib import bench, models, records
+from ppmlib import bench, checkpoint, models, records
 from ppmlib.lmeval import task_data
 from ppmlib.offline import data_root
 from ppmlib.offline.data_root import DataRoot
@@ -76,6 +77,7 @@ def check(study: Study, study_file: Path, progress: Callable[[str], None]) -> Ch
             loaded = models.load(
                 name, revision=study.model.revision, dtype=study.model.dtype, device="meta"
             )
+            checkpoint.check_finite(located, study.model.id)
     except models.ModelError as error:
         names = [task.name for task in study.tasks]
         missing = task_data.missing(root, names, [bench.tasks_dir()]) if root else []

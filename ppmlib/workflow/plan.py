@@ -8,6 +8,7 @@ from typing import Any
 from ppmlib import (
     batch_sizes,
     bench,
+    checkpoint,
     code_files,
     evaluation_records,
     models,
@@ -59,7 +60,8 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
     Raises:
         ParamsError: for a width the model cannot have, an unknown task or metric, a score file
             without its function, a data set that is not in the data root.
-        ModelError: for a model that is not there, damaged, or has no GLU MLPs.
+        ModelError: for a model that is not there, damaged, has no GLU MLPs, or weights that are
+            not finite. These are read once: not again for the plan of the same weights.
     """
     source = Path(study_file).resolve().parent
     unchecked = None
@@ -73,6 +75,9 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
     synthetic = study.model.id in bench.MODELS
     versions = records.package_versions()
     changing = _file_hashes(study, located, root)
+    if located is not None and not synthetic:
+        if changing["weights_sha256"] not in _planned_weights(root):
+            checkpoint.check_finite(located, study.model.id)
     if study.threads != 1:
         changing["threads"] = study.threads
     common = {
@@ -271,6 +276,13 @@ def _file_hashes(study: Study, located: Path | None, root: Path) -> dict[str, An
         return {}
     statics = [job["static"] for job in earlier["jobs"].values()]
     return {name: s[name] for s in statics for name in models.FILE_HASHES if name in s}
+
+
+def _planned_weights(root: Path) -> set[str]:
+    """The hashes of the weights that the study's last run was planned for."""
+    earlier = unfinished.earlier_plan(root) or {"jobs": {}}
+    statics = [job["static"] for job in earlier["jobs"].values()]
+    return {static["weights_sha256"] for static in statics if "weights_sha256" in static}
 
 
 def _score_files(criteria: Iterable[str], source: Path) -> dict[str, Any]:
