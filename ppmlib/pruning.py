@@ -328,7 +328,7 @@ def kept(
     The dense run needs no record.
 
     Args:
-        root, record_dir: as `records.open_folder` and `records.upstream`.
+        root, record_dir: as `records.open_folder`.
         loaded: what `models.load` gave, not yet sliced.
     Raises:
         records.RecordError: in a study, when the record is missing, damaged, or of another model,

@@ -17,7 +17,7 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
@@ -291,19 +291,6 @@ def present_keys(root: Path) -> list[str]:
     if plan.exists():
         keys &= set(read_json(plan)["jobs"])
     return sorted(keys)
-
-
-def upstream(
-    root: Path, key: str, *, record_dir: str, compute: Callable[[], dict[str, Any]]
-) -> dict[str, Any]:
-    """The record of an earlier stage; in a bare run (empty `record_dir`) computed when missing.
-
-    Raises:
-        RecordError: in a study, when the record is missing or damaged.
-    """
-    if not record_dir and not record_path(root, key).exists():
-        return compute()
-    return read(root, key)
 
 
 def record_files(root: Path) -> list[Path]:

@@ -193,7 +193,7 @@ def of_study(root: Path, loaded, *, record_dir: str, criterion: str, seed: int =
     """The scores of a selection from the study's scoring record; computed in a bare run.
 
     Args:
-        root, record_dir: as `records.open_folder` and `records.upstream`.
+        root, record_dir: as `records.open_folder`.
         loaded: what `models.load` gave.
     Returns:
         (num_layers, I) float32.

@@ -4,7 +4,7 @@
     paired_mean       other scores, lists and log-likelihoods: bootstrap interval, sign-flip test
     Combined          a weighted sum of changes of several tasks
     holm, benjamini_hochberg
-    change_verdict, level_verdict
+    level_verdict
 
 Everything is a fraction here (0.03, not 3 points); scipy and statsmodels do the work. Documents
 are taken as independent draws from the task's population; where they are not, give `clusters`.
@@ -289,19 +289,6 @@ def benjamini_hochberg(p_values: Sequence[float]) -> np.ndarray:
     """p-values adjusted for the false discovery rate (Benjamini and Hochberg 1995)."""
     column = column_of("p-values", p_values)
     return stats.false_discovery_control(column, method="bh") if column.size else column
-
-
-def change_verdict(
-    change: Change, p_adjusted: float, margin: float | None, higher_is_better: bool = True
-) -> str:
-    """`better`, `worse`, `equivalent` (90% interval inside the margin) or `inconclusive`.
-
-    A surely seen change is named as such even where it is smaller than the margin.
-    """
-    if p_adjusted <= LEVEL and change.difference != 0:
-        return "better" if (change.difference > 0) == higher_is_better else "worse"
-    inside = margin is not None and -margin < change.low90 and change.high90 < margin
-    return "equivalent" if inside else "inconclusive"
 
 
 def level_verdict(low: float, high: float) -> str:

@@ -49,7 +49,7 @@ def prepare(
     `floor-constant` and the like need no weights, only the tokenizer.
 
     Args:
-        root, record_dir: as `records.open_folder` and `records.upstream`.
+        root, record_dir: as `records.open_folder`.
         criterion: as in a study, `noise`, or a trivial responder's `floor-<kind>`.
     Raises:
         ModelError, RecordError: as `models.load` and `pruning.kept`.

@@ -40,13 +40,6 @@ def test_a_changed_data_file_is_named(tmp_path):
         records.read(tmp_path, "ppm/r0.40/2_pruning")
 
 
-def test_a_missing_record_is_an_error_in_a_study_and_computed_in_a_bare_run(tmp_path):
-    with pytest.raises(records.RecordError, match="no such record"):
-        records.upstream(tmp_path, "1_scoring", record_dir=str(tmp_path), compute=dict)
-    made = records.upstream(tmp_path, "1_scoring", record_dir="", compute=lambda: {"x": 1})
-    assert made == {"x": 1}
-
-
 def test_nan_never_reaches_a_record(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write(tmp_path, results={"b": float("nan")})
