@@ -50,6 +50,7 @@ Axis = Literal[
     "planted",
 ]
 AXES = get_args(Axis)
+TRADEOFF_MARGIN_POINTS = 3.0
 LONGEST_NAME = 250  # bytes of a file's name
 LONGEST_SLUG = 200  # leaves room for what is written around it
 # Files of a study have these endings: no selection's folder may be named like one of them.
@@ -59,6 +60,7 @@ TASK_ENDINGS = (*FILE_ENDINGS, "failed", "lm-eval")
 Ratio = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Expansion = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
+Points = Annotated[float, Field(ge=0, allow_inf_nan=False)]  # a margin, in percent of a score
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy, torch and random all take
 
@@ -214,7 +216,7 @@ class Claim(Strict):
     task: str
     pruning_ratio: Ratio
     direction: Literal["better", "worse", "equivalent"]
-    margin_points: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    margin_points: Points
 
     @model_validator(mode="after")
     def _equivalence_needs_a_margin(self):
@@ -342,7 +344,10 @@ class Run(NamedTuple):
 
 
 class Study(Strict):
-    """One width-pruning study; field by field as in `params/bench.yaml`."""
+    """One width-pruning study; field by field as in `params/bench.yaml`.
+
+    `tradeoff_margin_points`: the loss of knowledge that the best trade-off excludes, in points.
+    """
 
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     question: Text = (
@@ -358,6 +363,7 @@ class Study(Strict):
     floors: list[Literal[*WIDTH_FLOORS, *RESPONDERS]] = []
     tasks: list[Task]
     claims: list[Claim] = []
+    tradeoff_margin_points: Points = TRADEOFF_MARGIN_POINTS
     add_bos_token: bool = True
     apply_chat_template: bool = False
     split_evaluation: bool = False

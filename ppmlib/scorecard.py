@@ -1,43 +1,23 @@
 """One run's scores as a reader sees them: tables, prompts, responses, computed sentences."""
 
 import html
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ppmlib import stats
+from ppmlib.analysis import levels, outcomes
 
-Z = 1.959964  # of a 95% interval
 SHOWN_PROMPT = 1500  # characters of a first prompt on the page; the record has all of it
 SHOWN_RESPONSE = 160
 LEVELS = {
-    "above": "Above their floor, so the model can do at least some of it",
-    "not above": "Not told from their floor: nothing shows that the model does better than "
+    "above floor": "Above their floor, so the model can do at least some of it",
+    "not above floor": "Not told from their floor: nothing shows that the model does better than "
     "guessing, or than the same answers given to other prompts",
-    "below": "Below their floor",
+    "below floor": "Below their floor",
 }
-
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """95% interval of a mean over documents: Wilson's for right/wrong, else mean +- 1.96 errors.
-
-    One document that is neither right nor wrong says nothing of its spread: 0 to 1.
-    """
-    values = np.asarray(values, float)
-    n, mean = len(values), float(values.mean())
-    if np.isin(values, (0.0, 1.0)).all():
-        centre, spread = (
-            mean + Z**2 / (2 * n),
-            Z * math.sqrt(mean * (1 - mean) / n + (Z / n) ** 2 / 4),
-        )
-        return (centre - spread) / (1 + Z**2 / n), (centre + spread) / (1 + Z**2 / n)
-    if n < 2:
-        return 0.0, 1.0
-    margin = Z * float(values.std(ddof=1)) / math.sqrt(n)
-    return mean - margin, mean + margin
+FLOORS = {"permuted responses": "permuted", "chance": "chance", "none": None}
 
 
 def headlines(
@@ -45,50 +25,33 @@ def headlines(
 ) -> pd.DataFrame:
     """One row per task: its headline score, error, chance, permuted floor and level.
 
-    level is 'above', 'not above' or 'below' the permuted floor where there is one, else chance;
-    None for perplexities, which have neither, and where `is_model` is False: a trivial responder
-    is a floor itself. Own and permuted scores are compared document by document.
+    Interval and level are those of notebook 5 (`levels.interval`, `levels.judge`). None of them
+    where `is_model` is False: a trivial responder is a floor itself.
 
     Returns:
-        indexed by task: axis, metric, filter, value, stderr, low, high (95% interval of a score),
-        n, num_fewshot, chance, permuted, floor ('permuted', 'chance' or None), level.
+        indexed by task: axis, metric, filter, value, stderr, n, num_fewshot, chance, permuted, low,
+        high (95% interval of the score), unit (`points`, or `percent` of a perplexity; None without
+        values per document), floor ('permuted', 'chance' or None), level.
     """
     own = rows[rows["headline"] & (rows["source"] == "model")].set_index("task")
     other = rows[rows["headline"] & (rows["source"] == "permuted")].set_index("task")
     table = own[
-        ["axis", "metric", "filter", "value", "stderr", "n", "num_fewshot", "chance"]
-    ].copy()
+        ["axis", "metric", "filter", "value", "stderr", "n", "num_fewshot", "chance",
+         "higher_is_better"]
+    ].copy()  # fmt: skip
     table["permuted"] = other["value"].reindex(table.index)
-    details = [_level(row, samples[task]) for task, row in table.iterrows()]
+    details = [_judged(row.to_dict() | {"task": task}, samples[task])
+               for task, row in table.iterrows()]  # fmt: skip
     judged = table.join(pd.DataFrame(details, index=table.index))
-    return judged if is_model else judged.assign(floor=None, level=None)
+    return judged if is_model else judged.assign(floor=None, level="no floor")
 
 
-def _level(row: pd.Series, table: pd.DataFrame) -> dict[str, Any]:
-    key = f"{row['metric']},{row['filter']}"
-    if key not in table:
-        return {"low": None, "high": None, "floor": None, "level": None}
-    values = _per_document(table[key])
-    low, high = interval(values)
-    found = {"low": low, "high": high, "floor": None, "level": None}
-    if f"permuted:{key}" in table:
-        permuted = _per_document(table[f"permuted:{key}"])
-        clusters = table["cluster"] if "cluster" in table else None
-        gain = stats.paired(permuted, values, clusters=clusters, seed=0)
-        return found | {"floor": "permuted", "level": _relation(gain.low, gain.high, 0.0)}
-    if not pd.isna(row["chance"]):
-        return found | {"floor": "chance", "level": _relation(low, high, row["chance"])}
-    return found
-
-
-def _per_document(column: pd.Series) -> np.ndarray:
-    return np.array([float(np.mean(value)) for value in column])
-
-
-def _relation(low: float, high: float, floor: float) -> str:
-    if low > floor:
-        return "above"
-    return "below" if high < floor else "not above"
+def _judged(row: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Any]:
+    low, high = levels.interval(table, row)
+    known, found = outcomes.has_outcome(table, row), levels.judge(table, row)
+    unit = outcomes.outcome_of(table, row).unit if known else None
+    return {"low": low, "high": high, "unit": unit, "floor": FLOORS[found["floor_kind"]],
+            "level": found["level"]}  # fmt: skip
 
 
 def shown_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -98,7 +61,7 @@ def shown_table(table: pd.DataFrame) -> pd.DataFrame:
         value, error = getattr(row, name), row.stderr if name == "value" else None
         if value is None or pd.isna(value):
             return "-"
-        scale, unit, digits = (1, "", 2) if pd.isna(row.low) else (100, "\u00a0%", 1)
+        scale, unit, digits = (100, "\u00a0%", 1) if row.unit == "points" else (1, "", 2)
         text = f"{scale * value:,.{digits}f}"
         text += (
             "" if error is None or pd.isna(error) else f"\u00a0±\u00a0{scale * error:,.{digits}f}"
@@ -183,7 +146,7 @@ def examples(
             "end of the prompt": picked["prompt_end"].str[-SHOWN_RESPONSE:],
             "target": picked["target"].str[:SHOWN_RESPONSE],
             "response": picked["response"].str[:SHOWN_RESPONSE],
-            row.metric: _per_document(picked[f"{row.metric},{row.filter}"]),
+            row.metric: picked[f"{row.metric},{row.filter}"].map(np.mean),
             "tokens": picked["response_tokens"],
             "stopped by itself": picked["stopped"].map({True: "yes", False: "no"}),
         }
@@ -202,10 +165,10 @@ def conclusions(
     Args:
         skipped: tasks that were not answered, and why.
     """
-    judged = table[table["level"].notna()]
+    judged, shares = table[table["level"].isin(LEVELS)], table[table["unit"] == "points"]
     sentences = [
         f"`{row.Index}`: {row.metric} {100 * row.value:.1f} %."
-        for row in table[table["level"].isna() & table["low"].notna()].itertuples()
+        for row in shares.drop(judged.index).itertuples()
     ]
     for level, words in LEVELS.items():
         names = [
@@ -214,9 +177,10 @@ def conclusions(
         ]
         if names:
             sentences.append(f"{words}, {len(names)} of {len(judged)} tasks: {', '.join(names)}.")
-    for row in table[table["low"].isna()].itertuples():
+    for row in table.drop(shares.index).itertuples():
         error = "" if pd.isna(row.stderr) else f" ± {row.stderr:,.2f} (standard error)"
-        sentences.append(f"`{row.Index}`: {row.metric} {row.value:,.2f}{error}; lower is better.")
+        better = "; lower is better" * (not row.higher_is_better)
+        sentences.append(f"`{row.Index}`: {row.metric} {row.value:,.2f}{error}{better}.")
     for name in table.index:
         if "stopped" in samples[name]:
             stopped, tokens = samples[name]["stopped"].mean(), samples[name]["response_tokens"]

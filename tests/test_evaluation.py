@@ -493,7 +493,7 @@ def test_headlines_tell_above_from_not_above():
     rows = pd.DataFrame(
         [
             dict(task=t, metric="acc", filter="none", value=v, stderr=0.02, n=200, chance=c,
-                 source=s, axis="toy", headline=True, num_fewshot=0)
+                 source=s, axis="toy", headline=True, num_fewshot=0, higher_is_better=True)
             for t, v, c, s in (
                 ("knows", 0.9, 0.25, "model"), ("guesses", 0.25, 0.25, "model"),
                 ("writes", 0.5, None, "model"), ("writes", 0.5, None, "permuted"),
@@ -510,7 +510,7 @@ def test_headlines_tell_above_from_not_above():
     }
     table = scorecard.headlines(rows, tables)
     assert table["level"].to_dict() == {
-        "knows": "above", "guesses": "not above", "writes": "not above"
+        "knows": "above floor", "guesses": "not above floor", "writes": "not above floor"
     }  # fmt: skip
     assert table["floor"].to_dict() == {
         "knows": "chance", "guesses": "chance", "writes": "permuted"

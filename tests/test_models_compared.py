@@ -179,7 +179,7 @@ MODEL = "meta-llama/Llama-3.2-1B"
 
 
 def test_published_and_measured_agree_or_differ_by_the_errors_of_both(tmp_path):
-    table = beside.of_study(published_study(tmp_path), MODEL, seed=0)
+    table = beside.of_study(published_study(tmp_path), MODEL)
     found = table.set_index(["task", "pruning_ratio"])
     assert set(found.index) == {(t, r) for t in ("ifeval", "boolq") for r in (0.0, 0.4)}
     assert found.loc[("ifeval", 0.4), "verdict"] == "agrees"
@@ -197,13 +197,13 @@ def test_published_and_measured_agree_or_differ_by_the_errors_of_both(tmp_path):
 
 def test_another_protocol_is_not_comparable_and_says_why(tmp_path):
     study = published_study(tmp_path, {"add_bos_token": True})
-    table = beside.of_study(study, MODEL, seed=0)
+    table = beside.of_study(study, MODEL)
     assert set(table["verdict"]) == {"not comparable"}
     assert "add_bos_token is True, published False" in " ".join(beside.sentences(table, MODEL))
 
 
 def test_a_model_the_paper_did_not_score_has_no_table(two):
-    table = beside.of_study(sources.load(two[0]), "made", seed=0)
+    table = beside.of_study(sources.load(two[0]), "made")
     assert table.empty and beside.for_reading(table).empty
     assert beside.sentences(table, "made") == ["The paper published no scores of this model."]
     assert "No published score" in beside.sentences(table, next(iter(paper.MODELS)))[0]

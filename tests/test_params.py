@@ -89,6 +89,7 @@ def test_run_names_carry_as_many_decimals_as_needed():
             "tasks.0.axis: expected one of 'knowledge'",
         ),
         ({"tasks": GOOD["tasks"] * 2}, "tasks: a appears twice"),
+        ({"tradeoff_margin_points": -1}, "tradeoff_margin_points: must be at least 0"),
     ],
 )
 def test_each_mistake_is_one_line_that_names_file_and_key(tmp_path, changes, expected):

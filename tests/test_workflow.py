@@ -118,7 +118,22 @@ def test_a_plan_gives_each_notebook_exactly_the_parameters_it_declares(tmp_path)
         declared = papermill.inspect_notebook(
             str(REPOSITORY / "notebooks" / f"{job.get('notebook', job['stage'])}.ipynb")
         )
-        assert set(job["parameters"]) == set(declared), key
+        # A margin left at its default is no part of a plan: earlier records stay finished.
+        of_default = {"tradeoff_margin_points"} if key == "5_analysis" else set()
+        assert set(job["parameters"]) | of_default == set(declared), key
+
+
+def test_only_a_margin_of_the_trade_off_that_is_not_the_default_is_in_a_plan(tmp_path):
+    plain, same, other = (
+        plan.build(Study.load(path), path, tmp_path)
+        for margin in (None, 3, 5.5)
+        for path in [write_study(tmp_path, tradeoff_margin_points=margin)]
+    )
+    assert plain["jobs"] == same["jobs"] and plain["study"] == same["study"]
+    changed = [key for key in plain["jobs"] if plain["jobs"][key] != other["jobs"][key]]
+    assert changed == ["5_analysis"]
+    assert other["jobs"]["5_analysis"]["parameters"]["tradeoff_margin_points"] == 5.5
+    assert other["study"]["tradeoff_margin_points"] == 5.5
 
 
 def test_a_wrong_option_for_snakemake_is_a_line_and_leaves_no_report(tmp_path):

@@ -1,6 +1,7 @@
 """Records to verdicts, tables and computed sentences; no model is run.
 
 sources        the records a bare or a study's analysis reads, and the tables it writes
+outcomes       one score per document; two of them paired
 study_records  all records of a study, refused where widths cannot be compared
 levels         scores with their intervals, and their floors
 verdicts       every width against the dense model; claims; planted truths

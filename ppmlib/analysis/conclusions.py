@@ -113,9 +113,8 @@ def task_sentence(verdicts: pd.DataFrame, task: str, criterion: str) -> str:
             top = found.loc[found["diff_points"].abs().idxmax()].to_dict()
             parts.append(f"{change} at {widths_text(found['pruning_ratio'], ratios)}, most at "
                          f"{percent(top['pruning_ratio'])}: {difference_text(top)}")  # fmt: skip
-    same = rows[rows["change"] == "equivalent"]
-    if len(same):
-        parts.append(f"equivalent within {first['margin_points']:g} points at "
+    for margin, same in rows[rows["change"] == "equivalent"].groupby("margin_points"):
+        parts.append(f"equivalent within {margin:g} points at "
                      f"{widths_text(same['pruning_ratio'], ratios)}")  # fmt: skip
     unclear = rows[rows["change"] == "inconclusive"]
     if len(unclear):
@@ -184,8 +183,12 @@ def control_sentences(controls: pd.DataFrame, criterion: str) -> list[str]:
     if controls.empty:
         return ["There is no control selection: whether these changes are particular to "
                 f"{criterion} or follow any pruning of this size cannot be told."]  # fmt: skip
+    others = controls[controls["axis"] != PLANTED_AXIS]
+    if others.empty:
+        return ["Control selections were evaluated on planted tasks only: they test the "
+                "instrument."]  # fmt: skip
     sentences = []
-    for control, rows in controls[controls["axis"] != PLANTED_AXIS].groupby("control"):
+    for control, rows in others.groupby("control"):
         ahead, behind = int(rows["beats_all"].sum()), int(rows["beaten_by_all"].sum())
         seeds = int(rows["seeds"].max())
         many = (
@@ -199,7 +202,8 @@ def control_sentences(controls: pd.DataFrame, criterion: str) -> list[str]:
                      f"selections differ among themselves by an unknown amount "
                      f"({SEEDS_FOR_A_TEST} seeds are needed).")  # fmt: skip
         elif "p_value" in rows:
-            sure = rows[stats.benjamini_hochberg(rows["p_value"]) <= stats.LEVEL]
+            tested = rows[rows["p_value"].notna()]
+            sure = tested[stats.benjamini_hochberg(tested["p_value"]) <= stats.LEVEL]
             text += (f" Of these, {int((sure['lead'] > 0).sum())} leads and "
                      f"{int((sure['lead'] < 0).sum())} lags are significant "
                      "(Benjamini-Hochberg).")  # fmt: skip
@@ -214,8 +218,8 @@ def control_sentences(controls: pd.DataFrame, criterion: str) -> list[str]:
 def dichotomy_sentence(table: pd.DataFrame, verdicts: pd.DataFrame, criterion: str) -> str:
     """Whether instructions and knowledge change differently, with the numbers."""
     if table.empty:
-        return ("The dichotomy cannot be tested: the study needs a task in points on both the "
-                "knowledge and the instruction axis.")  # fmt: skip
+        return ("The dichotomy cannot be tested: no width was evaluated on both a knowledge and an "
+                "instruction task in points.")  # fmt: skip
     ratios = list(table["pruning_ratio"])
     names = f"{table['instruction'].iloc[0]} minus {table['knowledge'].iloc[0]}"
     sure = table[table["p_holm"] <= stats.LEVEL]
@@ -273,8 +277,7 @@ def trade_off_sentence(found: dict) -> str:
     """The largest ratio without a knowledge loss beyond the margin, or none."""
     if not found["tasks"]:
         return "A trade-off cannot be named: the study has no knowledge task in points."
-    margin = joined(f"{value:g}" for value in found["margins"])
-    loss = f"loss of {joined(found['tasks'])} beyond {margin} points"
+    loss = f"loss of {joined(found['tasks'])} beyond {found['margin_points']:g} points"
     if found["ratio"] is None:
         return f"Best trade-off: none. At no pruning ratio is a {loss} excluded (one-sided 95%)."
     return (f"Best trade-off: {percent(found['ratio'])} removed is the largest ratio up to which a "

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ppmlib import crossed, resampling, stats
 from ppmlib.analysis.study_records import DENSE, Run, Study, describe_run
-from ppmlib.analysis.verdicts import MARGIN_POINTS, headlines
+from ppmlib.analysis.verdicts import headlines
 
 # The paper's question, fixed before any study: instructions against knowledge.
 DICHOTOMY = ("knowledge", "instruction")
@@ -204,20 +204,24 @@ def _against(study: Study, mine: dict, control: str, scored: dict[Run, float], s
     return {**found, "lead_low": low, "lead_high": high, "p_value": p}
 
 
-def trade_off(verdicts: pd.DataFrame, *, criterion: str) -> dict:
-    """The largest pruning ratio up to which no knowledge task loses more than its margin.
+def trade_off(verdicts: pd.DataFrame, *, criterion: str, margin_points: float) -> dict:
+    """The largest pruning ratio up to which no knowledge task loses more than the margin.
 
     A task passes where its 90% interval's lower end (one-sided 95%) is above minus the margin.
-    A ratio counts only if all smaller ones pass too.
+    A ratio counts only if every knowledge task passes there and at all smaller ones.
 
+    Args:
+        margin_points: the study's `tradeoff_margin_points`; margins of claims have no part in it.
     Returns:
         ratio (None: none, or no knowledge task), tasks, margin_points, and per ratio whether it
         passed.
     """
     rows = headlines(verdicts, criterion)
     rows = rows[(rows["axis"] == DICHOTOMY[0]) & (rows["unit"] == "points")]
+    tasks = sorted(set(rows["task"]))
     passed = {
-        float(ratio): bool((group["low90_points"] > -group["margin_points"]).all())
+        float(ratio): len(group) == len(tasks)
+        and bool((group["low90_points"] > -margin_points).all())
         for ratio, group in rows.groupby("pruning_ratio")
     }
     best = None
@@ -225,5 +229,4 @@ def trade_off(verdicts: pd.DataFrame, *, criterion: str) -> dict:
         if not holds:
             break
         best = ratio
-    margins = sorted(set(rows["margin_points"])) or [MARGIN_POINTS]
-    return {"ratio": best, "tasks": sorted(set(rows["task"])), "margins": margins, "passed": passed}
+    return {"ratio": best, "tasks": tasks, "margin_points": margin_points, "passed": passed}

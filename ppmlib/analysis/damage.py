@@ -49,7 +49,7 @@ def damage_table(study: Study, verdicts: pd.DataFrame, *, criterion: str) -> pd.
     """Every run with an instruction score and a perplexity, one row per run and instruction task.
 
     Returns:
-        a DataFrame of DAMAGE_COLUMNS; empty where the study has no task of either kind.
+        a DataFrame of DAMAGE_COLUMNS; empty where no width of the criterion has both.
     """
     tasks, text = axes_of_damage(verdicts, criterion)
     rows = []
@@ -61,7 +61,8 @@ def damage_table(study: Study, verdicts: pd.DataFrame, *, criterion: str) -> pd.
                 rows.append({"kind": kind, **describe_run(run), "task": task,
                              "value": score["value"], "perplexity_task": text,
                              "perplexity": perplexity["value"]})  # fmt: skip
-    return pd.DataFrame(rows, columns=DAMAGE_COLUMNS)
+    mine = any(row["kind"] == criterion for row in rows)
+    return pd.DataFrame(rows if mine else [], columns=DAMAGE_COLUMNS)
 
 
 def pooled(damage: pd.DataFrame, study: Study, *, seed: int) -> pd.DataFrame:
@@ -159,8 +160,8 @@ def _random(study: Study, random: pd.DataFrame, mine: dict, seed: int) -> dict[s
 def sentences(matched: pd.DataFrame, damage: pd.DataFrame, criterion: str) -> list[str]:
     """Whether the criterion's instruction scores are those of any damage of the same size."""
     if damage.empty:
-        return ["Instruction scores cannot be read against perplexity: the study needs a task in "
-                "points on the instruction axis and a perplexity."]  # fmt: skip
+        return ["Instruction scores cannot be read against perplexity: no width was evaluated on "
+                "both an instruction task in points and a perplexity."]  # fmt: skip
     if matched.empty:
         return [
             "No other kind of damage was measured with both a perplexity and an instruction "

@@ -15,9 +15,7 @@ SYNTHETIC = (
 )
 
 
-def sentences(
-    study: Study, verdicts: pd.DataFrame, *, criterion: str, draft: bool, seed: int
-) -> list[str]:
+def sentences(study: Study, verdicts: pd.DataFrame, *, criterion: str, draft: bool) -> list[str]:
     """What this study cannot say."""
     rows, said = headlines(verdicts, criterion), []
     if study.synthetic:
@@ -39,10 +37,11 @@ def sentences(
             f"Documents per task: {span(n.min(), n.max())}. The smallest change that 80% power "
             f"could show: {span(sizes.min(), sizes.max(), 1)} points over tasks and widths."
         )
-    said.append(
-        f"'Equivalent' means within {MARGIN_POINTS:g} points unless a claim declares "
-        "another margin; perplexities have none."
-    )
+    if (rows["unit"] == "points").any():
+        said.append(
+            f"'Equivalent' means within {MARGIN_POINTS:g} points unless a claim declares "
+            "another margin for that task at that ratio; perplexities have none."
+        )
     seeds = {run.seed for run in study.runs.values() if run.criterion == "random"}
     if not seeds:
         said.append("No random selection was evaluated as a control.")
@@ -57,7 +56,7 @@ def sentences(
     low = [
         row["task"]
         for row in dense
-        if floor_of(study, DENSE, row, seed)["level"] in ("not above floor", "below floor")
+        if floor_of(study, DENSE, row)["level"] in ("not above floor", "below floor")
     ]
     if low:
         said.append(

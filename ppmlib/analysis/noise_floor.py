@@ -8,7 +8,8 @@ within   which changes are no larger than what flips by itself
 import numpy as np
 import pandas as pd
 
-from ppmlib.analysis.study_records import DENSE, Outcome, Study
+from ppmlib.analysis.outcomes import Outcome
+from ppmlib.analysis.study_records import DENSE, Study
 from ppmlib.evaluation_records import REPEAT
 
 COLUMNS = [
@@ -56,8 +57,8 @@ def _effects(first: Outcome, second: Outcome) -> dict[str, float]:
     difference = first.effect(change.sum() / weights.sum())
     at_most = first.effect(np.abs(change).sum() / weights.sum())
     return {
-        "value": first.value(first.totals.sum() / weights.sum()),
-        "again": second.value(second.totals.sum() / weights.sum()),
+        "value": first.value(first.mean()),
+        "again": second.value(second.mean()),
         "difference": difference,
         "noise": abs(difference) if first.unit == "percent" else at_most,
     }

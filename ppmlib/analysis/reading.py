@@ -79,9 +79,9 @@ def trade_off(rows: pd.DataFrame, found: dict) -> pd.DataFrame:
                 "task": row["task"],
                 "change, points": signed(row["diff_points"]),
                 "90% interval": interval_text(row["low90_points"], row["high90_points"]),
-                "margin": f"{row['margin_points']:g}",
+                "margin": f"{found['margin_points']:g}",
                 "loss beyond it excluded": "yes"
-                if row["low90_points"] > -row["margin_points"]
+                if row["low90_points"] > -found["margin_points"]
                 else "no",
             }
             for row in rows.to_dict("records")

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from ppmlib import stats
-from ppmlib.analysis.study_records import DENSE, Outcome, Study, describe_run
+from ppmlib.analysis.outcomes import Outcome
+from ppmlib.analysis.study_records import DENSE, Study, describe_run
 from ppmlib.analysis.wording import interval_text, joined, p_number, percent, signed
 from ppmlib.responses import repetition
 
@@ -174,8 +175,11 @@ def _by_kind(dense: pd.DataFrame, pruned: pd.DataFrame, column: str) -> pd.DataF
 
 def kinds_sentence(table: pd.DataFrame, task: str | None, ratio: float) -> str:
     """Which kinds of instruction moved, and which could not be told."""
-    if task is None or table.empty:
+    if task is None:
         return "No task of this study names its kinds of instruction."
+    if table.empty:
+        return (f"No kind of instruction in {task} was scored on two or more documents at "
+                f"{percent(ratio)} removed.")  # fmt: skip
     sure = table[table["p_adjusted"] <= stats.LEVEL]
     parts = []
     for word, part in (("fall", sure[sure["diff_points"] < 0]),

@@ -1,27 +1,24 @@
 """The records of one study in memory: its runs, their scores per document, paired comparisons.
 
 Run       one evaluated width
-Outcome   one score per document, with its unit
 Study     everything that was read; comparisons are computed once and kept
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from ppmlib import stats
+from ppmlib.analysis import outcomes
+from ppmlib.analysis.outcomes import Outcome
 from ppmlib.evaluation_records import DENSE, task_slug
 from ppmlib.params import is_random, ratio_of
 from ppmlib.records import RecordError
 
 NOISE = "noise"  # full width, damaged by weight noise instead of pruned
-# What a document's log-likelihood is divided by; by nothing for LAMBADA's, one target each.
-PERPLEXITY_UNITS = {"word_perplexity": "words", "byte_perplexity": "bytes", "perplexity": None}
 
 
 class Run(NamedTuple):
@@ -42,29 +39,6 @@ class Run(NamedTuple):
         if self.key == DENSE:
             return f"dense ({self.expansion_ratio:.2f}x)"
         return f"{100 * self.pruning_ratio:.3g}% removed ({self.expansion_ratio:.2f}x)"
-
-
-class Outcome(NamedTuple):
-    """One score per document: `totals / weights`; weights None means 1. `unit` is of the score.
-
-    Documents of one cluster are kept together; `strata` are a group's tasks (MMLU's subjects).
-    """
-
-    totals: np.ndarray
-    weights: np.ndarray | None
-    clusters: np.ndarray | None
-    unit: str
-    strata: np.ndarray | None = None
-
-    def value(self, mean: float) -> float:
-        """The score itself from a weighted mean of totals: a perplexity from log-likelihoods."""
-        return math.exp(-mean) if self.unit == "percent" else mean
-
-    def effect(self, difference: float) -> float:
-        """A difference of means in points, or in percent of the dense perplexity."""
-        if self.unit == "percent":
-            return 100 * math.expm1(-difference)
-        return 100 * difference
 
 
 @dataclass
@@ -130,52 +104,23 @@ class Study:
     def _samples_file(run: str, task: str) -> str:
         return f"samples/{run}/{task_slug(task)}.parquet"
 
-    def has_outcomes(self, run: str, row: dict[str, Any], floor: bool = False) -> bool:
+    def has_outcomes(self, run: str, row: dict[str, Any]) -> bool:
         """Whether a metric row has per-document values; a subtask's are in its group's table."""
         file = self._samples_file(run, row["task"])
         if row.get("group") is not None or file not in self.evaluations[run]["files"]:
             return False
-        table = self.samples(run, row["task"])
-        if row["metric"] in PERPLEXITY_UNITS and "loglikelihood" in table:
-            return not floor
-        return _column_name(row, floor) in table
+        return outcomes.has_outcome(self.samples(run, row["task"]), row)
 
-    def outcome(self, run: str, row: dict[str, Any], floor: bool = False) -> Outcome:
-        """Per-document values of a metric row, or of its permuted responses with `floor`.
-
-        Raises:
-            RecordError: if the record has no such column.
-        """
-        key = ("outcome", run, floor, *_metric_key(row))
-        return self.once(key, lambda: self._outcome(run, row, floor))
-
-    def _outcome(self, run: str, row: dict[str, Any], floor: bool) -> Outcome:
-        table, name = self.samples(run, row["task"]), _column_name(row, floor)
-        clusters = table["cluster"].to_numpy() if "cluster" in table else None
-        strata = table["subtask"].to_numpy() if "subtask" in table else None
-        if not floor and row["metric"] in PERPLEXITY_UNITS and "loglikelihood" in table:
-            unit = PERPLEXITY_UNITS[row["metric"]]
-            weights = None if unit is None else table[unit].to_numpy(float)
-            return Outcome(table["loglikelihood"].to_numpy(float), weights, clusters, "percent")
-        if name not in table:
-            raise RecordError(f"samples of {run}, {row['task']}: no per-document values of {name}")
-        values = table[name]
-        if isinstance(values.iloc[0], (list, np.ndarray)):
-            totals, weights = values.map(np.sum), values.map(len)
-            return Outcome(totals.to_numpy(float), weights.to_numpy(float), clusters, "points")
-        return Outcome(values.to_numpy(float), None, clusters, "points", strata)
+    def outcome(self, run: str, row: dict[str, Any]) -> Outcome:
+        """Per-document values of a metric row, as `outcomes.outcome_of`."""
+        key = ("outcome", run, *_metric_key(row))
+        return self.once(key, lambda: outcomes.outcome_of(self.samples(run, row["task"]), row))
 
     def once(self, key: tuple, compute: Callable[[], Any]) -> Any:
         """`compute()`, kept under the key for the next time."""
         if key not in self._computed:
             self._computed[key] = compute()
         return self._computed[key]
-
-    def _compare(self, key: tuple, first: Outcome, second: Outcome, seed: int) -> stats.Change:
-        return self.once(key, lambda: stats.paired(
-            first.totals, second.totals, weights=first.weights, clusters=first.clusters,
-            strata=first.strata, bounded=first.unit == "points", seed=seed,
-        ))  # fmt: skip
 
     def headline(self, run: str, task: str) -> dict[str, Any] | None:
         """The headline row of a task, or None where the run was not evaluated on it."""
@@ -187,12 +132,8 @@ class Study:
     ) -> stats.Change:
         """A run's score minus the dense model's (or another run's), paired by document."""
         first, second = self.outcome(reference, row), self.outcome(run, row)
-        return self._compare((reference, run, *_metric_key(row), seed), first, second, seed)
-
-    def own_minus_floor(self, run: str, row: dict[str, Any], *, seed: int) -> stats.Change:
-        """A run's own responses minus the same responses permuted, paired by document."""
-        first, second = self.outcome(run, row, floor=True), self.outcome(run, row)
-        return self._compare(("floor", run, *_metric_key(row), seed), first, second, seed)
+        key = (reference, run, *_metric_key(row), seed)
+        return self.once(key, lambda: outcomes.compare(first, second, seed=seed))
 
 
 def is_trivial(record: dict[str, Any]) -> bool:
@@ -202,10 +143,6 @@ def is_trivial(record: dict[str, Any]) -> bool:
 
 def _metric_key(row: dict[str, Any]) -> tuple[str, str, str]:
     return row["task"], row["metric"], row["filter"]
-
-
-def _column_name(row: dict[str, Any], floor: bool) -> str:
-    return f"{'permuted:' if floor else ''}{row['metric']},{row['filter']}"
 
 
 def run_of(key: str, results: dict[str, Any]) -> Run:

@@ -5,7 +5,6 @@ claims_table    the declared claims, Holm over them
 planted_table   the planted truths of a bench study, judged as they were declared
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,23 +12,34 @@ import numpy as np
 import pandas as pd
 
 from ppmlib import stats
+from ppmlib.analysis import outcomes
 from ppmlib.analysis.levels import floor_of
 from ppmlib.analysis.study_records import DENSE, Run, Study, describe_run
 from ppmlib.analysis.wording import difference_text, interval_text, p_text, signed
 from ppmlib.params import width_slug
 from ppmlib.records import RecordError
 
-# Used where no claim declares a margin; printed wherever 'equivalent' is.
-MARGIN_POINTS = 3.0
+MARGIN_POINTS = 3.0  # where no claim declares another; printed wherever 'equivalent' is
 CLAIM_COLUMNS = [
     "task", "pruning_ratio", "direction", "margin_points", "run", "unit", "diff_points",
     "ci_low_points", "ci_high_points", "p_value", "p_holm", "holds", "reason",
 ]  # fmt: skip
 
 
-def margins(claims: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The equivalence margin of each task in points: the declared one of an equivalence claim."""
-    return {c["task"]: c["margin_points"] for c in claims if c["direction"] == "equivalent"}
+def margin_of(claims: Sequence[Mapping[str, Any]], task: str, pruning_ratio: float) -> float:
+    """The equivalence margin of a task at one width, in points.
+
+    The one that an equivalence claim declares for this task and ratio, the strictest of several;
+    without a claim `MARGIN_POINTS`.
+    """
+    declared = [
+        claim["margin_points"]
+        for claim in claims
+        if claim["direction"] == "equivalent"
+        and claim["task"] == task
+        and width_slug(claim["pruning_ratio"]) == width_slug(pruning_ratio)
+    ]
+    return min(declared, default=MARGIN_POINTS)
 
 
 def verdict_row(study: Study, run: Run, row: Mapping[str, Any], margin: float, seed: int) -> dict:
@@ -52,7 +62,7 @@ def verdict_row(study: Study, run: Run, row: Mapping[str, Any], margin: float, s
         "mde_points": None if detectable is None else abs(outcome.effect(-detectable)),
         "margin_points": margin if outcome.unit == "points" else None, "within_margin": inside,
         "better_if_positive": bool(row["higher_is_better"]),
-        **floor_of(study, run.key, row, seed), "method": change.method,
+        **floor_of(study, run.key, row), "method": change.method,
     }  # fmt: skip
 
 
@@ -81,13 +91,13 @@ def verdict_table(
 
     Args:
         tasks: names in the order wanted; tasks without records go to `study.missing`.
-        claims: declared ones; an equivalence claim sets its task's margin.
+        claims: declared ones; an equivalence claim sets the margin of its task at its ratio.
     Returns:
         one row per run, task and metric (columns of the analysis record's `verdicts`).
     Raises:
         RecordError: if no headline of the criterion can be tested at any width.
     """
-    wanted, rows = margins(claims), []
+    rows = []
     evaluated = {row["task"] for row in study.rows(DENSE)}
     _note(study, [f"task {task} was not evaluated" for task in tasks if task not in evaluated])
     for run in study.widths(criterion):
@@ -101,7 +111,7 @@ def verdict_table(
                 continue
             reason = _untestable(study, run, row)
             if reason is None:
-                margin = wanted.get(row["task"], MARGIN_POINTS)
+                margin = margin_of(claims, row["task"], run.pruning_ratio)
                 rows.append(verdict_row(study, run, row, margin, bootstrap_seed))
             elif row["headline"]:
                 _note(study, [f"{run.key}: {row['task']} {row['metric']} {reason}"])
@@ -130,14 +140,8 @@ def _untestable(study: Study, run: Run, row: Mapping[str, Any]) -> str | None:
         return "was not evaluated for the dense model"
     if not study.has_outcomes(run.key, row):
         return "has no per-document values: not tested"
-    outcome = study.outcome(run.key, row)
-    weight = outcome.totals.size if outcome.weights is None else outcome.weights.sum()
-    if not math.isclose(outcome.value(outcome.totals.sum() / weight), row["value"], rel_tol=1e-6,
-                        abs_tol=1e-9):  # fmt: skip
-        return "is not the mean of its per-document values: not tested"
-    if row["n"] < 2:
-        return f"has {row['n']} document: not tested"
-    return None
+    reason = outcomes.untestable(study.samples(run.key, row["task"]), row)
+    return reason and f"{reason}: not tested"
 
 
 def _change(row: Mapping[str, Any]) -> str:

@@ -157,12 +157,12 @@ def for_reading(table: pd.DataFrame) -> pd.DataFrame:
     ).set_index(["task", "neurons removed"])
 
 
-def of_study(study, model: str, *, seed: int) -> pd.DataFrame:
+def of_study(study, model: str) -> pd.DataFrame:
     """`beside` for a study's records, all metrics; empty for a model the paper did not score."""
     from ppmlib.analysis import levels
     from ppmlib.analysis.study_records import DENSE
 
     if model not in paper.MODELS:
         return pd.DataFrame(columns=COLUMNS)
-    scores = levels.scores_table(study, seed=seed, all_metrics=True)
+    scores = levels.scores_table(study, all_metrics=True)
     return beside(model, scores, study.evaluations[DENSE])

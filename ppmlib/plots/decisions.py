@@ -77,7 +77,8 @@ def trade_off(rows: pd.DataFrame, found: dict, *, root: Path | None = None) -> F
     rows = rows.sort_values("expansion_ratio", ascending=False)
     fig, axis = plt.subplots(figsize=(WIDTH, 3.6))
     axis.axhline(0, **BASELINE, label="dense")
-    for margin in found["margins"]:
+    margin = found["margin_points"]
+    if margin:
         axis.axhspan(-margin, margin, color=ZONE, zorder=0, label=f"within {margin:g} points")
     for (task, part), color, marker in zip(rows.groupby("task", sort=False),
                                            (*PALETTE, CONTROL), MARKERS, strict=False):  # fmt: skip
@@ -97,7 +98,9 @@ def trade_off(rows: pd.DataFrame, found: dict, *, root: Path | None = None) -> F
         "a width passes where the whole interval lies above minus the margin.",
         alt=f"Line chart of the changes of {len(found['tasks'])} knowledge tasks by expansion "
         f"ratio; the largest passing width: {best}.",
-        table=rows[["task", "run", "pruning_ratio", "expansion_ratio", "diff_points",
-                    "low90_points", "high90_points", "margin_points"]].set_index(["task", "run"]),
+        table=rows.assign(margin_points=margin)[
+            ["task", "run", "pruning_ratio", "expansion_ratio", "diff_points", "low90_points",
+             "high90_points", "margin_points"]
+        ].set_index(["task", "run"]),
         root=root,
     )  # fmt: skip

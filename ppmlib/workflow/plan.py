@@ -31,6 +31,7 @@ from ppmlib.workflow import noise_jobs, preflight, unfinished
 
 MODEL_LINKS = "./.models"  # hidden links to local models in a study's folder
 
+MARGIN = "tradeoff_margin_points"
 # What of a model's files beside its weights, and of the threads where there is more than one,
 # changes what a notebook gives.
 CHANGED_BY = {
@@ -86,6 +87,8 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
         "dtype": study.model.dtype,
         "record_dir": ".",
     }
+    # Left out where it is the default, so that plans of before it existed stay as they are.
+    margin = study.model_dump(include={MARGIN}, exclude_defaults=True)
     jobs: dict[str, Any] = {}
 
     def add(
@@ -217,6 +220,7 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
             "draft": study.subset is not None,
             "bootstrap_seed": study.seeds.bootstrap,
             "record_dir": ".",
+            **margin,
         },
         [
             key
@@ -225,7 +229,7 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
         ],
     )
     jobs = _only_asked(study, jobs)
-    resolved = study.model_dump()
+    resolved = study.model_dump(exclude={MARGIN}) | margin
     # Where a folder or a score file lies on this machine is no part of the study.
     if study.model.is_folder:
         resolved["model"]["id"] = located.name
