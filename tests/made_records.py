@@ -209,6 +209,14 @@ def write_evaluation(
     }
     if selection.startswith("floor-"):
         described["responder"] = selection.removeprefix("floor-")
+    pruned = {
+        **described,
+        "requested": {"pruning_ratio": width},
+        "intermediate_size_dense": DENSE_WIDTH,
+        "parameter_reduction": 1 - described["parameters"] / (200_000 + 12 * HIDDEN * DENSE_WIDTH),
+        "keep_sha256": "ab" * 32,
+        "ties_at_cut": [0, 1],
+    }
     rows, about, files = [], {}, []
     for task in tasks:
         name, columns = task["name"], outcomes(task["name"], min(step, 6.0), n)
@@ -262,6 +270,7 @@ def write_evaluation(
             "output_type": "made",
             "truncated": 0,
             "kind": "perplexity" if name == "made_text" else "accuracy",
+            "first_prompt": f"The first prompt of {name}",
         }
     inputs = {
         "model": {"id": "made", "dtype": "float32"},
@@ -274,7 +283,7 @@ def write_evaluation(
         **(change_inputs or {}),
     }
     if not run.startswith(("floor-", "dense-aa")):
-        records.write(root, f"{run}/2_pruning", inputs={"run": run}, results=described)
+        records.write(root, f"{run}/2_pruning", inputs={"run": run}, results=pruned)
     results = {**described, "rows": rows, "tasks": about}
     records.write(root, f"{run}/3_evaluation", inputs=inputs, results=results, files=files)
 
@@ -307,11 +316,13 @@ def write_profiling(root: Path, ratios) -> None:
                 times = [base * scale * factor for factor in (0.97, 0.98, 1.0, 1.01, 1.04)]
                 row["repeats"][name] = times
                 row |= {name: times[2], f"{name}_q25": times[1], f"{name}_q75": times[3]}
+            row["tokens_per_s"] = 16 * batch / row["total_s"]
             rows.append(row)
     work = {"name": "fixed", "prompt_tokens": 64, "new_tokens": 16, "batch_sizes": [1, 8]}
     results = {"device": "made", "random_weights": False, "workloads": [work], "widths": widths}
     measured = {"rows": rows, "conclusions": ["Made times, not measured."], "wall_s": 1.0}
     measured["joules"] = {"idle_w": [], "rows": []}
+    measured |= {"peak_memory": "not measurable here", "energy": "not measurable here"}
     records.write(
         root, "ppm/4_profiling", inputs={"made": True}, results=results, measured=measured
     )

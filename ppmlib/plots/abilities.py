@@ -45,12 +45,11 @@ def edge(color: str) -> dict:
     return {"markeredgecolor": color, "markeredgewidth": 1.4}
 
 
-def _panels(count: int, columns: int = 2):
+def panels(count: int, columns: int = 2, height: float = PANEL_HEIGHT):
+    """A grid of `count` small axes, at least one, the unused ones hidden."""
     columns = min(columns, count)
     rows = -(-count // columns)
-    fig, axes = plt.subplots(
-        rows, columns, figsize=(WIDTH, PANEL_HEIGHT * rows + 0.8), squeeze=False
-    )
+    fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, height * rows + 0.8), squeeze=False)
     for axis in axes.flat[count:]:
         axis.set_visible(False)
     return fig, axes
@@ -90,8 +89,10 @@ def task_names(table: pd.DataFrame, tasks: Sequence[str]) -> list[str]:
 
 def scores(
     table: pd.DataFrame, *, tasks: Sequence[str], criterion: str, root: Path | None = None
-) -> Figure:
+) -> Figure | None:
     """Each task's score against expansion ratio, with 95% intervals, baseline, chance and floor.
+
+    None where no task is scored in points.
 
     Args:
         table: `analysis.scores_table`.
@@ -100,11 +101,13 @@ def scores(
     rows = _with_dense(table, criterion)
     rows = rows[rows["unit"] == "points"]
     names = task_names(rows, tasks)
-    fig, axes = _panels(len(names))
+    if not names:
+        return None
+    fig, axes = panels(len(names))
     for axis, task in zip(axes.flat, names, strict=False):
         mine = rows[rows["task"] == task]
-        dense = mine[mine["selection"] == "dense"]
-        axis.axhline(100 * dense["value"].iloc[0], **BASELINE, label="dense")
+        for dense in mine[mine["selection"] == "dense"]["value"]:
+            axis.axhline(100 * dense, **BASELINE, label="dense")
         chance = mine[mine["floor_kind"] == "chance"]
         if len(chance):
             axis.axhline(100 * chance["floor"].iloc[0], **CHANCE, label="chance")
@@ -144,12 +147,16 @@ def axes_changes(
     dichotomy: pd.DataFrame,
     *,
     root: Path | None = None,
-) -> Figure:
+) -> Figure | None:
     """Mean change of each axis against expansion ratio; below, instructions minus knowledge.
+
+    None where no axis has a task in points.
 
     Args:
         changes: `contrasts.axis_changes`. dichotomy: `contrasts.dichotomy_table`, maybe empty.
     """
+    if changes.empty:
+        return None
     tested = not dichotomy.empty
     ratios = [3, 1.5] if tested else [1]
     fig, panels = plt.subplots(
@@ -201,19 +208,26 @@ def controls(
     tasks: Sequence[str],
     criterion: str,
     root: Path | None = None,
-) -> Figure:
+) -> Figure | None:
     """The criterion beside other selections: random ones as a range over their seeds.
 
+    None where no other selection was compared in points.
+
     Args:
-        table: `analysis.scores_table`. compared: `contrasts.controls_table`, not empty.
+        table: `analysis.scores_table`. compared: `contrasts.controls_table`, maybe empty.
     """
     rows = _with_dense(table, criterion)
     rows = rows[rows["unit"] == "points"]
-    names = task_names(compared[compared["unit"] == "points"], task_names(rows, tasks))
-    fig, axes = _panels(len(names))
+    names = task_names(rows, tasks)
+    if len(compared):
+        names = task_names(compared[compared["unit"] == "points"], names)
+    if compared.empty or not names:
+        return None
+    fig, axes = panels(len(names))
     for axis, task in zip(axes.flat, names, strict=False):
         mine = rows[rows["task"] == task]
-        axis.axhline(100 * mine["value"].iloc[0], **BASELINE, label="dense")
+        for dense in mine[mine["selection"] == "dense"]["value"]:
+            axis.axhline(100 * dense, **BASELINE, label="dense")
         others = compared[compared["task"] == task]
         for (control, part), color, marker in zip(
             others.groupby("control"), (CONTROL, *PALETTE[1:]), MARKERS[1:], strict=False
@@ -258,7 +272,7 @@ def perplexity(table: pd.DataFrame, *, criterion: str, root: Path | None = None)
     selections = [criterion, *sorted(set(rows["selection"]) - {criterion, "dense", NOISE})]
     ends = []
     for selection, (color, marker) in zip(selections, styles, strict=False):
-        for task in rows["task"].drop_duplicates():
+        for task in rows[rows["selection"] == selection]["task"].drop_duplicates():
             mine = _with_dense(rows[rows["task"] == task], selection)
             _error_line(axis, mine, color=color, marker=marker, label=f"{selection}: {task}",
                         linestyle="-" if selection == criterion else "--")  # fmt: skip

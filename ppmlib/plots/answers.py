@@ -9,9 +9,8 @@ import pandas as pd
 from ppmlib import stats
 from ppmlib.analysis.wording import signed
 from ppmlib.plots import BASELINE, MARKERS, PALETTE, Figure, figure
-from ppmlib.plots.abilities import WIDTH, X_LABEL, legend, task_names, width_axis
+from ppmlib.plots.abilities import WIDTH, X_LABEL, legend, panels, task_names, width_axis
 from ppmlib.plots.changes import HALO
-from ppmlib.plots.damage import panels
 
 SHARES = (("stopped", "stop by themselves"), ("repeating", "repeat themselves"),
           ("empty", "empty"))  # fmt: skip

@@ -30,14 +30,17 @@ CHANGES = {
 
 def differences(
     verdicts: pd.DataFrame, *, run: str, tasks: Sequence[str], root: Path | None = None
-) -> Figure:
+) -> Figure | None:
     """Forest plot of one width: each task's difference to the dense model with its 95% interval.
 
-    Open markers: the level is not above its floor. Perplexity is left out (another unit).
+    Open markers: the level is not above its floor. Perplexity is left out (another unit); None
+    where nothing else was evaluated.
     """
     rows = verdicts[
         (verdicts["run"] == run) & verdicts["headline"] & (verdicts["unit"] == "points")
     ]
+    if rows.empty:
+        return None
     rows = rows.set_index("task").loc[task_names(rows, tasks)].reset_index()
     fig, axis = plt.subplots(figsize=(WIDTH, 0.42 * len(rows) + 1.6))
     axis.axvline(0, **BASELINE)

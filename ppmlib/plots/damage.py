@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import NullFormatter, ScalarFormatter
@@ -12,10 +11,9 @@ from ppmlib.plots import BASELINE, CHANCE, MARKERS, PALETTE, Figure, figure
 from ppmlib.plots.abilities import (
     CAPS,
     CONTROL,
-    PANEL_HEIGHT,
-    WIDTH,
     X_LABEL,
     legend,
+    panels,
     task_names,
     width_axis,
 )
@@ -23,16 +21,6 @@ from ppmlib.plots.abilities import (
 BAND = "#E69F00"
 KINDS = {"dense": ("#000000", "*"), "random": (CONTROL, MARKERS[1]),
          "noise": (PALETTE[3], MARKERS[3])}  # fmt: skip
-
-
-def panels(count: int, columns: int = 2, height: float = PANEL_HEIGHT):
-    """A grid of small axes, the unused ones hidden."""
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, height * rows + 0.8), squeeze=False)
-    for axis in axes.flat[count:]:
-        axis.set_visible(False)
-    return fig, axes
 
 
 def trivial(
