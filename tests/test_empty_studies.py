@@ -94,7 +94,9 @@ def drawn_data(axis) -> bool:
 @pytest.fixture
 def unrendered(monkeypatch):
     """Figures are checked for data and saved as one white pixel."""
-    monkeypatch.setattr(records, "package_versions", VERSIONS)
+    monkeypatch.setattr(
+        records, "package_versions", lambda names=records.PACKAGES: VERSIONS(tuple(names))
+    )
     buffer = io.BytesIO()
     Image.new("RGB", (1, 1), "white").save(buffer, format="png")
 
