@@ -196,6 +196,7 @@ SETTINGS = {
           "margin_points": 0}],
         {ANALYSIS},
     ),
+    "tradeoff_margin_points": (5.0, {ANALYSIS}),
     "add_bos_token": (False, {NOISE, EVALUATION}),
     "apply_chat_template": (True, {EVALUATION}),
     "split_evaluation": (True, {EVALUATION}),

@@ -32,7 +32,7 @@ def test_one_document_gives_rows_and_sentences_without_nan(loaded, tmp_path):
     found = run(loaded, SPECS, bench.tasks_dir(), tmp_path, subset=subset, floors=[])
     table = scorecard.headlines(found.rows, found.samples)
     assert table["value"].notna().all()
-    assert table.loc["bench_truthfulness_mc2", ["low", "high"]].tolist() == [0.0, 1.0]
+    assert table[["low", "high"]].isna().all(axis=None) and set(table["level"]) == {"no floor"}
     sentences = scorecard.conclusions(table, found.samples, found.tasks, found.skipped)
     assert "nan" not in " ".join(sentences).lower()
     assert (
@@ -54,7 +54,8 @@ def judged(own, permuted):
     """The level of a generation task with these outcomes."""
     samples = {"t": pd.DataFrame({"acc,none": own, "permuted:acc,none": permuted})}
     row = {"task": "t", "metric": "acc", "filter": "none", "headline": True, "axis": "planted",
-           "stderr": 0.0, "n": len(own), "num_fewshot": 0, "chance": None}  # fmt: skip
+           "stderr": 0.0, "n": len(own), "num_fewshot": 0, "chance": None,
+           "higher_is_better": True}  # fmt: skip
     rows = [row | {"source": source, "value": float(np.mean(values))}
             for source, values in (("model", own), ("permuted", permuted))]  # fmt: skip
     return scorecard.headlines(pd.DataFrame(rows), samples).loc["t"]
@@ -64,12 +65,12 @@ def judged(own, permuted):
 @pytest.mark.parametrize(
     ("own", "permuted", "level"),
     [
-        ([1.0] * 30, [1.0] * 30, "not above"),
-        ([0.0] * 30, [0.0] * 30, "not above"),
-        ([1.0] * 30, [0.0] * 30, "above"),
-        ([0.0] * 30, [1.0] * 30, "below"),
-        ([1.0] + [0.0] * 299, [0.0] * 300, "not above"),  # one lucky answer
-        ([1.0, 0.0], [0.0, 0.2], "not above"),
+        ([1.0] * 30, [1.0] * 30, "not above floor"),
+        ([0.0] * 30, [0.0] * 30, "not above floor"),
+        ([1.0] * 30, [0.0] * 30, "above floor"),
+        ([0.0] * 30, [1.0] * 30, "below floor"),
+        ([1.0] + [0.0] * 299, [0.0] * 300, "not above floor"),  # one lucky answer
+        ([1.0, 0.0], [0.0, 0.2], "not above floor"),
     ],
 )
 def test_all_right_all_wrong_and_one_lucky_answer_have_a_level(own, permuted, level):
