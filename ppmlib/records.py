@@ -31,7 +31,7 @@ STAGE_VERSIONS = {
     "2_pruning": 1,
     "3_evaluation": 2,
     "4_profiling": 3,
-    "5_analysis": 3,
+    "5_analysis": 4,
     "6_published": 1,
     "7_models": 1,
     "8_simulations": 2,
