@@ -26,10 +26,10 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check ppmlib tests
 
 readme: $(STAMP)
-	$(BIN)/python -m ppmlib.readme
+	$(BIN)/python -m ppmlib.show.readme
 
 # torch first and by itself: its pin then admits the CPU build that is found beside the index.
-$(STAMP): pyproject.toml constraints.txt hatch_build.py ppmlib/row_extremes.c
+$(STAMP): pyproject.toml constraints.txt hatch_build.py ppmlib/prune/row_extremes.c
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt torch
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"

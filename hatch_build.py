@@ -1,4 +1,4 @@
-"""Compiles `ppmlib/row_extremes.c` at installation, where there is a C compiler.
+"""Compiles `ppmlib/prune/row_extremes.c` at installation, where there is a C compiler.
 
 Without one the package is complete too: `weight_rows` then reads 16-bit weights with torch and
 numpy, with the same result, at about two thirds of the speed.
@@ -15,7 +15,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = "ppmlib/row_extremes.c"
+SOURCE = "ppmlib/prune/row_extremes.c"
 
 
 class RowExtremesHook(BuildHookInterface):

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import yaml
 
-from ppmlib import records
-from ppmlib.params import ParamsError, Study
+from ppmlib.record import records
+from ppmlib.study_file.params import ParamsError, Study
 
 FILE = "edited.yaml"
 KNOWLEDGE = {"name": "bench_knowledge", "num_fewshot": 0, "metric": "acc", "axis": "knowledge"}

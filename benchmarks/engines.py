@@ -20,8 +20,9 @@ import pandas as pd
 import torch
 from lm_eval.api.instance import Instance
 
-from ppmlib import bench, models
-from ppmlib.lmeval import harness
+from ppmlib import bench
+from ppmlib.evaluation import harness
+from ppmlib.model import models
 
 HEADER_TOKENS, CONTEXT_TOKENS, ENDING_TOKENS, TEXT_TOKENS = 600, 60, 25, 400
 NEW_TOKENS = 24

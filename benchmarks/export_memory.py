@@ -23,8 +23,10 @@ import torch
 from memory import process_bytes
 from safetensors import safe_open
 
-from ppmlib import bench, device, export, glu, models, pruning, random_shapes
-from ppmlib.checkpoint import weight_files
+from ppmlib import bench
+from ppmlib.model import device, glu, models, random_shapes
+from ppmlib.model.checkpoint import weight_files
+from ppmlib.prune import export, pruning
 
 RATIO = 0.4
 SAMPLE_S = 0.01

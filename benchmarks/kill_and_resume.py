@@ -24,7 +24,7 @@ from pathlib import Path
 import psutil
 import yaml
 
-from ppmlib import records
+from ppmlib.record import records
 
 STUDY = {
     "study": "killed",

@@ -23,7 +23,10 @@ from typing import Any
 import pandas as pd
 import torch
 
-from ppmlib import bench, evaluation, glu, models, pruning, random_shapes, scores
+from ppmlib import bench
+from ppmlib.evaluation import run as evaluation
+from ppmlib.model import glu, models, random_shapes
+from ppmlib.prune import pruning, scores
 
 TASKS = [
     {"name": "bench_knowledge", "num_fewshot": 0, "metric": "acc", "filter": "none",

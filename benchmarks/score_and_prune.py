@@ -20,7 +20,8 @@ import pandas as pd
 import torch
 from memory import read_bandwidth
 
-from ppmlib import device, glu, pruning, random_shapes, scores, weight_rows
+from ppmlib.model import device, glu, random_shapes
+from ppmlib.prune import pruning, scores, weight_rows
 
 RATIO = 0.4
 SCORINGS = 5

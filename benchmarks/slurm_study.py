@@ -27,7 +27,7 @@ from pathlib import Path
 
 import yaml
 
-from ppmlib import rerun
+from ppmlib.workflow import rerun
 
 STUDY = {
     "extends": "bench.yaml",

@@ -1,7 +1,7 @@
 """How lm-eval's files of the paper's tasks changed since the version that the paper used.
 
     pip download lm_eval==0.4.9.1 --no-deps -d old && unzip -d old/unpacked old/lm_eval-*.whl
-    python benchmarks/task_changes.py old/unpacked/lm_eval/tasks ppmlib/paper/TASK_CHANGES.md
+    python benchmarks/task_changes.py old/unpacked/lm_eval/tasks ppmlib/published/TASK_CHANGES.md
 
 Definitions are compared key by key, with what they include; helper code as Python writes it
 itself, without docstrings, so that a reformatted file is no change. The tasks are those of the
@@ -17,9 +17,9 @@ from pathlib import Path
 
 import yaml
 
-from ppmlib import records
-from ppmlib.lmeval import task_files
-from ppmlib.params import Study
+from ppmlib.evaluation import task_files
+from ppmlib.record import records
+from ppmlib.study_file.params import Study
 
 PAPER_VERSION = "0.4.9.1"
 PARAMS = Path(__file__).parents[1] / "params"

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import click
 
-from ppmlib import batch_sizes, records
-from ppmlib.offline import data_root
-from ppmlib.params import ParamsError, Study
+from ppmlib.data import data_root
+from ppmlib.evaluation import batch_sizes
+from ppmlib.record import records
+from ppmlib.study_file.params import ParamsError, Study
 from ppmlib.workflow import launch, unfinished
 from ppmlib.workflow.processes import folder_trouble
 
@@ -306,8 +307,8 @@ def export(
     reports: Path,
 ) -> None:
     """Write one width of a study as an ordinary checkpoint (safetensors, config, model card)."""
-    from ppmlib import export as exporting
-    from ppmlib.params import run_key
+    from ppmlib.prune import export as exporting
+    from ppmlib.study_file.params import run_key
 
     study, plan = _prepare(study_file, reports)
     root = reports / study.study
@@ -324,7 +325,7 @@ def export(
 @click.argument("path", type=click.Path(path_type=Path))
 def rerun(path: Path) -> None:
     """Run an executed notebook, or a whole report folder, again and compare the numbers."""
-    from ppmlib import rerun as again
+    from ppmlib.workflow import rerun as again
 
     with _refused_if(records.RecordError):
         root, key = again.study_of(path)
@@ -364,7 +365,7 @@ def simulations(draws: int, graded_draws: int, reports: Path) -> None:
 @REPORTS
 def compare(folders: tuple[Path, ...], name: str | None, reports: Path) -> None:
     """Compare finished studies (notebook 7): each model a replicate, nothing pooled."""
-    from ppmlib.analysis import across
+    from ppmlib.analyse import across
 
     if len(folders) < 2:
         raise Refused("compare needs the folders of two finished studies or more")
@@ -407,7 +408,7 @@ def _prepare(
         click.echo(line, err=True)
     study = batch_sizes.applied(study, root)
     _read_only_from(data_folder if to_run else data_root.linked(root))
-    from ppmlib import models
+    from ppmlib.model import models
     from ppmlib.workflow import plan, preflight
 
     try:

@@ -2,7 +2,7 @@
 
 import base64
 
-from ppmlib import records
+from ppmlib.record import records
 
 # 2 by 1 pixels at 192 dots per inch.
 SIZED = base64.b64encode(

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ppmlib import records
-from ppmlib.params import run_key
+from ppmlib.record import records
+from ppmlib.study_file.params import run_key
 
 HIDDEN, DENSE_WIDTH = 128, 512
 TASKS = [

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from test_profiling import FakeModel, FakeWidths
 
-from ppmlib.cost import counters, energy, profiling
+from ppmlib.profile import counters, energy, profiling
 
 TOKEN_J, IDLE_J = 3, 7
 

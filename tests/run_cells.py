@@ -18,7 +18,7 @@ def run_cells(name: str, parameters: Mapping[str, Any], monkeypatch) -> tuple[di
         the notebook's variables, and the objects that its cells displayed.
     """
     shown: list[Any] = []
-    monkeypatch.setattr("ppmlib.progress.display", mock.MagicMock())
+    monkeypatch.setattr("ppmlib.show.progress.display", mock.MagicMock())
     monkeypatch.setattr("IPython.display.display", shown.append)
     space: dict[str, Any] = {}
     for at, cell in enumerate(nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4).cells):

@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppmlib import records, scorecard, stats
-from ppmlib.analysis import conclusions, contrasts, levels, limits, sources, verdicts, wording
-from ppmlib.analysis.savings import saved_by
-from ppmlib.plots import abilities, changes
-from ppmlib.records import RecordError
+from ppmlib.analyse import contrasts, levels, sources, verdicts
+from ppmlib.analyse.savings import saved_by
+from ppmlib.record import records
+from ppmlib.record.records import RecordError
+from ppmlib.show import conclusions, limits, scorecard, wording
+from ppmlib.show.figures import abilities, changes
+from ppmlib.statistics import stats
 
 NAMES = [task["name"] for task in made.TASKS]
 RATIOS = (0.2, 0.4, 0.6)

@@ -8,21 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppmlib import records, stats
-from ppmlib.analysis import (
-    contrasts,
-    damage,
-    levels,
-    limits,
-    reading,
-    responses,
-    sources,
-    trivial,
-    verdicts,
-)
-from ppmlib.plots import answers, decisions
-from ppmlib.plots import damage as plots
-from ppmlib.records import RecordError
+from ppmlib.analyse import contrasts, damage, levels, responses, sources, trivial, verdicts
+from ppmlib.record import records
+from ppmlib.record.records import RecordError
+from ppmlib.show import limits, reading
+from ppmlib.show.figures import answers, decisions
+from ppmlib.show.figures import damage as plots
+from ppmlib.statistics import stats
 
 NAMES = [task["name"] for task in made.TASKS]
 KINDS = ("floor-constant", "floor-empty", "floor-echo")

@@ -6,9 +6,9 @@ import made_records as made
 import papermill
 import pytest
 
-from ppmlib import records
-from ppmlib.analysis import sources
-from ppmlib.records import RecordError
+from ppmlib.analyse import sources
+from ppmlib.record import records
+from ppmlib.record.records import RecordError
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "5_analysis.ipynb"
 CLAIM = {"task": "made_knowledge", "pruning_ratio": 0.4, "direction": "worse", "margin_points": 0}

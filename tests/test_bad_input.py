@@ -235,7 +235,7 @@ def test_a_folder_that_is_a_file(study_folder):
 def test_the_study_file_of_these_tests_is_good(tmp_path, monkeypatch):
     """Else every refusal above could have another reason."""
     monkeypatch.chdir(tmp_path)
-    from ppmlib.params import Study
+    from ppmlib.study_file.params import Study
     from ppmlib.workflow import plan
 
     shutil.copytree(bench.model_dir("bench-small"), tmp_path / "a-model")

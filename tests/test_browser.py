@@ -14,7 +14,7 @@ import pytest
 from fake_study import HOSTILE, fake_study, hostile_study
 from nbformat import v4
 
-from ppmlib.report import pages
+from ppmlib.page import pages
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

@@ -5,8 +5,8 @@ import os
 import pytest
 from toy_tasks import spec, write_tasks
 
-from ppmlib import models
-from ppmlib.evaluation import evaluate
+from ppmlib.evaluation.run import evaluate
+from ppmlib.model import models
 
 TEMPLATE = (
     "{%- if not date_string is defined %}{%- set date_string = strftime_now('%d %b %Y') %}"

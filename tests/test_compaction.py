@@ -9,7 +9,8 @@ import torch
 from tiny_models import llama
 from torch import nn
 
-from ppmlib import compaction, glu, pruning
+from ppmlib.model import glu
+from ppmlib.prune import compaction, pruning
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ppmlib.paper import cost_beside
+from ppmlib.published import cost_beside
 
 DESCRIBED = [
     {"run": "dense/r0.00", "requested": "r0.00", "keep_multiple_of": 1},

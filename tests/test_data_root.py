@@ -11,11 +11,11 @@ from real_data import lay_out
 from real_documents import MODEL, STUDY, card
 from small_study import KNOWLEDGE, TINY, ppm, write_study
 
-from ppmlib import models
-from ppmlib.evaluation import EvaluationError
-from ppmlib.lmeval import task_data, task_files, taskrun, tasks
-from ppmlib.offline import data_root
-from ppmlib.offline.data_root import DataRootError
+from ppmlib.data import data_root
+from ppmlib.data.data_root import DataRootError
+from ppmlib.evaluation import task_data, task_files, taskrun, tasks
+from ppmlib.evaluation.run import EvaluationError
+from ppmlib.model import models
 
 PAPER_TASKS = {
     "wikitext": ("EleutherAI/wikitext_document_level", "wikitext-2-raw-v1"),

@@ -10,10 +10,11 @@ import pytest
 import torch
 from test_profiling import FakeModel, keep_of, tiny_llama
 
-from ppmlib import device, pruning
-from ppmlib.cost import efficiency, energy, profiling
-from ppmlib.cost.counters import Meter
-from ppmlib.cost.widths import Widths
+from ppmlib.model import device
+from ppmlib.profile import efficiency, energy, profiling
+from ppmlib.profile.counters import Meter
+from ppmlib.profile.widths import Widths
+from ppmlib.prune import pruning
 
 GPU = torch.device("cuda", 0)
 WORK = profiling.Workload("fixed", prompt_tokens=6, new_tokens=3, batch_sizes=(1, 2))

@@ -18,9 +18,10 @@ from IPython.display import Markdown
 from PIL import Image
 from run_cells import NOTEBOOKS, run_cells
 
-from ppmlib import plots, records
 from ppmlib.bench import planted
-from ppmlib.report import pages
+from ppmlib.page import pages
+from ppmlib.record import records
+from ppmlib.show import figures as plots
 
 KINDS = {
     "points": ["made_mc2"],

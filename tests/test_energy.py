@@ -12,8 +12,9 @@ import torch
 from rapl_counter import TOKEN_J
 from test_profiling import PREFILL_S, STEP_S, FakeModel, FakeWidths
 
-from ppmlib.cost import counters, efficiency_sentences, efficiency_tables, energy, profiling
-from ppmlib.plots import efficiency as plots
+from ppmlib.profile import counters, energy, profiling
+from ppmlib.show import efficiency_sentences, efficiency_tables
+from ppmlib.show.figures import efficiency as plots
 
 WORK = profiling.Workload("fixed", prompt_tokens=6, new_tokens=4, batch_sizes=(1, 3))
 SETS = profiling.prompt_sets([WORK], profiling.Rounds(0, 1), 9, [0])
@@ -224,7 +225,7 @@ def test_no_zeus_is_said(monkeypatch):
 def test_zeus_hidden_from_import_is_said_without_a_trace_of_it():
     code = (
         "import sys; sys.modules['zeus'] = None\n"
-        "import torch; from ppmlib.cost import counters\n"
+        "import torch; from ppmlib.profile import counters\n"
         "print(counters.meter(torch.device('cpu')).what)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,8 +2,8 @@ from pathlib import Path
 
 from small_study import write_study
 
-from ppmlib import evaluation_records, records
-from ppmlib.params import Study
+from ppmlib.record import evaluation_records, records
+from ppmlib.study_file.params import Study
 from ppmlib.workflow import estimate, plan
 
 PARAMS = Path(__file__).parents[1] / "params"

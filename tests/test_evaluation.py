@@ -15,10 +15,12 @@ import real_documents
 import torch
 from toy_tasks import spec, write_tasks
 
-from ppmlib import bench, models, scorecard
-from ppmlib.evaluation import EvaluationError, evaluate
-from ppmlib.lmeval import harness, samples, tasks
-from ppmlib.lmeval.protocol import subset_indices
+from ppmlib import bench
+from ppmlib.evaluation import harness, samples, tasks
+from ppmlib.evaluation.protocol import subset_indices
+from ppmlib.evaluation.run import EvaluationError, evaluate
+from ppmlib.model import models
+from ppmlib.show import scorecard
 
 CHOICE = spec("toy_choice", "acc")
 GENERATE = spec("toy_generate", "exact_match", "first-word")

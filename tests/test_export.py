@@ -9,7 +9,9 @@ import yaml
 from safetensors.torch import load_file, save_file
 from tiny_models import token_ids
 
-from ppmlib import export, glu, models, pruning, records
+from ppmlib.model import glu, models
+from ppmlib.prune import export, pruning
+from ppmlib.record import records
 
 REQUEST = {"criterion": "ppm", "seed": 0, "pruning_ratio": 0.4, "expansion_ratio": None}
 PLAIN_LOADING = """

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from small_study import ppm, write_local_study
 
-from ppmlib import records
+from ppmlib.record import records
 
 KEYS = ["dense/r0.00", "ppm/r0.20", "ppm/r0.50"]
 

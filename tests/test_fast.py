@@ -16,10 +16,13 @@ from tiny_models import _build, _sizes, llama
 from toy_tasks import spec, write_tasks
 from transformers import LlamaConfig, MistralConfig, Qwen2Config
 
-from ppmlib import models, scorecard
-from ppmlib.evaluation import evaluate
-from ppmlib.lmeval import fast, greedy, harness, prefixes, scored
-from ppmlib.lmeval.samples import EvaluationError
+from ppmlib.evaluation import fast_lm as fast
+from ppmlib.evaluation import harness
+from ppmlib.evaluation.fast import greedy, prefixes, scored
+from ppmlib.evaluation.run import evaluate
+from ppmlib.evaluation.samples import EvaluationError
+from ppmlib.model import models
+from ppmlib.show import scorecard
 
 PER_TOKEN = 1e-5
 SETS = int(os.environ.get("PPMLIB_RANDOM_SETS", "12"))

@@ -8,9 +8,9 @@ import yaml
 from real_data import lay_out
 from real_documents import MODEL, TASKS
 
-from ppmlib import models
-from ppmlib.evaluation import evaluate
-from ppmlib.offline import data_root
+from ppmlib.data import data_root
+from ppmlib.evaluation.run import evaluate
+from ppmlib.model import models
 
 pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).parents[1]

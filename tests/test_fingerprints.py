@@ -17,10 +17,13 @@ from safetensors.torch import load_file, save_file
 from small_study import INSTRUCTIONS, KNOWLEDGE, write_local_study
 from toy_tasks import spec, write_tasks
 
-from ppmlib import bench, calibration, models, noise, pruning, records, scores
-from ppmlib.evaluation import evaluate
-from ppmlib.lmeval import protocol, task_code, tasks
-from ppmlib.params import Study
+from ppmlib import bench
+from ppmlib.evaluation import protocol, task_code, tasks
+from ppmlib.evaluation.run import evaluate
+from ppmlib.model import models
+from ppmlib.prune import calibration, noise, pruning, scores
+from ppmlib.record import records
+from ppmlib.study_file.params import Study
 from ppmlib.workflow import plan
 
 SCORING, PRUNING, NOISE = "1_scoring", "2_pruning", "2_noise"

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from small_study import TINY, ppm, write_study
 
-from ppmlib import evaluation_records, records
+from ppmlib.record import evaluation_records, records
 from ppmlib.workflow import options
 
 REPOSITORY = Path(__file__).parents[1]

@@ -13,11 +13,19 @@ from safetensors.torch import load_file, save_file
 from small_study import ppm, write_local_study
 from tiny_models import llama, qwen2
 
-from ppmlib import bench, checkpoint, models, records
-from ppmlib.checkpoint import WEIGHTS, WEIGHTS_INDEX, ModelError, check_finite, count_not_finite
-from ppmlib.lmeval import harness
-from ppmlib.lmeval.samples import EvaluationError
-from ppmlib.params import Study
+from ppmlib import bench
+from ppmlib.evaluation import harness
+from ppmlib.evaluation.samples import EvaluationError
+from ppmlib.model import checkpoint, models
+from ppmlib.model.checkpoint import (
+    WEIGHTS,
+    WEIGHTS_INDEX,
+    ModelError,
+    check_finite,
+    count_not_finite,
+)
+from ppmlib.record import records
+from ppmlib.study_file.params import Study
 from ppmlib.workflow import plan
 
 KINDS = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.float8_e5m2)

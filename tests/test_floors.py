@@ -6,8 +6,8 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.metrics import mean
 from lm_eval.filters import build_filter_ensemble
 
-from ppmlib import floors
-from ppmlib.lmeval.samples import EvaluationError
+from ppmlib.evaluation import permuted as floors
+from ppmlib.evaluation.samples import EvaluationError
 
 
 class ToyTask:

@@ -7,9 +7,11 @@ from tiny_models import llama, qwen2
 from torch import nn
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Phi3Config
 
-from ppmlib import bench, glu, pruning
+from ppmlib import bench
+from ppmlib.model import glu
+from ppmlib.prune import pruning
 
-PUBLISHED = pd.read_csv(bench.model_dir("bench").parents[2] / "paper" / "architecture.csv")
+PUBLISHED = pd.read_csv(bench.model_dir("bench").parents[2] / "published" / "architecture.csv")
 
 
 def published_model(row) -> nn.Module:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ppmlib import models, paper
-from ppmlib.offline import data_root
-from ppmlib.paper import measure_responders
+from ppmlib import published as paper
+from ppmlib.data import data_root
+from ppmlib.model import models
+from ppmlib.published import measure_responders
 
 CARD = "---\nconfigs:\n- config_name: default\n  data_files:\n  - {split: train, path: %s}\n---\n"
 

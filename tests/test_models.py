@@ -7,7 +7,9 @@ import huggingface_hub
 import pytest
 import torch
 
-from ppmlib import bench, checkpoint, models, records
+from ppmlib import bench
+from ppmlib.model import checkpoint, models
+from ppmlib.record import records
 
 COMMIT = "4e20de362430cd3b72f300e6b0f18e50e7166e08"
 
@@ -186,7 +188,8 @@ def test_hashes_notice_weights_tokenizer_and_configuration(folder):
 
 def test_locating_and_hashing_need_neither_torch_nor_transformers():
     code = (
-        "import sys; from ppmlib import models; models.weights_sha256(models.locate('bench'));"
+        "import sys; from ppmlib.model import models;"
+        "models.weights_sha256(models.locate('bench'));"
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

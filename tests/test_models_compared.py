@@ -10,13 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppmlib import paper, records, simulated, simulations
-from ppmlib.analysis import across, reading, sources, verdicts
-from ppmlib.analysis.study_records import DENSE
-from ppmlib.paper import beside
-from ppmlib.plots import models as plots
-from ppmlib.plots import simulations as simulation_plots
-from ppmlib.records import RecordError
+from ppmlib import published as paper
+from ppmlib.analyse import across, sources, verdicts
+from ppmlib.analyse.study_records import DENSE
+from ppmlib.published import beside
+from ppmlib.record import records
+from ppmlib.record.records import RecordError
+from ppmlib.show import reading, simulated
+from ppmlib.show.figures import models as plots
+from ppmlib.show.figures import simulations as simulation_plots
+from ppmlib.simulations import simulations
 
 TASKS = [task for task in made.TASKS if task["name"] in ("made_knowledge", "made_sums",
                                                         "made_text")]  # fmt: skip

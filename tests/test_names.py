@@ -12,11 +12,15 @@ from small_study import ppm, write_study
 from test_params import GOOD, changed, load
 from toy_tasks import write_tasks
 
-from ppmlib import bench, calibration, evaluation_records, models, neurons, noise, scores, subject
-from ppmlib.analysis import sources, trivial, verdicts
-from ppmlib.evaluation import evaluate
-from ppmlib.lmeval import task_data, task_files
-from ppmlib.params import (
+from ppmlib import bench
+from ppmlib.analyse import sources, trivial, verdicts
+from ppmlib.evaluation import subject, task_data, task_files
+from ppmlib.evaluation.run import evaluate
+from ppmlib.model import models
+from ppmlib.prune import calibration, neurons, noise, scores
+from ppmlib.record import evaluation_records
+from ppmlib.record.records import write as write_record
+from ppmlib.study_file.params import (
     CRITERIA,
     RESPONDERS,
     ParamsError,
@@ -27,7 +31,6 @@ from ppmlib.params import (
     selection_slug,
     width_slug,
 )
-from ppmlib.records import write as write_record
 from ppmlib.workflow import unfinished
 
 SCORES = "def f(gate, up, down):\n    return {}\n"

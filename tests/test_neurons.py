@@ -3,8 +3,8 @@ import pytest
 import torch
 from tiny_models import llama
 
-from ppmlib import neurons, pruning, scores
-from ppmlib.plots import neurons as figures
+from ppmlib.prune import neurons, pruning, scores
+from ppmlib.show.figures import neurons as figures
 
 SCORES = torch.tensor([[4.0, 1.0, 2.0, 2.0], [1.0, 8.0, 2.0, 4.0]])
 OTHER = torch.tensor([[1.0, 2.0, 3.0, 4.0], [1.0, 8.0, 2.0, 4.0]])

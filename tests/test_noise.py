@@ -7,11 +7,13 @@ import torch
 from small_study import INSTRUCTIONS, KNOWLEDGE, write_study
 from tiny_models import llama, token_ids
 
-from ppmlib import calibration, glu, models, noise, pruning, records, subject
 from ppmlib.bench.documents import build_documents
 from ppmlib.bench.world import build_world
-from ppmlib.lmeval import harness
-from ppmlib.params import ParamsError, Study
+from ppmlib.evaluation import harness, subject
+from ppmlib.model import glu, models
+from ppmlib.prune import calibration, noise, pruning
+from ppmlib.record import records
+from ppmlib.study_file.params import ParamsError, Study
 from ppmlib.workflow import plan
 
 NOISE = {"criterion": "noise", "match": "word_perplexity"}

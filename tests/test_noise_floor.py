@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 from pytest import approx
 
-from ppmlib.analysis import noise_floor
-from ppmlib.analysis.study_records import DENSE, Study
-from ppmlib.evaluation_records import REPEAT
+from ppmlib.analyse import noise_floor
+from ppmlib.analyse.study_records import DENSE, Study
+from ppmlib.record.evaluation_records import REPEAT
 
 
 def row(task: str, metric: str) -> dict:

@@ -9,9 +9,13 @@ import pytest
 import torch
 from small_study import INSTRUCTIONS, KNOWLEDGE, TINY, command, environment, write_study
 
-from ppmlib import batch_sizes, evaluation, models, params, records
-from ppmlib.evaluation import EvaluationError
-from ppmlib.evaluation_records import DENSE, REPEAT
+from ppmlib.evaluation import batch_sizes
+from ppmlib.evaluation import run as evaluation
+from ppmlib.evaluation.run import EvaluationError
+from ppmlib.model import models
+from ppmlib.record import records
+from ppmlib.record.evaluation_records import DENSE, REPEAT
+from ppmlib.study_file import params
 from ppmlib.workflow import plan
 
 MOST_ROWS = 4
@@ -23,7 +27,7 @@ import sys
 if "ppmlib.workflow.kernel" in sys.orig_argv:
     import torch
     from transformers import LlamaForCausalLM
-    from ppmlib import evaluation
+    from ppmlib.evaluation import run as evaluation
 
     evaluate, running = evaluation.evaluate, []
 

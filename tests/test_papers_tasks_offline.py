@@ -18,8 +18,8 @@ from small_study import command
 from test_prefetch import environment
 from toy_hub import serving
 
-from ppmlib.lmeval import task_data
-from ppmlib.params import Study
+from ppmlib.evaluation import task_data
+from ppmlib.study_file.params import Study
 
 STUDY_FILE = Path(__file__).parents[1] / "params" / "llama-3.2-1b.yaml"
 TARGETS = {"choices": ["Yes.", "No.", "Perhaps."], "labels": [1, 0, 0]}

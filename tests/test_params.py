@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ppmlib.params import ParamsError, Study, run_key
+from ppmlib.study_file.params import ParamsError, Study, run_key
 
 REPOSITORY = Path(__file__).parents[1]
 GOOD = {

@@ -14,8 +14,8 @@ from real_documents import MODEL, STUDY, card
 from small_study import command
 from toy_hub import ToyHub, commit, serving
 
+from ppmlib.data.data_root import DataRoot
 from ppmlib.offline.check import changed_files
-from ppmlib.offline.data_root import DataRoot
 
 WEIGHTS = f"models/{MODEL}/model.safetensors"
 CHUNK_BYTES = 10 << 20  # the hub's client writes so much at once

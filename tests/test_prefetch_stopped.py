@@ -13,14 +13,17 @@ from real_documents import card
 from small_study import KNOWLEDGE, TINY
 from toy_hub import serving
 
-from ppmlib import bench, models, records
-from ppmlib.evaluation import EvaluationError
-from ppmlib.lmeval import task_data, tasks
-from ppmlib.offline import data_root, hub, nltk_data, prefetch
+from ppmlib import bench
+from ppmlib.data import data_root, hub
+from ppmlib.data.data_root import DataRoot, DataRootError
+from ppmlib.evaluation import task_data, tasks
+from ppmlib.evaluation.run import EvaluationError
+from ppmlib.model import models
+from ppmlib.offline import nltk_data, prefetch
 from ppmlib.offline.check import changed_files
-from ppmlib.offline.data_root import DataRoot, DataRootError
 from ppmlib.offline.prefetch import PrefetchError
-from ppmlib.params import Study
+from ppmlib.record import records
+from ppmlib.study_file.params import Study
 
 CONFIGS = {"arc_challenge": "ARC-Challenge", "arc_easy": "ARC-Easy"}
 ARC, MODEL = "allenai/ai2_arc", "some/model"

@@ -11,10 +11,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from ppmlib import device, glu, pruning
-from ppmlib.cost import efficiency, efficiency_sentences, efficiency_tables, profiling
-from ppmlib.cost.widths import Widths
-from ppmlib.plots import efficiency as plots
+from ppmlib.model import device, glu
+from ppmlib.profile import efficiency, profiling
+from ppmlib.profile.widths import Widths
+from ppmlib.prune import pruning
+from ppmlib.show import efficiency_sentences, efficiency_tables
+from ppmlib.show.figures import efficiency as plots
 
 WORK = profiling.Workload("fixed", prompt_tokens=6, new_tokens=4, batch_sizes=(1, 3))
 ROUNDS = profiling.Rounds(warmup=2, repeats=3)
@@ -410,7 +412,7 @@ def test_the_notebook_runs_bare_on_a_real_model(tmp_path, monkeypatch):
     if "PPMLIB_TEST_DATA" not in os.environ:
         pytest.skip("PPMLIB_TEST_DATA is not set: no real model at hand")
     papermill = pytest.importorskip("papermill")
-    from ppmlib import records
+    from ppmlib.record import records
 
     notebook = Path(__file__).parents[1] / "notebooks" / "4_profiling.ipynb"
     model = str(Path(os.environ["PPMLIB_TEST_DATA"]) / "models" / "stories260K")

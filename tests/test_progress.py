@@ -3,7 +3,7 @@
 from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
 
-from ppmlib.progress import Bar
+from ppmlib.show.progress import Bar
 
 
 def test_a_bar_moves_in_place_and_leaves_a_line(monkeypatch, capsys):

@@ -9,7 +9,10 @@ from optipfair.pruning import mlp_glu as optipfair
 from tiny_models import llama, qwen2, token_ids
 from torch import nn
 
-from ppmlib import bench, glu, models, pruning, records, scores
+from ppmlib import bench
+from ppmlib.model import glu, models
+from ppmlib.prune import pruning, scores
+from ppmlib.record import records
 
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 METHODS = {"ppm": "PPM", "l2": "L2", "vow": "VOW", "pon": "PON"}

@@ -9,8 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppmlib import paper, records
-from ppmlib.paper import comparison, sentences, tables, verdicts
+from ppmlib import published as paper
+from ppmlib.published import comparison, verdicts
+from ppmlib.record import records
+from ppmlib.show import published_sentences as sentences
+from ppmlib.show import published_tables as tables
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "6_published.ipynb"
 

@@ -8,12 +8,14 @@ import yaml
 from fake_study import fake_study
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from ppmlib import glu, models, paper, random_shapes, records
-from ppmlib.checkpoint import ModelError
-from ppmlib.cost import profiling
-from ppmlib.cost.widths import Widths, selected
-from ppmlib.params import ParamsError, Study
-from ppmlib.report import pages
+from ppmlib import published as paper
+from ppmlib.model import glu, models, random_shapes
+from ppmlib.model.checkpoint import ModelError
+from ppmlib.page import pages
+from ppmlib.profile import profiling
+from ppmlib.profile.widths import Widths, selected
+from ppmlib.record import records
+from ppmlib.study_file.params import ParamsError, Study
 from ppmlib.workflow import plan
 
 PARAMS = Path(__file__).parents[1] / "params"

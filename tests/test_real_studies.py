@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from small_study import ppm
 
-from ppmlib import evaluation_records
-from ppmlib.params import ParamsError, Study
+from ppmlib.record import evaluation_records
+from ppmlib.study_file.params import ParamsError, Study
 from ppmlib.workflow import plan
 
 REPOSITORY = Path(__file__).parents[1]
@@ -29,7 +29,7 @@ REAL = sorted(
 
 
 def published(model: str) -> list[dict]:
-    with open(REPOSITORY / "ppmlib" / "paper" / "capability.csv", encoding="utf-8") as handle:
+    with open(REPOSITORY / "ppmlib" / "published" / "capability.csv", encoding="utf-8") as handle:
         return [row for row in csv.DictReader(handle) if row["model"] == model]
 
 
@@ -185,7 +185,7 @@ def test_limits_of_tasks_that_cannot_be_meant_are_refused(tmp_path, text, expect
 
 
 def test_the_page_of_task_changes_speaks_of_every_task_and_the_pinned_version():
-    text = (REPOSITORY / "ppmlib" / "paper" / "TASK_CHANGES.md").read_text()
+    text = (REPOSITORY / "ppmlib" / "published" / "TASK_CHANGES.md").read_text()
     assert f"0.4.9.1 (the paper) and {metadata.version('lm_eval')} (pinned here)" in text
     headings = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
     assert headings == [task.name for task in load("llama-3.2-1b").tasks]

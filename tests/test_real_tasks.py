@@ -18,7 +18,7 @@ from real_documents import STUDY, TASKS
 from real_study import plain_lm_eval
 from small_study import command
 
-from ppmlib.offline import data_root
+from ppmlib.data import data_root
 
 pytestmark = pytest.mark.slow
 # As many documents per task as the MUSR group has: then it is evaluated whole.

@@ -3,7 +3,7 @@ import json
 import pandas as pd
 import pytest
 
-from ppmlib import records
+from ppmlib.record import records
 
 
 def write(root, **changes):

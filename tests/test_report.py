@@ -9,8 +9,8 @@ import pytest
 from fake_study import HOSTILE, fake_study, hostile_study
 from nbformat import v4
 
-from ppmlib import records
-from ppmlib.report import inert, pages
+from ppmlib.page import inert, pages
+from ppmlib.record import records
 
 LOADING = {"src", "srcset", "poster", "action", "formaction", "data", "background", "xlink:href"}
 LOADERS = {

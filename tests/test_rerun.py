@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from small_study import ppm
 
-from ppmlib import records
+from ppmlib.record import records
 
 REPOSITORY = Path(__file__).parents[1]
 TOKEN = re.compile(r"\b(?:hf_[A-Za-z]{20,}|gh[pousr]_\w{20,}|sk-[\w-]{20,}|eyJ[\w-]{20,}\.)")

@@ -5,10 +5,11 @@ from small_study import KNOWLEDGE, write_study
 from test_evaluation import run
 from toy_tasks import spec, write_tasks
 
-from ppmlib import bench, models, responses
-from ppmlib.evaluation import EvaluationError
-from ppmlib.lmeval import responders, task_files
-from ppmlib.params import RESPONDERS, ParamsError, Study, run_key
+from ppmlib import bench
+from ppmlib.evaluation import responders, responses, task_files
+from ppmlib.evaluation.run import EvaluationError
+from ppmlib.model import models
+from ppmlib.study_file.params import RESPONDERS, ParamsError, Study, run_key
 from ppmlib.workflow import plan
 
 CHOICE = spec("toy_choice", "acc")

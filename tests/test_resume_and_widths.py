@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from toy_tasks import spec, write_tasks
 
-from ppmlib import models, pruning
-from ppmlib.evaluation import evaluate
-from ppmlib.lmeval import tasks
+from ppmlib.evaluation import tasks
+from ppmlib.evaluation.run import evaluate
+from ppmlib.model import models
+from ppmlib.prune import pruning
 
 SPECS = [spec("toy_choice", "acc"), spec("toy_generate", "exact_match", "first-word")]
 SETTINGS = {
@@ -26,9 +27,9 @@ SETTINGS = {
 HANGING = """
 import sys, time
 from pathlib import Path
-from ppmlib import models
-from ppmlib.evaluation import evaluate
-from ppmlib.lmeval import harness
+from ppmlib.model import models
+from ppmlib.evaluation.run import evaluate
+from ppmlib.evaluation import harness
 from test_resume_and_widths import SETTINGS, SPECS
 
 def hang(self, requests, disable_tqdm=True):

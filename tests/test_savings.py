@@ -4,8 +4,8 @@ import made_records as made
 import pandas as pd
 import pytest
 
-from ppmlib import records
-from ppmlib.analysis import savings, sources
+from ppmlib.analyse import savings, sources
+from ppmlib.record import records
 
 TASKS = ["made_instructions"]
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 from tiny_models import llama
 
-from ppmlib import models, records, scores, weight_rows
+from ppmlib.model import models
+from ppmlib.prune import scores, weight_rows
+from ppmlib.record import records
 
 GATE = torch.tensor([[1.0, -2.0, 0.5], [0.25, 3.0, 1.0]])
 UP = torch.tensor([[0.0, -1.0, 4.0], [-1.0, -2.0, -0.5]])

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from small_study import INSTRUCTIONS, KNOWLEDGE, ppm, write_study
 
-from ppmlib import evaluation, evaluation_records, models, pruning, records
-from ppmlib.analysis import sources, verdicts
+from ppmlib.analyse import sources, verdicts
+from ppmlib.evaluation import run as evaluation
+from ppmlib.model import models
+from ppmlib.prune import pruning
+from ppmlib.record import evaluation_records, records
 
 TASKS = [{"filter": "none", **task} for task in (INSTRUCTIONS, KNOWLEDGE)]
 NAMES = [task["name"] for task in TASKS]

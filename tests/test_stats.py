@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import t as student
 
-from ppmlib import crossed, proportions, resampling, stats
+from ppmlib.statistics import crossed, proportions, resampling, stats
 
 
 def outcomes(gained, lost, n):

@@ -21,7 +21,7 @@ run_notebook.main()
 PARAMETERS = 'record_dir: str = ""  # the study\'s folder'
 WRITE_RECORD = """
 from pathlib import Path
-from ppmlib import records
+from ppmlib.record import records
 records.write(Path("."), "5_analysis", inputs={}, results={"n": 1})
 """
 HANG_AT_EXIT = """

@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from tiny_models import llama, qwen2
 from transformers import AutoModelForCausalLM
 
-from ppmlib import glu, pruning, streaming
-from ppmlib.checkpoint import ModelError, shapes, weight_files
+from ppmlib.model import glu
+from ppmlib.model.checkpoint import ModelError, shapes, weight_files
+from ppmlib.prune import pruning, streaming
 
 
 def kept(model, ratio=0.4):
@@ -77,7 +78,8 @@ import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 import torch
 from pathlib import Path
-from ppmlib import export, models, pruning, streaming
+from ppmlib.model import models
+from ppmlib.prune import export, pruning, streaming
 loaded = models.load("bench-small", device="meta")
 copy = streaming._copy_file
 def slow(*arguments):

@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 from small_study import ppm, write_study
 
-from ppmlib import cli, records
-from ppmlib.params import Study
+from ppmlib import cli
+from ppmlib.record import records
+from ppmlib.study_file.params import Study
 from ppmlib.workflow import plan
 
 REPOSITORY = Path(__file__).parents[1]

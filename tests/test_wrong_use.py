@@ -9,9 +9,11 @@ from small_study import write_study
 from test_evaluation import run
 from toy_tasks import spec
 
-from ppmlib import bench, models, scorecard
-from ppmlib.evaluation import EvaluationError
-from ppmlib.params import ParamsError, Study
+from ppmlib import bench
+from ppmlib.evaluation.run import EvaluationError
+from ppmlib.model import models
+from ppmlib.show import scorecard
+from ppmlib.study_file.params import ParamsError, Study
 
 SPECS = [
     spec("bench_knowledge", "acc"),

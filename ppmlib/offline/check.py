@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ppmlib import bench, checkpoint, models, records
-from ppmlib.lmeval import task_data
-from ppmlib.offline import data_root
-from ppmlib.offline.data_root import DataRoot
-from ppmlib.params import Study
+from ppmlib import bench
+from ppmlib.data import data_root
+from ppmlib.data.data_root import DataRoot
+from ppmlib.evaluation import task_data
+from ppmlib.model import checkpoint, models
+from ppmlib.record import records
+from ppmlib.study_file.params import Study
 from ppmlib.workflow import plan, preflight
 
 COLUMNS = ("task", "documents", "source", "revision", "first prompt")
@@ -63,7 +65,7 @@ def check(study: Study, study_file: Path, progress: Callable[[str], None]) -> Ch
     Raises:
         ParamsError: for mistakes in the study file itself.
     """
-    from ppmlib.lmeval import harness
+    from ppmlib.evaluation import harness
 
     checked, root = Checked(), data_root.current()
     progress(f"model {study.model.id}")
@@ -186,7 +188,7 @@ def _columns(sources: list[task_data.Source]) -> str:
     """The columns that a task's data sets of the hub have, repository by repository."""
     import datasets
 
-    from ppmlib.lmeval import tasks
+    from ppmlib.evaluation import tasks
 
     found = {}
     for source in sources:
@@ -200,8 +202,8 @@ def _first_prompt(
     study: Study, spec: Mapping[str, Any], sources, lm
 ) -> tuple[str, str, str | None]:
     """Documents, a word about the first prompt, and what is wrong (or None)."""
-    from ppmlib.lmeval import taskrun, tasks
-    from ppmlib.lmeval.samples import EvaluationError
+    from ppmlib.evaluation import taskrun, tasks
+    from ppmlib.evaluation.samples import EvaluationError
 
     name = spec["name"]
     generation = study.generation.model_dump() if study.generation else None

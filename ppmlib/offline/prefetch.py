@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppmlib import bench, models, records
-from ppmlib.lmeval import task_data
-from ppmlib.offline import data_root, dataset_files, hub, nltk_data
-from ppmlib.offline.data_root import DataRoot
-from ppmlib.params import Study
+from ppmlib import bench
+from ppmlib.data import data_root, hub
+from ppmlib.data.data_root import DataRoot
+from ppmlib.evaluation import task_data
+from ppmlib.model import models
+from ppmlib.offline import dataset_files, nltk_data
+from ppmlib.record import records
+from ppmlib.study_file.params import Study
 
 PARTIAL = ".partial"  # unfinished downloads, by the hash of what they will be
 TELL_EVERY_S = 15.0
@@ -113,7 +116,7 @@ def _dataset(
     """Fetch the files of a data set's configurations, count their rows, enter both."""
     import datasets
 
-    from ppmlib.lmeval.tasks import quiet
+    from ppmlib.evaluation.tasks import quiet
 
     info = _listed(root, "datasets", repository, revision)
     configs = list(dict.fromkeys(configs))

@@ -11,8 +11,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ppmlib import checkpoint, evaluation_records, models, records
-from ppmlib.params import Study
+from ppmlib.model import checkpoint, models
+from ppmlib.record import evaluation_records, records
+from ppmlib.study_file.params import Study
 from ppmlib.workflow import plan as planning
 from ppmlib.workflow.progress import clock
 
@@ -82,7 +83,7 @@ def _model(study: Study, located: Path) -> str:
 def _known(study: Study, plan: dict[str, Any], root: Path, to_run: Collection[str]):
     """Documents by task, seconds per document by task, and which evaluations are finished."""
     sizes, spent, finished = {}, {}, set()
-    text = resources.files("ppmlib.paper").joinpath("documents.csv").read_text(encoding="utf-8")
+    text = resources.files("ppmlib.published").joinpath("documents.csv").read_text(encoding="utf-8")
     names = {task.name for task in study.tasks}
     for row in csv.DictReader(text.splitlines()):
         if row["task"] in names:

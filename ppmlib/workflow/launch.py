@@ -13,8 +13,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ppmlib import records
-from ppmlib.offline import data_root
+from ppmlib.data import data_root
+from ppmlib.record import records
 from ppmlib.workflow import unfinished
 from ppmlib.workflow.gpus import visible_gpus
 from ppmlib.workflow.processes import child_environment

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ppmlib import records
-from ppmlib.report import pages
+from ppmlib.page import pages
+from ppmlib.record import records
 
 
 def main(root: Path = Path()) -> None:

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from ppmlib import calibration
-from ppmlib.params import ParamsError, Run, Study
+from ppmlib.prune import calibration
+from ppmlib.study_file.params import ParamsError, Run, Study
 
 NOTEBOOK = "2_noise"
 

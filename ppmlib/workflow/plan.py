@@ -5,19 +5,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ppmlib import (
-    batch_sizes,
-    bench,
-    checkpoint,
-    code_files,
-    evaluation_records,
-    models,
-    random_shapes,
-    records,
-)
-from ppmlib.evaluation_records import DENSE, REPEAT, REPEAT_ENGINE
-from ppmlib.lmeval import task_files
-from ppmlib.params import (
+from ppmlib import bench
+from ppmlib.evaluation import batch_sizes, task_files
+from ppmlib.model import checkpoint, models, random_shapes
+from ppmlib.record import code_files, evaluation_records, records
+from ppmlib.record.evaluation_records import DENSE, REPEAT, REPEAT_ENGINE
+from ppmlib.study_file.params import (
     NOISE,
     RESPONDERS,
     WIDTH_FLOORS,

@@ -4,11 +4,12 @@ import ast
 from pathlib import Path
 from typing import Any
 
-from ppmlib import bench, checkpoint, random_shapes
-from ppmlib.evaluation_records import DENSE
-from ppmlib.lmeval import task_data, task_files
-from ppmlib.offline import data_root
-from ppmlib.params import RESPONDERS, ParamsError, Study
+from ppmlib import bench
+from ppmlib.data import data_root
+from ppmlib.evaluation import task_data, task_files
+from ppmlib.model import checkpoint, random_shapes
+from ppmlib.record.evaluation_records import DENSE
+from ppmlib.study_file.params import RESPONDERS, ParamsError, Study
 from ppmlib.workflow.processes import SMALLEST_FREE_BYTES
 
 
@@ -71,7 +72,7 @@ def writable(root: Path) -> None:
 
 def _widths(study: Study, config: dict[str, Any]) -> list[str]:
     """Widths the model cannot have, that are its own, or that one selection asks for twice."""
-    from ppmlib.pruning import keep_count
+    from ppmlib.prune.pruning import keep_count
 
     also = study.profiling.also_keep_multiples_of if study.profiling else []
     neurons = config["intermediate_size"]

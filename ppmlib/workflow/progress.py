@@ -16,7 +16,7 @@ from pathlib import Path
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from ppmlib import records
+from ppmlib.record import records
 from ppmlib.workflow import processes
 from ppmlib.workflow.stopping import STOP_SIGNALS
 

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from ppmlib import records
-from ppmlib.offline import data_root
+from ppmlib.data import data_root
+from ppmlib.record import records
 from ppmlib.workflow import unfinished
 from ppmlib.workflow.gpus import gpu_lease
 from ppmlib.workflow.places import notebooks_folder
@@ -154,7 +154,7 @@ def render(key: str, executed: Path, html: Path, status: str, plan: dict[str, An
     """Scrub an executed notebook of this machine's traces and write its page."""
     import nbformat
 
-    from ppmlib.report import inert, pages
+    from ppmlib.page import inert, pages
 
     notebook = nbformat.read(executed, as_version=4)
     inert.scrub_notebook(notebook)
@@ -255,7 +255,7 @@ class _NotedFailure:
 
 def note_failure(key: str, failure: dict[str, Any]) -> dict[str, Any]:
     """Write and print a failure, in one line without this machine's traces."""
-    from ppmlib.report import inert
+    from ppmlib.page import inert
 
     failure["error"] = inert.scrub_text(" ".join(failure["error"].split()))
     print(f"{key}: {failure['error']}", file=sys.stderr, flush=True)
@@ -284,7 +284,7 @@ def wait_for_turn(log: TextIO, key: str) -> None:
 
 def scrub_log(log: Path) -> None:
     """Take the traces of this machine out of a log that is written to its end."""
-    from ppmlib.report import inert
+    from ppmlib.page import inert
 
     text = inert.scrub_text(log.read_text(encoding="utf-8", errors="replace"))
     with open(log, "r+", encoding="utf-8") as handle:

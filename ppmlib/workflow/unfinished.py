@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ppmlib import records
+from ppmlib.record import records
 
 ANALYSIS = "5_analysis"
 INDEX = "index"

@@ -1,0 +1,190 @@
+"""A study's records read and checked, and tables for reading and for the record.
+
+    load          evaluation, pruning and profiling records, refused where they are unlike
+    runs_table    the widths that were evaluated
+    plain_rows, write_tables   tables as JSON rows and as CSV files
+
+Scores with their floors are in `levels`, verdicts in `verdicts`, comparisons across tasks in
+`contrasts`, sentences in `conclusions`.
+"""
+
+import math
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ppmlib.analyse.study_records import DENSE, Study, is_trivial, run_of
+from ppmlib.record import evaluation_records, records
+from ppmlib.record.evaluation_records import REPEAT
+from ppmlib.record.records import RecordError
+
+# What identifies a width; all other inputs must be the same for every width of a study.
+WIDTH_INPUTS = frozenset({
+    "run", "criterion", "seed", "pruning_ratio", "expansion_ratio", "keep_multiple_of",
+    "keep_sha256", "keep_count", "intermediate_size", "requested", "upstream", "criterion_sha256",
+    "noise",
+})  # fmt: skip
+# What a responder without a model cannot have, and what the repeated dense run differs in.
+NOT_OF_RESPONDERS = ("model", "settings", "responder")
+NOT_OF_REPEAT = ("settings.floors", "settings.engine")
+
+
+def example_dir() -> Path:
+    """The example records a bare analysis reads: packaged, or of the repository's example report.
+
+    Raises:
+        RecordError: if neither is there.
+    """
+    package = Path(str(resources.files("ppmlib")))
+    for folder in (package / "example", package.parent / "reports" / "example-bench"):
+        if records.record_path(folder, evaluation_records.key(DENSE)).is_file():
+            return folder
+    raise RecordError("no example records: neither in the package nor in reports/example-bench")
+
+
+def load(root: Path) -> Study:
+    """Read and verify every record of a study, and refuse widths that cannot be compared.
+
+    Raises:
+        RecordError: for a damaged record, no dense evaluation, or records that differ in an input
+            that must be the same for every width; it names the field (or task and document) and
+            both values.
+    """
+    root = Path(root)
+    evaluations = evaluation_records.find(root)
+    pruning = {key.rsplit("/", 1)[0]: r for key, r in records.find(root, "2_pruning").items()}
+    profiling = {key.rsplit("/", 1)[0]: r for key, r in records.find(root, "4_profiling").items()}
+    if DENSE not in evaluations:
+        raise RecordError(
+            f"{records.record_path(root, evaluation_records.key(DENSE))}: no such record"
+        )
+    runs = {key: run_of(key, record["results"]) for key, record in evaluations.items()
+            if key != REPEAT and not is_trivial(record)}  # fmt: skip
+    missing = _missing(root, evaluations, set(pruning))
+    study = Study(root, runs, evaluations, profiling, pruning, missing)
+    for key in sorted(set(evaluations) - {DENSE}):
+        _refuse_unlike_inputs(study, key)
+        _refuse_unlike_documents(study, key)
+    return study
+
+
+def _missing(root: Path, evaluations: dict[str, Any], pruned: set[str]) -> list[str]:
+    """Runs and tasks that the study's plan or its pruning records name and that are not there."""
+    plan, planned, absent = root / records.PLAN_FILE, set(), []
+    if plan.is_file():
+        for key, job in records.read_json(plan)["jobs"].items():
+            run, _, part = key.rpartition("/")
+            if job["stage"] != evaluation_records.STAGE:
+                continue
+            planned.add(run)
+            task = job["parameters"]["tasks"][0]["name"] if "-" in part else None
+            if run in evaluations and task not in (None, *evaluations[run]["results"]["tasks"]):
+                absent.append(f"{run}: {task} was not evaluated")
+    return [
+        f"{run}: {'pruned' if run in pruned else 'planned'} but not evaluated"
+        for run in sorted((planned | pruned) - set(evaluations))
+    ] + sorted(absent)
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested inputs as `a.b` -> value; lists of named tasks by their names."""
+    if isinstance(value, list) and value and all(isinstance(v, dict) for v in value):
+        named = {str(item.get("name", item.get("task", i))): item for i, item in enumerate(value)}
+        return flat(named, prefix)
+    if not isinstance(value, dict):
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for name, item in value.items():
+        found |= flat(item, f"{prefix}.{name}" if prefix else str(name))
+    return found
+
+
+def _refuse_unlike_inputs(study: Study, key: str) -> None:
+    both = [study.evaluations[k] for k in (DENSE, key)]
+    trivial = is_trivial(study.evaluations[key])
+    ignored = NOT_OF_RESPONDERS if trivial else NOT_OF_REPEAT if key == REPEAT else ()
+    # A control may be evaluated on fewer tasks: per-task inputs are compared where both have them.
+    common = set.intersection(*(set(record["results"]["tasks"]) for record in both))
+    first, second = (flat(_compared_inputs(record["inputs"], common)) for record in both)
+    for name in sorted(set(first) | set(second)):
+        aside = any(f"{name}.".startswith(f"{part}.") for part in ignored)
+        # A responder has no batches; the repeated dense run is there for its other ones.
+        aside |= bool(ignored) and name.rpartition(".")[2] == "batch_size"
+        if aside or first.get(name) == second.get(name):
+            continue
+        raise RecordError(
+            f"{DENSE} and {key} cannot be compared: {name} is {first.get(name)!r} "
+            f"and {second.get(name)!r}"
+        )
+
+
+def _compared_inputs(inputs: dict[str, Any], tasks: set[str]) -> dict[str, Any]:
+    about = {name: value for name, value in inputs.get("tasks", {}).items() if name in tasks}
+    return {n: v for n, v in inputs.items() if n not in WIDTH_INPUTS} | {"tasks": about}
+
+
+def _refuse_unlike_documents(study: Study, key: str) -> None:
+    dense, other = (study.evaluations[k]["results"]["tasks"] for k in (DENSE, key))
+    for task in sorted(set(dense) & set(other)):
+        for name in ("version", "num_fewshot", "output_type", "n"):
+            if dense[task].get(name) != other[task].get(name):
+                raise RecordError(
+                    f"{DENSE} and {key} cannot be compared: {task}: {name} is "
+                    f"{dense[task].get(name)!r} and {other[task].get(name)!r}"
+                )
+        first, second = study.samples(DENSE, task), study.samples(key, task)
+        for column in ("doc_id", "doc_hash", "target_hash"):
+            if len(first) != len(second):
+                raise RecordError(
+                    f"{DENSE} and {key}: {task} has {len(first)} and {len(second)} documents"
+                )
+            unlike = np.flatnonzero(first[column].to_numpy() != second[column].to_numpy())
+            if unlike.size:
+                at = unlike[0]
+                raise RecordError(
+                    f"{DENSE} and {key} cannot be compared: {task}, document "
+                    f"{first['doc_id'][at]}: {column} is {first[column][at]!r} and "
+                    f"{second[column][at]!r} ({unlike.size} documents differ)"
+                )
+
+
+def runs_table(study: Study) -> pd.DataFrame:
+    """The evaluated widths for reading, dense first."""
+    order = [DENSE, *(run.key for s in study.selections() for run in study.widths(s))]
+    rows = [(study.runs[key], study.evaluations[key]["results"]["tasks"]) for key in order]
+    return pd.DataFrame(
+        {
+            "run": run.key,
+            "expansion ratio": f"{run.expansion_ratio:.2f}x",
+            "neurons removed": f"{100 * run.pruning_ratio:.3g}%",
+            "neurons per layer": run.intermediate_size,
+            "parameters": f"{run.parameters:,}",
+            "tasks": len(tasks),
+            "documents": f"{sum(task['n'] for task in tasks.values()):,}",
+        }
+        for run, tasks in rows
+    ).set_index("run")
+
+
+def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table's rows as JSON has them: Python numbers, None where there is no value."""
+
+    def plain(value):
+        value = value.item() if isinstance(value, np.generic) else value
+        return None if isinstance(value, float) and math.isnan(value) else value
+
+    return [{name: plain(value) for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def write_tables(root: Path, **tables: pd.DataFrame) -> list[Path]:
+    """Write `tables/<name>.csv` for every table that has rows; the paths written."""
+    written = []
+    for name, table in tables.items():
+        if not table.empty:
+            path = Path(root) / "tables" / f"{name}.csv"
+            records.write_text(path, table.to_csv(index=False))
+            written.append(path)
+    return written

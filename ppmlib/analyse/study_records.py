@@ -1,0 +1,166 @@
+"""The records of one study in memory: its runs, their scores per document, paired comparisons.
+
+Run       one evaluated width
+Study     everything that was read; comparisons are computed once and kept
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from ppmlib.analyse import outcomes
+from ppmlib.analyse.outcomes import Outcome
+from ppmlib.record.evaluation_records import DENSE, task_slug
+from ppmlib.record.records import RecordError
+from ppmlib.statistics import stats
+from ppmlib.study_file.params import is_random, ratio_of
+
+NOISE = "noise"  # full width, damaged by weight noise instead of pruned
+
+
+class Run(NamedTuple):
+    """One evaluated width. `selection` is its folder (`ppm`, `random-s0`); ratios as requested."""
+
+    key: str
+    selection: str
+    criterion: str
+    seed: int
+    pruning_ratio: float
+    expansion_ratio: float
+    intermediate_size: int
+    parameters: int
+
+    @property
+    def label(self) -> str:
+        """For readers: `40% removed (2.40x)`."""
+        if self.key == DENSE:
+            return f"dense ({self.expansion_ratio:.2f}x)"
+        return f"{100 * self.pruning_ratio:.3g}% removed ({self.expansion_ratio:.2f}x)"
+
+
+@dataclass
+class Study:
+    """The records of a study, by run. `missing` says in words what is not there.
+
+    `runs` are models that can be compared with the dense one; trivial responders and the repeated
+    dense run have evaluations, but are no widths.
+    """
+
+    root: Path
+    runs: dict[str, Run]
+    evaluations: dict[str, dict[str, Any]]
+    profiling: dict[str, dict[str, Any]]
+    pruning: dict[str, dict[str, Any]]
+    missing: list[str] = field(default_factory=list)
+    _samples: dict = field(default_factory=dict, repr=False)
+    _computed: dict = field(default_factory=dict, repr=False)
+
+    @property
+    def trivial(self) -> dict[str, str]:
+        """The runs of trivial responders, by their kind (`constant`, `echo`)."""
+        found = sorted(self.evaluations.items())
+        return {record["results"]["responder"]: run for run, record in found if is_trivial(record)}
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the model is a packaged bench model."""
+        return bool(self.evaluations[DENSE]["results"]["synthetic"])
+
+    def widths(self, selection: str) -> list[Run]:
+        """The evaluated widths of a selection, widest first, without the dense model."""
+        runs = [run for run in self.runs.values() if run.selection == selection]
+        return sorted(runs, key=lambda run: -run.expansion_ratio)
+
+    def selections(self) -> list[str]:
+        """All selections but the dense model, in order of their names."""
+        return sorted({run.selection for run in self.runs.values()} - {"dense"})
+
+    def rows(self, run: str, source: str = "model") -> list[dict[str, Any]]:
+        """The metric rows of a run's evaluation record."""
+        rows = self.evaluations[run]["results"]["rows"]
+        return [row for row in rows if row["source"] == source]
+
+    def fingerprints(self) -> dict[str, str]:
+        """The fingerprint of every record read, by key."""
+        kinds = {"2_pruning": self.pruning, "3_evaluation": self.evaluations,
+                 "4_profiling": self.profiling}  # fmt: skip
+        return {f"{run}/{stage}": record["fingerprint"]
+                for stage, found in kinds.items() for run, record in found.items()}  # fmt: skip
+
+    def samples(self, run: str, task: str) -> pd.DataFrame:
+        """Per-document outcomes of a task, ordered by document."""
+        if (run, task) not in self._samples:
+            name = self._samples_file(run, task)
+            if name not in self.evaluations[run]["files"]:
+                raise RecordError(f"{name}: not named by the evaluation record of {run}")
+            table = pd.read_parquet(self.root / name)
+            self._samples[run, task] = table.sort_values("doc_id", ignore_index=True)
+        return self._samples[run, task]
+
+    @staticmethod
+    def _samples_file(run: str, task: str) -> str:
+        return f"samples/{run}/{task_slug(task)}.parquet"
+
+    def has_outcomes(self, run: str, row: dict[str, Any]) -> bool:
+        """Whether a metric row has per-document values; a subtask's are in its group's table."""
+        file = self._samples_file(run, row["task"])
+        if row.get("group") is not None or file not in self.evaluations[run]["files"]:
+            return False
+        return outcomes.has_outcome(self.samples(run, row["task"]), row)
+
+    def outcome(self, run: str, row: dict[str, Any]) -> Outcome:
+        """Per-document values of a metric row, as `outcomes.outcome_of`."""
+        key = ("outcome", run, *_metric_key(row))
+        return self.once(key, lambda: outcomes.outcome_of(self.samples(run, row["task"]), row))
+
+    def once(self, key: tuple, compute: Callable[[], Any]) -> Any:
+        """`compute()`, kept under the key for the next time."""
+        if key not in self._computed:
+            self._computed[key] = compute()
+        return self._computed[key]
+
+    def headline(self, run: str, task: str) -> dict[str, Any] | None:
+        """The headline row of a task, or None where the run was not evaluated on it."""
+        found = [row for row in self.rows(run) if row["task"] == task and row["headline"]]
+        return found[0] if found else None
+
+    def change(
+        self, run: str, row: dict[str, Any], *, seed: int, reference: str = DENSE
+    ) -> stats.Change:
+        """A run's score minus the dense model's (or another run's), paired by document."""
+        first, second = self.outcome(reference, row), self.outcome(run, row)
+        key = (reference, run, *_metric_key(row), seed)
+        return self.once(key, lambda: outcomes.compare(first, second, seed=seed))
+
+
+def is_trivial(record: dict[str, Any]) -> bool:
+    """Whether an evaluation is of a trivial responder, which reads no prompt."""
+    return "responder" in record["results"]
+
+
+def _metric_key(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["task"], row["metric"], row["filter"]
+
+
+def run_of(key: str, results: dict[str, Any]) -> Run:
+    """The width an evaluation record (its key without the stage, its results) is about."""
+    selection, width = key.rsplit("/", 1)
+    requested, seed = ratio_of(width), int(results["seed"])
+    if requested is None:
+        requested = float(results["pruning_ratio"])
+    criterion = "random" if is_random(selection, seed) else selection
+    return Run(
+        key, selection, criterion, seed, requested,
+        float(results["expansion_ratio"]), results["intermediate_size"], results["parameters"],
+    )  # fmt: skip
+
+
+def describe_run(run: Run) -> dict[str, Any]:
+    """The columns that identify a run in every table."""
+    return {
+        "run": run.key, "selection": run.selection, "criterion": run.criterion, "seed": run.seed,
+        "pruning_ratio": run.pruning_ratio, "expansion_ratio": run.expansion_ratio,
+    }  # fmt: skip

@@ -1,0 +1,305 @@
+"""What changed and what the level is worth: verdicts, declared claims, planted truths.
+
+verdict_table   every score of every width against the dense model, and against its floor
+claims_table    the declared claims, Holm over them
+planted_table   the planted truths of a bench study, judged as they were declared
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ppmlib.analyse import outcomes
+from ppmlib.analyse.levels import floor_of
+from ppmlib.analyse.study_records import DENSE, Run, Study, describe_run
+from ppmlib.record.records import RecordError
+from ppmlib.show.wording import difference_text, interval_text, p_text, signed
+from ppmlib.statistics import stats
+from ppmlib.study_file.params import width_slug
+
+MARGIN_POINTS = 3.0  # where no claim declares another; printed wherever 'equivalent' is
+CLAIM_COLUMNS = [
+    "task", "pruning_ratio", "direction", "margin_points", "run", "unit", "diff_points",
+    "ci_low_points", "ci_high_points", "p_value", "p_holm", "holds", "reason",
+]  # fmt: skip
+
+
+def margin_of(claims: Sequence[Mapping[str, Any]], task: str, pruning_ratio: float) -> float:
+    """The equivalence margin of a task at one width, in points.
+
+    The one that an equivalence claim declares for this task and ratio, the strictest of several;
+    without a claim `MARGIN_POINTS`.
+    """
+    declared = [
+        claim["margin_points"]
+        for claim in claims
+        if claim["direction"] == "equivalent"
+        and claim["task"] == task
+        and width_slug(claim["pruning_ratio"]) == width_slug(pruning_ratio)
+    ]
+    return min(declared, default=MARGIN_POINTS)
+
+
+def verdict_row(study: Study, run: Run, row: Mapping[str, Any], margin: float, seed: int) -> dict:
+    """One score of one pruned width against the dense model: numbers, no verdict yet."""
+    change = study.change(run.key, row, seed=seed)
+    outcome = study.outcome(run.key, row)
+    (dense,) = [r for r in study.rows(DENSE) if _same_metric(r, row)]
+    low, high = sorted(outcome.effect(end) for end in (change.low, change.high))
+    detectable = change.detectable
+    inside = outcome.unit == "points" and _inside(change, margin)
+    return {
+        **describe_run(run),
+        **{name: row[name] for name in ("task", "metric", "filter", "axis", "headline")},
+        "n": change.n, "units": change.units, "value": row["value"], "dense_value": dense["value"],
+        "unit": outcome.unit, "diff_points": outcome.effect(change.difference),
+        "ci_low_points": low, "ci_high_points": high, "p_value": change.p_value,
+        "low90_points": min(outcome.effect(change.low90), outcome.effect(change.high90)),
+        "high90_points": max(outcome.effect(change.low90), outcome.effect(change.high90)),
+        "gained": change.gained, "lost": change.lost,
+        "mde_points": None if detectable is None else abs(outcome.effect(-detectable)),
+        "margin_points": margin if outcome.unit == "points" else None, "within_margin": inside,
+        "better_if_positive": bool(row["higher_is_better"]),
+        **floor_of(study, run.key, row), "method": change.method,
+    }  # fmt: skip
+
+
+def _same_metric(first: Mapping, second: Mapping) -> bool:
+    return all(first[name] == second[name] for name in ("task", "metric", "filter"))
+
+
+def _inside(change: stats.Change, margin: float) -> bool:
+    return -margin / 100 < change.low90 and change.high90 < margin / 100
+
+
+def verdict_table(
+    study: Study,
+    tasks: Sequence[str],
+    claims: Sequence[Mapping[str, Any]] = (),
+    *,
+    criterion: str,
+    bootstrap_seed: int,
+) -> pd.DataFrame:
+    """Every score of every pruned width against the dense model, paired by document.
+
+    Headline metrics of one selection, over all tasks and widths, are a family: `p_adjusted` is
+    Benjamini-Hochberg's over it and decides `change`. Other metrics of the criterion (strict and
+    loose, prompt and instruction level) are shown beside them with an unadjusted verdict and
+    `p_adjusted` null. Controls have headline metrics only.
+
+    Args:
+        tasks: names in the order wanted; tasks without records go to `study.missing`.
+        claims: declared ones; an equivalence claim sets the margin of its task at its ratio.
+    Returns:
+        one row per run, task and metric (columns of the analysis record's `verdicts`).
+    Raises:
+        RecordError: if no headline of the criterion can be tested at any width.
+    """
+    rows = []
+    evaluated = {row["task"] for row in study.rows(DENSE)}
+    _note(study, [f"task {task} was not evaluated" for task in tasks if task not in evaluated])
+    for run in study.widths(criterion):
+        absent = evaluated - {row["task"] for row in study.rows(run.key)}
+        _note(study, [f"{run.key}: task {task} was not evaluated"
+                      for task in tasks if task in absent])  # fmt: skip
+    selections = [criterion, *(s for s in study.selections() if s != criterion)]
+    for run in [run for selection in selections for run in study.widths(selection)]:
+        for row in sorted(study.rows(run.key), key=lambda r: not r["headline"]):
+            if row["task"] not in tasks or not (row["headline"] or run.selection == criterion):
+                continue
+            reason = _untestable(study, run, row)
+            if reason is None:
+                margin = margin_of(claims, row["task"], run.pruning_ratio)
+                rows.append(verdict_row(study, run, row, margin, bootstrap_seed))
+            elif row["headline"]:
+                _note(study, [f"{run.key}: {row['task']} {row['metric']} {reason}"])
+    if not any(row["selection"] == criterion and row["headline"] for row in rows):
+        reasons = "; ".join(study.missing) or "the study holds the dense model only"
+        raise RecordError(f"no width of {criterion} can be compared: {reasons}")
+    table = pd.DataFrame(rows)
+    table["p_adjusted"] = np.nan
+    for selection in selections:
+        family = (table["selection"] == selection) & table["headline"]
+        table.loc[family, "p_adjusted"] = stats.benjamini_hochberg(table.loc[family, "p_value"])
+    table["change"] = [_change(row) for row in table.to_dict("records")]
+    order = {name: i for i, name in enumerate(tasks)}
+    table["order"] = table["task"].map(order)
+    keys = ["order", "headline", "metric", "selection", "expansion_ratio"]
+    table = table.sort_values(keys, ascending=[True, False, True, True, False], kind="stable")
+    return table.drop(columns="order").reset_index(drop=True)
+
+
+def _note(study: Study, sentences: Sequence[str]) -> None:
+    study.missing += [sentence for sentence in sentences if sentence not in study.missing]
+
+
+def _untestable(study: Study, run: Run, row: Mapping[str, Any]) -> str | None:
+    if not any(_same_metric(r, row) for r in study.rows(DENSE)):
+        return "was not evaluated for the dense model"
+    if not study.has_outcomes(run.key, row):
+        return "has no per-document values: not tested"
+    reason = outcomes.untestable(study.samples(run.key, row["task"]), row)
+    return reason and f"{reason}: not tested"
+
+
+def _change(row: Mapping[str, Any]) -> str:
+    p = row["p_value"] if np.isnan(row["p_adjusted"]) else row["p_adjusted"]
+    if p <= stats.LEVEL and row["diff_points"] != 0:
+        return "better" if (row["diff_points"] > 0) == row["better_if_positive"] else "worse"
+    return "equivalent" if row["within_margin"] else "inconclusive"
+
+
+def headlines(table: pd.DataFrame, selection: str) -> pd.DataFrame:
+    """The headline rows of one selection."""
+    return table[(table["selection"] == selection) & table["headline"]]
+
+
+def claims_table(
+    study: Study, claims: Sequence[Mapping[str, Any]], *, criterion: str, seed: int
+) -> pd.DataFrame:
+    """Each declared claim tested as declared, Holm over all that could be tested.
+
+    better, worse: two-sided p-value of a change beyond the margin in that direction. equivalent:
+    two one-sided tests inside the margin. For a metric where lower is better, such as perplexity,
+    'better' is a fall; its margin is in percent.
+
+    Returns:
+        task, pruning_ratio, direction, margin_points, run, diff_points and its interval (90% for
+        equivalence, else 95%), p_value, p_holm, holds (None where it could not be tested).
+    """
+    rows = []
+    for claim in claims:
+        run = f"{criterion}/{width_slug(claim['pruning_ratio'])}"
+        found = [r for r in study.rows(run) if r["task"] == claim["task"] and r["headline"]] if (
+            run in study.runs) else []  # fmt: skip
+        reason = "was not evaluated"
+        if found:
+            reason = _untestable(study, study.runs[run], found[0])
+        rows.append({**claim, "run": run, "reason": reason, **(
+            {} if reason else _test_claim(study, run, found[0], claim, seed))})  # fmt: skip
+    tested = [row for row in rows if row["reason"] is None]
+    for row, p_holm in zip(tested, stats.holm([row["p_value"] for row in tested]), strict=True):
+        row["p_holm"], row["holds"] = float(p_holm), bool(p_holm <= stats.LEVEL)
+    table = pd.DataFrame(rows, columns=CLAIM_COLUMNS).astype(object)
+    return table.where(table.notna(), None)
+
+
+def _test_claim(study: Study, run: str, row: Mapping, claim: Mapping, seed: int) -> dict:
+    change, outcome = study.change(run, row, seed=seed), study.outcome(run, row)
+    margin = claim["margin_points"] / 100
+    if claim["direction"] == "equivalent":
+        low, high, p = change.low90, change.high90, change.p_equivalent(margin)
+        if outcome.unit == "percent":
+            p = max(change.p_above(-np.log1p(margin)), change.p_below(-np.log1p(-margin)))
+    else:
+        low, high = change.low, change.high
+        falls = (claim["direction"] == "better") != row["higher_is_better"]
+        # The mean log-likelihood per word falls when the perplexity rises.
+        p = _beyond(change, margin, outcome.unit, falls)
+    low, high = sorted(outcome.effect(end) for end in (low, high))
+    return {
+        "unit": outcome.unit, "diff_points": outcome.effect(change.difference),
+        "ci_low_points": low, "ci_high_points": high, "p_value": p,
+    }  # fmt: skip
+
+
+def _beyond(change: stats.Change, margin: float, unit: str, falls: bool) -> float:
+    """Two-sided p-value of a fall (or rise) of the score by more than the margin."""
+    if unit == "percent":
+        p = change.p_above(-np.log1p(-margin)) if falls else change.p_below(-np.log1p(margin))
+    else:
+        p = change.p_below(-margin) if falls else change.p_above(margin)
+    return min(1.0, 2 * p)
+
+
+def planted_table(
+    study: Study, verdicts: pd.DataFrame, planted: Mapping, selection: str
+) -> pd.DataFrame:
+    """Each planted truth against what was found, Holm over the widths of its task.
+
+    null: no significant change at any width. fall: significantly worse at the largest pruning
+    ratio. trap: own minus permuted responses is significantly above zero at no width, whatever the
+    raw score does.
+
+    Args:
+        planted: task -> object with metric, expected and declared (`ppmlib.bench.planted`).
+    Returns:
+        task, expected, declared, found (a sentence), held.
+    """
+    rows = []
+    for task, truth in planted.items():
+        mine = verdicts[
+            (verdicts["task"] == task)
+            & (verdicts["selection"] == selection)
+            & (verdicts["metric"] == truth.metric)
+        ]
+        found, held = f"{task} ({truth.metric}) was not evaluated", False
+        if not mine.empty:
+            found, held = JUDGES[truth.expected](mine.assign(p_holm=stats.holm(mine["p_value"])))
+        rows.append({"task": task, "expected": truth.expected, "declared": truth.declared,
+                     "found": found, "held": held})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _judge_null(rows: pd.DataFrame) -> tuple[str, bool]:
+    changed = rows[rows["p_holm"] <= stats.LEVEL]
+    largest = rows.loc[rows["diff_points"].abs().idxmax()]
+    return (
+        f"significant change at {len(changed)} of {len(rows)} widths; the largest is "
+        f"{signed(largest['diff_points'])} points at {100 * largest['pruning_ratio']:.3g}% removed "
+        f"({p_text(largest['p_value'])}, Holm {p_text(largest['p_holm'])})",
+        changed.empty,
+    )
+
+
+def _judge_fall(rows: pd.DataFrame) -> tuple[str, bool]:
+    last = rows.iloc[-1]
+    fallen = rows[(rows["p_holm"] <= stats.LEVEL) & (rows["diff_points"] < 0)]
+    return (
+        f"worse at {len(fallen)} of {len(rows)} widths; at {100 * last['pruning_ratio']:.3g}% "
+        f"removed {difference_text(last)}, Holm {p_text(last['p_holm'])}",
+        last.name in fallen.index,
+    )
+
+
+def _judge_trap(rows: pd.DataFrame) -> tuple[str, bool]:
+    fallen = rows[(rows["p_holm"] <= stats.LEVEL) & (rows["diff_points"] < 0)]
+    risen = rows[(rows["p_holm"] <= stats.LEVEL) & (rows["diff_points"] > 0)]
+    if (rows["floor_kind"] != "permuted responses").any():
+        return "the permuted floor was not measured, so nothing could be unmasked", False
+    above = rows[
+        (stats.holm(rows["floor_p_value"]) <= stats.LEVEL) & (rows["own_minus_floor_points"] > 0)
+    ]
+    last = rows.iloc[-1]
+    return (
+        f"the raw score falls at {len(fallen)} and rises at {len(risen)} of {len(rows)} widths; "
+        f"own minus permuted responses is above zero at {len(above)}; at "
+        f"{100 * last['pruning_ratio']:.3g}% removed the score is {last['value']:.3f}, permuted "
+        f"{last['floor']:.3f}, difference {signed(last['own_minus_floor_points'])} points "
+        + interval_text(last["own_minus_floor_low"], last["own_minus_floor_high"]),
+        above.empty,
+    )
+
+
+JUDGES = {"null": _judge_null, "fall": _judge_fall, "trap": _judge_trap}
+
+
+def shown_run(verdicts: pd.DataFrame, claims: Sequence[Mapping[str, Any]], criterion: str) -> str:
+    """The width shown in detail: that of most claims, else the middle one."""
+    runs = list(dict.fromkeys(headlines(verdicts, criterion)["run"]))
+    declared = [f"{criterion}/{width_slug(claim['pruning_ratio'])}" for claim in claims]
+    declared = [run for run in declared if run in runs]
+    if declared:
+        return max(declared, key=declared.count)
+    ratios = headlines(verdicts, criterion).drop_duplicates("run").sort_values("pruning_ratio")
+    return ratios["run"].iloc[len(ratios) // 2]
+
+
+def bench_truths(tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the bench tasks among those of a study declare beforehand, by task."""
+    from ppmlib.bench.planted import PLANTED
+
+    names = {task["name"] for task in tasks}
+    return {name: truth for name, truth in PLANTED.items() if name in names}

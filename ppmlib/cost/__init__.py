@@ -1,9 +1,0 @@
-"""What a width costs: time, memory and energy of a fixed amount of work (notebook 4).
-
-profiling          the work, timed at every width
-widths             one model at several widths, its dense weights parked meanwhile
-counters           the energy counters that can be read here, or why there are none
-energy             joules of the work, idle power taken the same way
-efficiency         profiling rows to limits, speed-ups, alignment, break-even
-efficiency_tables  their tables; efficiency_sentences what they say, in words
-"""

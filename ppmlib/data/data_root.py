@@ -1,0 +1,266 @@
+"""The data root: a folder from which a study runs where there is no network.
+
+    models/<org>/<name>/      a plain model folder
+    datasets/<org>/<name>/    a plain clone of the hub's data set repository, README.md included
+    nltk_data/                what nltk reads, for instance tokenizers/punkt_tab/
+    manifest.json             what `ppm prefetch` put there: commits, sha256, row counts, and what
+                              of it is unfinished because a call was stopped
+
+A process knows its data root by the variable PPM_DATA_ROOT. The notebooks of a study find it behind
+a hidden link in the study's folder, so that no path of this machine gets into their pages. Where
+the files come from is no part of any fingerprint: the hashes of weights and documents are.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ppmlib.record import records
+
+VARIABLE = "PPM_DATA_ROOT"
+LINK = ".data-root"
+MANIFEST = "manifest.json"
+OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+HUB_URL = re.compile(
+    r"hf://datasets/(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^/]+))?/(?P<file>.+)"
+)
+
+
+class DataRootError(Exception):
+    """Something is not in the data root, or is not what its manifest says; one line."""
+
+
+@dataclass(frozen=True)
+class DataRoot:
+    """A data root and its manifest, which is empty where files were put there by hand."""
+
+    folder: Path
+
+    def model(self, repository: str) -> Path:
+        """The folder of a model."""
+        return self.folder / "models" / repository
+
+    def dataset(self, repository: str) -> Path:
+        """The folder of a data set's repository."""
+        return self.folder / "datasets" / repository
+
+    @property
+    def nltk_data(self) -> Path:
+        """The folder that nltk reads."""
+        return self.folder / "nltk_data"
+
+    def manifest(self) -> dict[str, dict[str, Any]]:
+        """What was fetched: {models, datasets, nltk_data}, each by name."""
+        empty: dict[str, dict[str, Any]] = {"models": {}, "datasets": {}, "nltk_data": {}}
+        file = self.folder / MANIFEST
+        return empty | records.read_json(file) if file.exists() else empty
+
+    def found_model(self, repository: str, revision: str | None) -> Path:
+        """The folder of a model that a study asks for.
+
+        Raises:
+            DataRootError: if it is not there, is unfinished, or was fetched at another revision.
+        """
+        if not (self.model(repository) / "config.json").is_file():
+            raise DataRootError(
+                f"model {repository!r} is not in the data root: it has no "
+                f"models/{repository}/config.json; fetch it with `ppm prefetch`"
+            )
+        commit = self.commit("models", repository)
+        if commit and revision and revision not in self.revisions("models", repository):
+            raise DataRootError(
+                f"model {repository!r} is in the data root at {commit}, the study asks "
+                f"for revision {revision!r}; fetch it with `ppm prefetch` into another data root"
+            )
+        self._check_finished("models", repository, repository)
+        return self.model(repository)
+
+    def found_dataset(self, repository: str, config: str | None = None) -> Path:
+        """The folder of a data set's repository.
+
+        Raises:
+            DataRootError: if it is not there, or this configuration is unfinished.
+        """
+        folder = self.dataset(repository)
+        if not folder.is_dir():
+            raise DataRootError(
+                f"data set {repository!r} is not in the data root: it has no "
+                f"datasets/{repository}; fetch it with `ppm prefetch`"
+            )
+        self._check_finished("datasets", repository, rows_key(config))
+        return folder
+
+    def _check_finished(self, kind: str, repository: str, part: str) -> None:
+        if part in self.manifest()[kind].get(repository, {}).get("unfinished", ()):
+            name = repository if part == repository else f"{repository} ({part})"
+            raise DataRootError(
+                f"{name} is not complete in the data root: run the same `ppm prefetch` again"
+            )
+
+    def commit(self, kind: str, repository: str) -> str | None:
+        """The commit a repository was fetched at; None where the manifest does not tell.
+
+        Args:
+            kind: `models` or `datasets`.
+        """
+        return self.manifest()[kind].get(repository, {}).get("commit")
+
+    def revisions(self, kind: str, repository: str) -> set[str | None]:
+        """The names a repository was asked for by that stand for its commit, and the commit."""
+        entry = self.manifest()[kind].get(repository, {})
+        return {entry.get("commit"), entry.get("revision"), *entry.get("revisions", ())}
+
+
+def opened(folder: Path) -> DataRoot:
+    """A data root. DataRootError if there is no such folder or its manifest cannot be read."""
+    if not Path(folder).is_dir():
+        raise DataRootError(
+            f"there is no data root {str(folder)!r}: make one with `ppm prefetch`, on a machine "
+            "that has a network"
+        )
+    root = DataRoot(Path(folder))
+    try:
+        root.manifest()
+    except records.RecordError as error:
+        raise DataRootError(str(error)) from None
+    return root
+
+
+def current() -> DataRoot | None:
+    """The data root of this process, or None."""
+    folder = os.environ.get(VARIABLE)
+    return opened(Path(folder)) if folder else None
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """What makes a process read only from a data root; set before the hub's libraries load."""
+    return {
+        VARIABLE: str(folder),
+        **OFFLINE,
+        "NLTK_DATA": str(DataRoot(Path(folder)).nltk_data),
+    }
+
+
+def link(study_folder: Path, folder: Path | None) -> None:
+    """Make the hidden link in a study's folder lead to a data root; None takes it away."""
+    hidden = Path(study_folder, LINK)
+    hidden.unlink(missing_ok=True)
+    if folder is not None:
+        hidden.symlink_to(Path(folder).resolve())
+
+
+def linked(study_folder: Path) -> Path | None:
+    """The link to the data root in a study's folder, or None. It need not lead anywhere."""
+    hidden = Path(study_folder, LINK)
+    return hidden if hidden.is_symlink() else None
+
+
+@contextmanager
+def local_datasets(root: DataRoot | None, *, compare_rows: bool = True) -> Iterator[None]:
+    """Within the block, data sets of the hub are read from the data root, and only from there.
+
+    `datasets.load_dataset` is given the clone's folder in place of the hub's name, so that task
+    definitions stay as they are. Nothing changes where the data root is None.
+
+    Raises:
+        DataRootError: by `load_dataset`, for a data set that is not there, cannot be read, or has
+            other row counts than the manifest (unless not `compare_rows`).
+    """
+    if root is None:
+        yield
+        return
+    import datasets
+
+    load = datasets.load_dataset
+
+    def load_dataset(path: str, name: str | None = None, **options):
+        from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
+
+        if path in _PACKAGED_DATASETS_MODULES:
+            if "data_files" in options:
+                options["data_files"] = _local_files(root, options["data_files"])
+            return load(path, name, **options)
+        folder = root.found_dataset(path, name)
+        options.pop("revision", None)  # the clone is at one revision, which its manifest names
+        label = f"{path} ({name})" if name else path
+        cache = Path(datasets.config.HF_DATASETS_CACHE, f"data-root-{_state(folder)}")
+        try:
+            loaded = load(str(folder), name, cache_dir=str(cache), **options)
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            datasets.exceptions.DatasetsError,
+        ) as error:
+            raise DataRootError(
+                f"{label} cannot be read from the data root: {reason(error)}"
+            ) from error
+        if compare_rows and isinstance(loaded, datasets.DatasetDict):
+            counts = {split: part.num_rows for split, part in loaded.items()}
+            _check_rows(root, path, name, counts, label)
+        return loaded
+
+    datasets.load_dataset = load_dataset
+    try:
+        yield
+    finally:
+        datasets.load_dataset = load
+
+
+def _state(folder: Path) -> str:
+    """A name that changes with any file of a clone.
+
+    `datasets` names its cache by the clone's last folder and the patterns in its README.md: without
+    this it would go on giving the documents it read before a file was replaced.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    states = {path.relative_to(folder).as_posix(): path.stat() for path in files}
+    listed = {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
+    return records.fingerprint({"folder": str(folder.resolve()), "files": listed})[:16]
+
+
+def rows_key(config: str | None) -> str:
+    """The name of a configuration in the manifest; a repository's own choice is `default`."""
+    return config or "default"
+
+
+def _check_rows(root: DataRoot, path: str, config: str | None, counts: Mapping, label: str) -> None:
+    entry = root.manifest()["datasets"].get(path, {})
+    expected = entry.get("rows", {}).get(rows_key(config))
+    if expected is None or expected == counts:
+        return
+    off = [
+        f"{counts.get(split, 0):,} rows in {split}, its manifest says {expected.get(split, 0):,}"
+        for split in dict.fromkeys([*expected, *counts])
+        if counts.get(split) != expected.get(split)
+    ]
+    raise DataRootError(
+        f"{label} has {'; '.join(off)}: fetch it again with `ppm prefetch`, or correct its files"
+    )
+
+
+def _local_files(root: DataRoot, value: Any) -> Any:
+    """`data_files` with the hub's addresses replaced by files of the data root."""
+    if isinstance(value, Mapping):
+        return {key: _local_files(root, item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_local_files(root, item) for item in value]
+    matched = HUB_URL.fullmatch(str(value))
+    if matched:
+        return str(root.found_dataset(matched["repository"]) / matched["file"])
+    if "://" in str(value):
+        raise DataRootError(f"{value} is not in the data root, and no address of the hub")
+    return value
+
+
+def reason(error: BaseException) -> str:
+    """The innermost cause of an error, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:300]

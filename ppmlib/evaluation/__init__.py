@@ -1,0 +1,18 @@
+"""lm-eval's tasks on one model: its definitions untouched, its backend with notes taken.
+
+run          all tasks of one run: tidy rows, per-document outcomes, resumed by fingerprint
+subject      what one evaluation is of: a model sliced to its width, or a trivial responder
+protocol     settings checked, what of them is fingerprinted, which documents a subset takes
+batch_sizes  tasks that ran out of memory, and the smaller batches all widths then use
+task_files   names, metrics and filters, read from lm-eval's task files
+task_data    which data sets a task reads, from its file
+tasks        lm-eval's tasks found by name and loaded
+taskrun      one task or group from its definition to its rows, table and notes
+samples      lm-eval's samples to per-document tables, metric rows, chance levels, hashes
+responses    length and repetition of a response
+permuted     the permuted baseline: a model's responses scored at other documents
+responders   trivial baselines: lm-eval models that answer without a model
+harness      lm-eval's Hugging Face backend with notes taken
+fast_lm      the same backend with shared prefixes encoded once (`engine: fast`)
+fast/        what it is made of
+"""

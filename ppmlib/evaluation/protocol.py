@@ -1,0 +1,141 @@
+"""How a run is evaluated: settings checked, what of them is fingerprinted, which documents."""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ppmlib.evaluation.permuted import PERMUTATIONS
+from ppmlib.evaluation.samples import EvaluationError
+from ppmlib.model import models
+from ppmlib.record import records
+from ppmlib.study_file.params import WIDTH_FLOORS
+
+TASK_KEYS = {"name", "num_fewshot", "metric", "filter", "axis"}
+# Llama's chat templates write the day into every prompt, which would change from day to day; this
+# is the one they fall back to.
+CHAT_DATE = "26 Jul 2024"
+# What of a model's identity can change its numbers; its name cannot.
+MODEL_KEYS = (
+    "dtype",
+    "weights_sha256",
+    "config_sha256",
+    "tokenizer_sha256",
+    "attn_implementation",
+    "device",
+)
+
+RESPONDER_KEYS = ("responder", "seed", "tokenizer_sha256")
+
+
+def settings_inputs(
+    tokenizer,
+    *,
+    batch_size: int,
+    engine: str,
+    add_bos_token: bool,
+    apply_chat_template: bool,
+    max_length: int,
+    softmax_dtype: str | None,
+    lm_eval_seeds: Sequence[int],
+    subset: Mapping[str, int] | None,
+    generation: Mapping[str, int] | None,
+    floors: Sequence[str],
+    floor_seed: int,
+) -> dict[str, Any]:
+    """The settings of a run as they go into every fingerprint; max_length as it is in effect."""
+    template = tokenizer.chat_template if apply_chat_template else None
+    return {
+        "add_bos_token": add_bos_token,
+        "apply_chat_template": apply_chat_template,
+        "chat_template_sha256": records.fingerprint({"template": template}) if template else None,
+        "chat_date": CHAT_DATE if template else None,
+        "batch_size": batch_size,
+        "engine": engine,
+        "max_length": max_length,
+        "softmax_dtype": softmax_dtype,
+        "lm_eval_seeds": list(lm_eval_seeds),
+        "subset": dict(subset) if subset else None,
+        "generation": dict(generation) if generation else None,
+        "floors": {name: {"seed": floor_seed, "permutations": PERMUTATIONS} for name in floors},
+    }
+
+
+def model_inputs(loaded) -> dict[str, Any]:
+    """What of a `models.Loaded` goes into a fingerprint; threads count on a CPU only.
+
+    Of a trivial responder: which it is, its seed, and the tokenizer that counts its tokens.
+    """
+    identity = loaded.identity
+    if "responder" in identity:
+        return {key: identity[key] for key in RESPONDER_KEYS}
+    inputs = {key: identity[key] for key in MODEL_KEYS}
+    if generation := models.generation_sha256(loaded.folder):
+        inputs["generation_sha256"] = generation
+    if str(identity["device"]).startswith("cpu"):
+        inputs["threads"] = identity["threads"]
+    return inputs
+
+
+def check_settings(tasks, batch_size, seeds, subset, generation, floors) -> None:
+    """Refuse settings that cannot be meant. EvaluationError says in one line which and why."""
+    if not tasks:
+        raise EvaluationError("no tasks")
+    for spec in tasks:
+        if set(spec) - {"batch_size"} != TASK_KEYS:
+            raise EvaluationError(
+                f"task {spec.get('name', spec)}: keys are {', '.join(sorted(TASK_KEYS))}, "
+                f"not {', '.join(sorted(spec))}"
+            )
+    names = [spec["name"] for spec in tasks]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise EvaluationError(f"named twice: {', '.join(twice)}")
+    for size in (batch_size, *(spec["batch_size"] for spec in tasks if "batch_size" in spec)):
+        if not isinstance(size, int) or size < 1:
+            raise EvaluationError(f"batch_size {size!r} is not a positive whole number")
+    if len(seeds) != 4:
+        raise EvaluationError("lm_eval_seeds: four numbers, for random, numpy, torch and few-shot")
+    if subset is not None and (set(subset) != {"n", "seed"} or subset["n"] < 1):
+        raise EvaluationError(f"subset {dict(subset)}: give n (at least 1) and seed")
+    if generation is not None and (
+        set(generation) != {"max_gen_toks"} or generation["max_gen_toks"] < 1
+    ):
+        raise EvaluationError(f"generation {dict(generation)}: give max_gen_toks, at least 1")
+    unknown = sorted(set(floors) - set(WIDTH_FLOORS))
+    if unknown:
+        known = ", ".join(WIDTH_FLOORS)
+        raise EvaluationError(f"no floor {', '.join(unknown)}; there is: {known}")
+
+
+def subset_indices(
+    sizes: Mapping[str, int], subset: Mapping[str, int] | None, *, group: str
+) -> dict[str, list[int]] | None:
+    """Which documents of each task a subset takes: sorted positions; None means all.
+
+    A group's tasks share n in proportion to their sizes, at least one document each.
+
+    Args:
+        sizes: documents per task.
+        subset: `{n, seed}`.
+    Raises:
+        EvaluationError: if n is less than the number of the group's tasks.
+    """
+    if subset is None or subset["n"] >= sum(sizes.values()):
+        return None
+    if subset["n"] < len(sizes):
+        raise EvaluationError(
+            f"{group}: subset n {subset['n']} is less than its {len(sizes)} tasks"
+        )
+    quota = {name: subset["n"] * size / sum(sizes.values()) for name, size in sizes.items()}
+    taken = dict.fromkeys(sizes, 1)
+    for _ in range(subset["n"] - len(sizes)):
+        free = [name for name in sizes if taken[name] < sizes[name]]
+        taken[max(free, key=lambda name: quota[name] - taken[name])] += 1
+    chosen = {}
+    for name, count in taken.items():
+        generator = np.random.default_rng([subset["seed"], zlib.crc32(name.encode())])
+        positions = generator.choice(sizes[name], count, replace=False)
+        chosen[name] = sorted(positions.tolist())
+    return chosen

@@ -1,0 +1,144 @@
+"""What one evaluation is of: a model sliced to its width, or a trivial responder.
+
+Everything an evaluation notebook needs to know of it, whichever it is.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ppmlib.model import glu, models
+from ppmlib.prune import noise, pruning
+from ppmlib.study_file.params import NOISE, responder_kind, run_key, selection_slug
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run's model in memory, ready to be evaluated.
+
+    `kept_inputs` identify in a fingerprint what was done to the dense weights; `results` describe
+    the run in its record; `sentence` says in Markdown what it is.
+    """
+
+    loaded: models.Loaded
+    run: str
+    kept_inputs: dict[str, Any]
+    results: dict[str, Any]
+    sentence: str
+
+    @property
+    def is_model(self) -> bool:
+        """Whether it is a model, whose level is worth judging, and not a trivial responder."""
+        return "responder" not in self.results
+
+
+def prepare(
+    root: Path,
+    model: str,
+    *,
+    revision: str | None = None,
+    dtype: str = "float32",
+    record_dir: str = "",
+    criterion: str = "ppm",
+    seed: int = 0,
+    pruning_ratio: float | None = None,
+    expansion_ratio: float | None = None,
+    keep_multiple_of: int = 1,
+) -> Subject:
+    """Load the dense weights and slice them as the run's pruning record says, its hash checked.
+
+    `floor-constant` and the like need no weights, only the tokenizer.
+
+    Args:
+        root, record_dir: as `records.open_folder`.
+        criterion: as in a study, `noise`, or a trivial responder's `floor-<kind>`.
+    Raises:
+        ModelError, RecordError: as `models.load` and `pruning.kept`.
+        ValueError: if slicing did not give the recorded width.
+    """
+    if kind := responder_kind(criterion):
+        return _responder(kind, criterion, model, revision)
+    loaded = models.load(model, revision=revision, dtype=dtype)
+    if criterion == NOISE:
+        return _noisy(root, loaded, record_dir, pruning_ratio, expansion_ratio)
+    dense_width = glu.intermediate_size(loaded.model)
+    request = {
+        "criterion": criterion,
+        "seed": seed,
+        "pruning_ratio": pruning_ratio,
+        "expansion_ratio": expansion_ratio,
+        "keep_multiple_of": keep_multiple_of,
+    }
+    kept = pruning.kept(root, loaded, record_dir=record_dir, **request)
+    pruning.slice_mlps(loaded.model, kept.keep, reuse_memory=True)
+    shape = glu.describe(loaded.model)
+    if shape["intermediate_size"] != kept.k:
+        raise ValueError(f"{kept.run}: {shape['intermediate_size']} neurons left, not {kept.k}")
+    results = _described(kept.run, selection_slug(criterion, seed), seed, dense_width, shape)
+    sentence = f"{_shown(kept.run, loaded, dense_width, shape)}."
+    return Subject(loaded, kept.run, {"keep_sha256": kept.keep_sha256}, results, sentence)
+
+
+def _described(run: str, criterion: str, seed: int, dense_width: int, shape) -> dict[str, Any]:
+    return {
+        "run": run,
+        "criterion": criterion,
+        "seed": seed,
+        "pruning_ratio": 1 - shape["intermediate_size"] / dense_width,
+        "expansion_ratio": shape["expansion_ratio"],
+        "intermediate_size": shape["intermediate_size"],
+        "parameters": shape["parameters"],
+    }
+
+
+def _shown(run: str, loaded: models.Loaded, dense_width: int, shape) -> str:
+    about = loaded.identity
+    return (
+        f"**{run}** of `{about['id']}`: {shape['intermediate_size']} of {dense_width} neurons per "
+        f"layer, expansion ratio {shape['expansion_ratio']:.2f}, {shape['parameters']:,} "
+        f"parameters, {about['dtype']} on {about['device']}"
+    )
+
+
+def _noisy(root: Path, loaded, record_dir: str, pruning_ratio, expansion_ratio) -> Subject:
+    run, sigma, seed, keep_sha256 = noise.recorded(
+        root,
+        loaded,
+        record_dir=record_dir,
+        pruning_ratio=pruning_ratio,
+        expansion_ratio=expansion_ratio,
+    )
+    noise.add(loaded.model, sigma, seed)
+    shape = glu.describe(loaded.model)
+    width = shape["intermediate_size"]
+    sentence = (
+        f"{_shown(run, loaded, width, shape)}. Nothing is removed: every GLU matrix carries "
+        f"Gaussian noise of {sigma:.4g} of its standard deviation (seed {seed}), which does as "
+        "much damage to the perplexity of calibration text as pruning at this ratio."
+    )
+    disturbed = {"keep_sha256": keep_sha256, "noise": {"sigma": sigma, "seed": seed}}
+    results = _described(run, NOISE, seed, width, shape) | {"noise": disturbed["noise"]}
+    return Subject(loaded, run, disturbed, results, sentence)
+
+
+def _responder(kind: str, criterion: str, model: str, revision: str | None) -> Subject:
+    from ppmlib.evaluation import responders
+
+    loaded = responders.load(kind, model=model, revision=revision)
+    run = run_key(criterion)
+    results = {
+        "run": run,
+        "criterion": criterion,
+        "seed": 0 if loaded.identity["seed"] is None else loaded.identity["seed"],
+        "responder": kind,
+        "pruning_ratio": None,
+        "expansion_ratio": None,
+        "intermediate_size": None,
+        "parameters": 0,
+    }
+    sentence = (
+        f"**{run}**: a trivial responder, no model. It {responders.WHAT[kind]}. What it scores "
+        "needs no ability. Of the study's tasks it gets those it can answer; the study's "
+        "tokenizer only counts its tokens."
+    )
+    return Subject(loaded, run, {}, results, sentence)

@@ -1,0 +1,8 @@
+"""The model: its GLU MLPs, its weights, its folder, the device.
+
+models         load a model and its tokenizer from the package, a folder or the hub; hash them
+checkpoint     what a model's folder says about itself, read without torch
+glu            find the GLU MLPs; widths, expansion ratio, parameter counts
+random_shapes  models of a published shape with random weights, for time and energy
+device         what the device is and can do
+"""

@@ -1,0 +1,382 @@
+"""Load a causal LM and its tokenizer from the package, a folder or the hub; hash them.
+
+Safetensors only, never remote code. `shape:<name>` is made, not loaded: random weights, no
+tokenizer (see `random_shapes`). `locate` and the hashes need neither torch nor transformers,
+so that a study can be checked before a kernel starts.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ppmlib import bench
+from ppmlib.data import data_root, hub
+from ppmlib.model import random_shapes
+from ppmlib.model.checkpoint import (
+    GENERATION_FILE,
+    ModelError,
+    check_present,
+    read_json,
+    shapes,
+    tokenizer_files,
+    weight_files,
+)
+from ppmlib.record import records
+
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+ATTENTION = "sdpa"
+HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+HUB_IGNORED = ["*/*", "consol*"]
+HUB_ID = re.compile(
+    r"(?!.*(?:--|\.\.))(?=.{3,96}$)[A-Za-z0-9][\w.-]*/[A-Za-z0-9](?:[\w.-]*\w)?", re.ASCII
+)
+# What transformers raises on files of a model that do not fit each other.
+UNLOADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
+              AssertionError)  # fmt: skip
+LONGEST_REASON = 400  # characters of its words that are shown
+# Say nothing about what the weights compute; they change with every save.
+VOLATILE_CONFIG = ("transformers_version", "_name_or_path", "torch_dtype", "dtype", "use_cache")
+VOLATILE_GENERATION = ("transformers_version", "_from_model_config", "use_cache")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in evaluation mode, its tokenizer, and what identifies them in a fingerprint.
+
+    A shape with random weights has neither tokenizer nor folder.
+    """
+
+    model: Any
+    tokenizer: Any
+    identity: dict[str, Any]
+    folder: Path | None
+
+    @property
+    def random_weights(self) -> bool:
+        """Whether the weights are random, good for time and energy only."""
+        return self.folder is None
+
+    @property
+    def vocabulary(self) -> tuple[int, list[int]]:
+        """Number of tokens and the special ids among them."""
+        if self.random_weights:
+            config = self.model.config
+            return config.vocab_size, [config.bos_token_id, config.eos_token_id]
+        return len(self.tokenizer), list(self.tokenizer.all_special_ids)
+
+
+class NotHere(ModelError):
+    """A hub model is not, or not wholly, on this machine, and was not to be fetched."""
+
+
+def locate(model: str, revision: str | None = None, *, fetch: bool = True) -> Path:
+    """The folder that holds a model: packaged, local, in the data root, or from the hub.
+
+    In a process with a data root (`ppmlib.data.data_root`) hub ids are taken only from there.
+
+    Args:
+        model: a packaged name (`bench`, `bench-small`), a folder, or a hub id `owner/name`.
+        revision: commit, tag or branch of a hub id.
+        fetch: whether a hub model that is not in the local cache is downloaded.
+    Raises:
+        ModelError: if there is no such model, or it has no safetensors weights.
+        NotHere: for a hub model that is not in the local cache, without `fetch`.
+    """
+    packaged = model in bench.MODELS
+    folder = bench.model_dir(model) if packaged else Path(model).expanduser()
+    try:
+        root = data_root.current() if HUB_ID.fullmatch(model) else None
+        stored = root.found_model(model, revision) if root else None
+    except data_root.DataRootError as error:
+        raise ModelError(str(error)) from None
+    if stored is not None:
+        folder = stored
+    elif packaged or folder.is_dir():
+        if revision is not None:
+            raise ModelError(f"{model!r} is no hub model: leave revision {revision!r} out")
+    elif HUB_ID.fullmatch(model):
+        folder = _download(model, revision, fetch)
+    elif "/" in model or "\\" in model:
+        raise ModelError(
+            f"there is no folder {model!r}, and it is no hub id (owner/name): check the name"
+        )
+    else:
+        known = ", ".join(bench.MODELS)
+        raise ModelError(
+            f"unknown model {model!r}: use a packaged one ({known}), a folder, or a hub id "
+            "of the form owner/name"
+        )
+    check_folder(folder, model)
+    return folder
+
+
+def check_folder(folder: Path, model: str) -> None:
+    """ModelError, naming `model`, unless a folder has a config and unquantised safetensors."""
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{model!r}: the folder has no config.json: name the one that has it")
+    config = read_json(folder / "config.json")
+    if config.get("quantization_config") is not None:
+        raise ModelError(f"{model!r} is quantised; use the original floating-point model")
+    if config.get("transformers_weights") is not None:
+        raise ModelError(
+            f"{model!r}: config.json names another file of weights (transformers_weights): take "
+            "that key out and name the file model.safetensors"
+        )
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(
+            f"{model!r} holds an adapter (adapter_config.json), which is loaded only where peft is "
+            "installed: merge it into the weights, or take it out of the folder"
+        )
+    check_present(folder, model)
+    shapes(folder)
+
+
+def _download(model: str, revision: str | None, fetch: bool) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    wanted = {"revision": revision, "allow_patterns": HUB_FILES, "ignore_patterns": HUB_IGNORED}
+    if not fetch:
+        try:
+            return _whole(Path(snapshot_download(model, local_files_only=True, **wanted)), model)
+        except LocalEntryNotFoundError:
+            raise NotHere(f"{model!r} is not in the local cache") from None
+    try:
+        with hub.explained(model, revision):
+            offline = not hub.answers(model, revision)
+            return Path(snapshot_download(model, local_files_only=offline, **wanted))
+    except hub.HubError as error:
+        raise ModelError(str(error)) from error
+
+
+def _whole(folder: Path, model: str) -> Path:
+    if all(file.is_file() for file in (folder / "config.json", *weight_files(folder))):
+        return folder
+    raise NotHere(f"{model!r} is not complete in the local cache")
+
+
+def weights_sha256(folder: Path) -> str:
+    """SHA-256 over the names and hashes of a model's safetensors files.
+
+    In the hub's cache a file is a link to its content's own SHA-256, which is taken as it is.
+    """
+    lines = (f"{file.name} {_content_sha256(file)}\n" for file in weight_files(folder))
+    return records.fingerprint({"weights": "".join(lines)})
+
+
+def tokenizer_sha256(folder: Path) -> str:
+    """SHA-256 over the tokenizer's files and the chat templates. ModelError if there are none."""
+    files = tokenizer_files(folder)
+    hashes = {file.relative_to(folder).as_posix(): _content_sha256(file) for file in files}
+    if not hashes:
+        raise ModelError(f"{Path(folder).name!r} has no tokenizer files")
+    return records.fingerprint(hashes)
+
+
+def config_sha256(folder: Path) -> str:
+    """SHA-256 of what config.json says about the computation; versions and dtype do not count."""
+    config = read_json(Path(folder) / "config.json")
+    return records.fingerprint({k: v for k, v in config.items() if k not in VOLATILE_CONFIG})
+
+
+def generation_sha256(folder: Path) -> str | None:
+    """SHA-256 of what generation_config.json says; None where it adds nothing to config.json.
+
+    It adds nothing where there is none, or where it has config.json's special tokens and no other
+    setting: transformers then generates alike with and without it.
+    """
+    file = Path(folder) / GENERATION_FILE
+    if not file.is_file():
+        return None
+    said = {
+        name: value
+        for name, value in read_json(file).items()
+        if name not in VOLATILE_GENERATION and value is not None and value is not False
+    }
+    config = read_json(Path(folder) / "config.json")
+    ids = {k: v for k, v in config.items() if k.endswith("_token_id") and v is not None}
+    return None if said == ids else records.fingerprint(said)
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """Hashes of all that a model's folder gives to its numbers, by the names fingerprints use."""
+    found = {name: of(folder) for name, of in FILE_HASHES.items()}
+    return {name: digest for name, digest in found.items() if digest is not None}
+
+
+FILE_HASHES = {
+    "weights_sha256": weights_sha256,
+    "config_sha256": config_sha256,
+    "tokenizer_sha256": tokenizer_sha256,
+    "generation_sha256": generation_sha256,
+}
+
+
+def _content_sha256(file: Path) -> str:
+    target = file.resolve()
+    if target.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", target.name):
+        return target.name
+    now = target.stat()
+    return _hash_once(target, (now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns))
+
+
+@lru_cache(maxsize=256)
+def _hash_once(target: Path, state: tuple[int, ...]) -> str:
+    return records.sha256_file(target)
+
+
+def is_packaged(model: str) -> bool:
+    """Whether a name is a bench model's: synthetic, an instrument check."""
+    return model in bench.MODELS
+
+
+def load_tokenizer(model: str, *, revision: str | None = None) -> tuple[Any, Path]:
+    """A model's tokenizer without its weights, and the folder it lies in.
+
+    Raises:
+        ModelError: if the model or its tokenizer cannot be found or read.
+    """
+    from transformers import AutoTokenizer
+
+    folder = locate(model, revision)
+    try:
+        return AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        ), folder
+    except UNLOADABLE as error:
+        raise ModelError(f"{model!r}: its tokenizer cannot be loaded: {_reason(error)}") from error
+
+
+def load(
+    model: str,
+    *,
+    revision: str | None = None,
+    dtype: str = "float32",
+    device: str | None = None,
+) -> Loaded:
+    """Load a model in evaluation mode with its tokenizer.
+
+    Args:
+        model, revision: as `locate`; or `shape:<name>`, made with random weights.
+        dtype: of the weights; set while loading, so that rotary buffers stay in float32.
+        device: None takes CUDA where there is one; `meta` checks names and shapes of all weights
+            without reading them into memory.
+    Raises:
+        ModelError: if the model cannot be found, is incomplete, needs remote code, or its
+            tokenizer does not fit its embeddings.
+    """
+    import torch
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if dtype not in DTYPES:
+        raise ModelError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if random_shapes.is_shape(model):
+        return _random(model, dtype, place)
+    folder = locate(model, revision)
+    try:
+        with quiet():
+            network, loading = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=getattr(torch, dtype),
+                attn_implementation=ATTENTION,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                device_map="meta" if place.type == "meta" else None,
+                ignore_mismatched_sizes=True,  # reported, and refused below
+                output_loading_info=True,
+            )
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except (*UNLOADABLE, StrictDataclassError) as error:
+        raise ModelError(f"{model!r} cannot be loaded: {_reason(error)}") from error
+    unfit = sorted([*loading["missing_keys"], *(key[0] for key in loading["mismatched_keys"])])
+    if unfit:
+        raise ModelError(f"{model!r}: weights missing or of another shape: {', '.join(unfit[:5])}")
+    rows = network.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise ModelError(
+            f"{model!r}: the tokenizer has {len(tokenizer)} tokens, the model embeds {rows}; "
+            "they do not belong together"
+        )
+    network.eval().to(place)
+    return Loaded(network, tokenizer, _identity(model, folder, dtype, network, place), folder)
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..."
+
+
+def _random(model: str, dtype: str, place) -> Loaded:
+    network = random_shapes.build(model, dtype, place)
+    hashes = {
+        "weights_sha256": random_shapes.weights_sha256(model),
+        "config_sha256": records.fingerprint(random_shapes.config_of(model)),
+        "tokenizer_sha256": None,
+    }
+    identity = {"id": model, "revision": None, "dtype": dtype, **hashes}
+    return Loaded(network, None, identity | _conditions(network, place, synthetic=False), None)
+
+
+def _identity(model: str, folder: Path, dtype: str, network, place) -> dict[str, Any]:
+    packaged = model in bench.MODELS
+    root = data_root.current() if HUB_ID.fullmatch(model) else None
+    on_hub = root is not None or not (packaged or Path(model).expanduser().is_dir())
+    commit = root.commit("models", model) if root else folder.name
+    return {
+        "id": model if packaged or on_hub else folder.resolve().name,
+        "revision": commit if on_hub else None,
+        "dtype": dtype,
+        "weights_sha256": weights_sha256(folder),
+        "config_sha256": config_sha256(folder),
+        "tokenizer_sha256": tokenizer_sha256(folder),
+        **_conditions(network, place, synthetic=packaged),
+    }
+
+
+def _conditions(network, place, *, synthetic: bool) -> dict[str, Any]:
+    import torch
+
+    return {
+        "attn_implementation": network.config._attn_implementation,
+        "device": device_name(place),
+        "synthetic": synthetic,
+        "threads": torch.get_num_threads() if place.type == "cpu" else None,
+    }
+
+
+def weights_identity(identity: dict[str, Any]) -> dict[str, Any]:
+    """What scores and kept neurons depend on: name, dtype and hashes, no device or tokenizer."""
+    names = ("id", "revision", "dtype", "weights_sha256", "config_sha256")
+    return {name: identity[name] for name in names}
+
+
+def device_name(place) -> str:
+    """Kind and model of a torch device, such as `cuda NVIDIA L4`."""
+    import torch
+
+    if place.type == "cuda":
+        return f"cuda {torch.cuda.get_device_name(place)}"
+    return f"{place.type} {records.processor()}" if place.type == "cpu" else place.type
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars of transformers: noise in an executed notebook."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

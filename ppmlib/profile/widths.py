@@ -1,0 +1,136 @@
+"""One model at several widths, all but its MLP weights shared; and which neurons each width keeps.
+
+Widths     install one width after another, the dense weights parked meanwhile
+selected   the widths of a profile, further multiples of the neuron count among them
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ppmlib.model import glu
+from ppmlib.prune import pruning, scores
+from ppmlib.study_file import params
+
+
+class Widths:
+    """One model at several widths: all but the MLP weights is shared.
+
+    Only the dense weights and the slice of one width exist at a time, however many widths there
+    are: a slice is made when its width is installed and dropped afterwards.
+
+    Args:
+        model: the dense model; it is dense again after each `install`.
+        keeps: run -> (num_layers, k) kept indices, or None for the dense model itself.
+    """
+
+    def __init__(self, model, keeps: Mapping[str, Tensor | None]):
+        self.model = model
+        self.keeps = dict(keeps)
+        self.runs = tuple(self.keeps)
+        mlps = glu.glu_mlps(model)
+        self._modules = [m for mlp in mlps for m in (mlp.module, mlp.gate, mlp.up, mlp.down)]
+        linears = [m for mlp in mlps for m in (mlp.gate, mlp.up, mlp.down)]
+        self._dense_bytes = sum(p.nbytes for linear in linears for p in linear.parameters())
+
+    def parked_bytes(self, run: str) -> int:
+        """Bytes of dense MLP weights that wait in memory while this width is installed."""
+        return 0 if self.keeps[run] is None else self._dense_bytes
+
+    @contextmanager
+    def install(self, run: str) -> Iterator[Any]:
+        """Yield the model at this width; its dense weights come back afterwards, whatever happens.
+
+        Raises:
+            ValueError: as `pruning.slice_mlps`, if the kept indices do not fit the model.
+        """
+        keep = self.keeps[run]
+        if keep is None:
+            yield self.model
+            return
+        config = self.model.config.get_text_config()
+        width = config.intermediate_size
+        saved = [(module, dict(module._parameters), _sizes(module)) for module in self._modules]
+        try:
+            pruning.slice_mlps(self.model, keep)
+            yield self.model
+        finally:
+            config.intermediate_size = width
+            for module, parameters, sizes in saved:
+                module._parameters.update(parameters)
+                vars(module).update(sizes)
+
+    def describe(self, run: str) -> dict[str, Any]:
+        """What a width is: achieved ratios, parameters, bytes of its tensors and in closed form."""
+        hidden, dense = glu.hidden_size(self.model), glu.intermediate_size(self.model)
+        keep = self.keeps[run]
+        predicted = glu.pruned_parameter_count(self.model, dense if keep is None else keep.shape[1])
+        with self.install(run) as model:
+            width = glu.intermediate_size(model)
+            return {
+                "run": run,
+                "pruning_ratio": 1 - width / dense,
+                "expansion_ratio": width / hidden,
+                "intermediate_size": width,
+                "parameters": glu.parameter_count(model),
+                "weights_bytes": sum(p.nbytes for p in model.parameters()),
+                "weights_bytes_computed": predicted * model.dtype.itemsize,
+            }
+
+
+def _sizes(module) -> dict[str, int]:
+    names = ("intermediate_size", "in_features", "out_features")
+    return {name: vars(module)[name] for name in names if name in vars(module)}
+
+
+def selected(
+    root: Path,
+    loaded,
+    *,
+    record_dir: str,
+    criterion: str,
+    seed: int,
+    pruning_ratios: Sequence[float],
+    expansion_ratios: Sequence[float],
+    keep_multiple_of: int,
+    also_keep_multiples_of: Iterable[int] = (),
+) -> tuple[dict[str, pruning.Kept], dict[str, dict[str, Any]]]:
+    """The kept neurons of every narrower width, and what each run was asked to be.
+
+    The study's own widths come from their pruning records. The same ratios rounded down to further
+    multiples are named `ppm/r0.40-m64` and drawn from the same scores, as are all widths of a
+    model with random weights, which has no records.
+
+    Returns:
+        run -> kept neurons; and run -> {requested, keep_multiple_of}, the dense run first.
+    Raises:
+        records.RecordError: as `pruning.kept`. ValueError: as `pruning.plan`.
+    """
+    requests = [{"pruning_ratio": ratio} for ratio in pruning_ratios if ratio > 0]
+    requests += [{"expansion_ratio": ratio} for ratio in expansion_ratios]
+    choice = {"criterion": criterion, "seed": seed}
+    multiples = [m for m in also_keep_multiples_of if m != keep_multiple_of]
+    fresh = None
+    if multiples or loaded.random_weights:
+        fresh = scores.score_model(loaded.model, criterion, seed)
+    dense = params.run_key(criterion, seed, pruning_ratio=0)
+    exactly = {
+        "requested": params.width_slug(pruning_ratio=0),
+        "keep_multiple_of": keep_multiple_of,
+    }
+    kept, asked = {}, {dense: exactly}
+    for request in requests:
+        for multiple in [keep_multiple_of, *multiples]:
+            exact = {**choice, **request, "keep_multiple_of": multiple}
+            if multiple == keep_multiple_of and not loaded.random_weights:
+                neurons = pruning.kept(root, loaded, record_dir=record_dir, **exact)
+            else:
+                neurons = pruning.plan(loaded.model, model_scores=fresh, **exact)
+            run = neurons.run if multiple == keep_multiple_of else f"{neurons.run}-m{multiple}"
+            kept[run] = neurons
+            slug = params.width_slug(**request)
+            asked[run] = {"requested": slug, "keep_multiple_of": multiple}
+    return kept, asked

@@ -1,0 +1,253 @@
+"""Damage without narrowing: Gaussian noise on the GLU weights at full width.
+
+A control beside pruning. The noise is tuned until the model's word perplexity on calibration text
+equals that of a pruned model; what still differs then is due to the narrowing and not to how much
+damage there is. Only `add` and `match` touch a model; `match` puts it back as it was.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ppmlib.model import glu, models
+from ppmlib.prune import calibration, pruning
+from ppmlib.record import records
+from ppmlib.study_file.params import NOISE, run_key, width_slug
+
+FIRST_SIGMA, LARGEST_SIGMA = 0.1, 12.8
+SIGMA_TOLERANCE = 1e-3  # relative, of the root
+MATCH_TOLERANCE = 0.01  # relative, of the perplexities
+MATRICES = ("gate", "up", "down")
+
+
+class NoiseError(Exception):
+    """No noise does the damage asked for; the message gives the perplexities."""
+
+
+def standard_normal(shape: torch.Size, *, seed: int, layer: int, matrix: str) -> Tensor:
+    """The noise of one matrix, float32 on the CPU: the same on every device, at every sigma."""
+    digest = hashlib.sha256(f"noise {seed} layer {layer} {matrix}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
+    return torch.randn(shape, generator=generator)
+
+
+@torch.no_grad()
+def add(model: nn.Module, sigma: float, seed: int) -> None:
+    """Add noise to every GLU matrix, in place: W + sigma * std(W) * N(0, 1), rounded to W's dtype.
+
+    Args:
+        sigma: relative to the standard deviation of each matrix.
+    Raises:
+        ValueError: if sigma is not a finite number of at least 0.
+    """
+    if not 0 <= sigma < math.inf:
+        raise ValueError(f"sigma {sigma} is not a finite number of at least 0")
+    for mlp in glu.glu_mlps(model):
+        for matrix in MATRICES:
+            weight = getattr(mlp, matrix).weight
+            noise = standard_normal(weight.shape, seed=seed, layer=mlp.layer, matrix=matrix)
+            spread = weight.float().std()
+            weight.copy_(weight.float() + sigma * spread * noise.to(weight.device))
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Noise that does as much damage as pruning: word perplexities on the calibration text.
+
+    `trials` are the (sigma, word_perplexity) that were tried, in order.
+    """
+
+    sigma: float
+    seed: int
+    word_perplexity_dense: float
+    word_perplexity_pruned: float
+    word_perplexity_noise: float
+    trials: tuple[tuple[float, float], ...]
+
+    def results(self) -> dict[str, Any]:
+        """Plain JSON for a record."""
+        return {**vars(self), "trials": [list(trial) for trial in self.trials]}
+
+
+def match(model: nn.Module, lm, keep: Tensor, text: calibration.Text, *, seed: int) -> Matched:
+    """Tune sigma until the noisy model's word perplexity equals the pruned one's.
+
+    Brent's root search over sigma for the difference of the logarithms, from a bracket that is
+    doubled until it holds; the noise itself is the same at every sigma.
+
+    Args:
+        model: dense; put back as it was at the end.
+        lm: a backend of `evaluation.harness` over the same model.
+        keep: (num_layers, k) neurons that the pruned model keeps.
+    Raises:
+        NoiseError: if pruning did no damage on this text, or no sigma matches it.
+    """
+    from scipy.optimize import brentq
+
+    trials: list[tuple[float, float]] = []
+    with _put_back(model) as put_back:
+        dense = calibration.log_perplexity(lm, text)
+        pruning.zero_neurons(model, keep)
+        target = calibration.log_perplexity(lm, text)
+        put_back()
+        before = f"{math.exp(dense):.4g} before and {math.exp(target):.4g} after pruning"
+        if target <= dense:
+            raise NoiseError(f"pruning did no damage to match: word perplexity is {before}")
+
+        @cache
+        def excess(sigma: float) -> float:
+            add(model, sigma, seed)
+            value = calibration.log_perplexity(lm, text)
+            put_back()
+            trials.append((sigma, math.exp(value)))
+            return value - target
+
+        high = FIRST_SIGMA
+        while excess(high) < 0:
+            high *= 2
+            if high > LARGEST_SIGMA:
+                raise NoiseError(f"no noise does as much damage: word perplexity is {before}")
+        low = 0.0 if high == FIRST_SIGMA else high / 2
+        sigma = brentq(excess, low, high, rtol=SIGMA_TOLERANCE, xtol=SIGMA_TOLERANCE * FIRST_SIGMA)
+        reached = excess(sigma) + target
+    if abs(math.expm1(reached - target)) > MATCH_TOLERANCE:
+        raise NoiseError(
+            f"noise comes no closer than {math.exp(reached):.4g}: word perplexity is {before}"
+        )
+    perplexities = [math.exp(value) for value in (dense, target, reached)]
+    return Matched(sigma, seed, *perplexities, tuple(trials))
+
+
+@contextmanager
+def _put_back(model: nn.Module) -> Iterator:
+    """A function that restores every GLU matrix; it is called once more at the end."""
+    weights = [getattr(mlp, name).weight for mlp in glu.glu_mlps(model) for name in MATRICES]
+    originals = [weight.detach().clone() for weight in weights]
+
+    @torch.no_grad()
+    def put_back() -> None:
+        for weight, original in zip(weights, originals, strict=True):
+            weight.copy_(original)
+
+    try:
+        yield put_back
+    finally:
+        put_back()
+
+
+def inputs(
+    identity: dict[str, Any],
+    *,
+    matched: pruning.Kept,
+    requested: dict[str, Any],
+    seed: int,
+    text: calibration.Text,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """What decides the tuned noise: the inputs of its record.
+
+    A packaged model's tokenizer comes with its weights; a single thread is what a study has unless
+    it says otherwise.
+    """
+    read = {} if identity["synthetic"] else {"tokenizer_sha256": identity["tokenizer_sha256"]}
+    if identity["threads"] not in (None, 1):
+        read["threads"] = identity["threads"]
+    return read | {
+        "model": models.weights_identity(identity),
+        "device": identity["device"],
+        "requested": width_slug(requested["pruning_ratio"], requested["expansion_ratio"]),
+        "matched": {"run": matched.run, "keep_sha256": matched.keep_sha256},
+        "seed": seed,
+        "calibration": text.described(),
+        "settings": settings,
+    }
+
+
+def results(
+    model: nn.Module, run: str, requested: dict[str, Any], found: Matched, text: calibration.Text
+) -> dict[str, Any]:
+    """The results of its record: those of a pruning that removes nothing, and the noise."""
+    keep, shape = all_neurons(model), glu.describe(model)
+    return {
+        "run": run,
+        "criterion": NOISE,
+        "seed": found.seed,
+        "requested": {name: requested[name] for name in ("pruning_ratio", "expansion_ratio")},
+        **shape,
+        "intermediate_size_dense": shape["intermediate_size"],
+        "pruning_ratio": 0.0,
+        "parameters_dense": shape["parameters"],
+        "parameter_reduction": 0.0,
+        "keep_sha256": pruning.keep_sha256(keep),
+        "ties_at_cut": [0] * len(keep),
+        "noise": found.results() | {"calibration": text.described()},
+    }
+
+
+def conclusions(found: Matched, text: calibration.Text, matched: str) -> list[str]:
+    """What the tuning found, in computed sentences."""
+    gap = 100 * (found.word_perplexity_noise / found.word_perplexity_pruned - 1)
+    return [
+        f"Noise of {found.sigma:.4g} of each GLU matrix's standard deviation (seed {found.seed}) "
+        f"raises the word perplexity of {text.name} from {found.word_perplexity_dense:.4g} to "
+        f"{found.word_perplexity_noise:.4g}; {matched} raises it to "
+        f"{found.word_perplexity_pruned:.4g} ({gap:+.2f} % apart).",
+        f"The text has {len(text.documents):,} documents, {text.words:,} words. Full width, no "
+        "neuron removed: what this model loses, it loses to damage, not to narrowing.",
+    ]
+
+
+def recorded(
+    root: Path,
+    loaded,
+    *,
+    record_dir: str,
+    pruning_ratio: float | None,
+    expansion_ratio: float | None,
+) -> tuple[str, float, int, str]:
+    """The tuned noise of a run from its record: run, sigma, seed, hash of the kept neurons (all).
+
+    A bare run without a record tunes it first, against the bench model's PPM and text.
+
+    Raises:
+        records.RecordError: in a study, if the record is missing, damaged or of other weights.
+    """
+    run = run_key(NOISE, 0, pruning_ratio, expansion_ratio)
+    path = records.record_path(root, f"{run}/2_pruning")
+    if not record_dir and not path.exists():
+        found, keep = _bare(loaded, pruning_ratio, expansion_ratio)
+        return run, found.sigma, found.seed, pruning.keep_sha256(keep)
+    record, kept = pruning.recorded(root, run)
+    if record["inputs"]["model"] != models.weights_identity(loaded.identity):
+        raise records.RecordError(f"{path}: made with another model; tune the noise again")
+    noise = record["results"]["noise"]
+    return run, noise["sigma"], noise["seed"], kept.keep_sha256
+
+
+def _bare(loaded, pruning_ratio, expansion_ratio) -> tuple[Matched, Tensor]:
+    from ppmlib.evaluation import harness
+
+    width = {"pruning_ratio": pruning_ratio, "expansion_ratio": expansion_ratio}
+    keep = pruning.plan(loaded.model, criterion="ppm", **width).keep
+    lm = harness.backend(
+        loaded.model, loaded.tokenizer, batch_size=64, add_bos_token=True, max_length=None,
+        softmax_dtype=None,
+    )  # fmt: skip
+    # A folder may have a packaged model's name.
+    packaged = loaded.identity["id"] if loaded.identity["synthetic"] else ""
+    text = calibration.load(None, model=packaged)
+    return match(loaded.model, lm, keep, text, seed=0), all_neurons(loaded.model)
+
+
+def all_neurons(model: nn.Module) -> Tensor:
+    """The kept indices of a model that keeps everything: (num_layers, intermediate_size)."""
+    layers = len(glu.glu_mlps(model))
+    return torch.arange(glu.intermediate_size(model)).repeat(layers, 1)

@@ -1,0 +1,356 @@
+"""The record of a study: fingerprints, atomic files, verified reading, provenance.
+
+A record is one JSON file, `records/<key>.json` under the study's folder, where the key names the
+stage and the run (`1_scoring`, `ppm/r0.40/3_evaluation`). It holds
+
+    inputs    everything that can change the numbers; its hash is the fingerprint
+    results   the numbers, equal wherever the inputs are equal
+    measured  seconds, bytes and joules: measurements, never part of 'identical numbers'
+    files     sha256 of every data file the stage wrote
+
+A stage is done when a verified record exists, never because a notebook file does.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+STAGE_VERSIONS = {
+    "0_bench_model": 1,
+    "1_scoring": 1,
+    "2_pruning": 1,
+    "3_evaluation": 2,
+    "4_profiling": 3,
+    "5_analysis": 4,
+    "6_published": 1,
+    "7_models": 1,
+    "8_simulations": 2,
+}
+BARE_FOLDER = "ppm-out"
+MANIFEST = "manifest.json"
+PLAN_FILE = "study.json"
+PACKAGES = ("torch", "transformers", "lm_eval", "tokenizers", "numpy", "pandas", "scipy")
+
+
+class RecordError(Exception):
+    """A record is missing, damaged, or does not belong here; the message names the file."""
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def canonical(value: Any) -> str:
+    """The one JSON text of a value: sorted keys, no spaces, no NaN (ValueError if there is one)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def stage_of(key: str) -> str:
+    """The stage of a record key: `3_evaluation` of `ppm/r0.40/3_evaluation-mmlu`."""
+    return key.rpartition("/")[2].partition("-")[0]
+
+
+def fingerprint(inputs: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON of a stage's inputs."""
+    return hashlib.sha256(canonical(inputs).encode()).hexdigest()
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is fsynced and renamed onto `path`."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(descriptor)
+    temporary = path.with_name(Path(name).name)  # not absolute: errors name it
+    try:
+        yield temporary
+        with open(temporary, "rb+") as handle:
+            os.fsync(handle.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def clear_temporaries(root: Path) -> None:
+    """Remove what a killed writer left in a study's folder. Only while nobody writes there."""
+    for path in Path(root).rglob(".*.tmp"):
+        path.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write readable JSON atomically. ValueError if a number in it is NaN or infinite."""
+    text = json.dumps(value, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
+    write_text(path, text + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file. RecordError naming the file if it is missing or not JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecordError(f"{path}: no such record") from None
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RecordError(f"{path}: damaged, not JSON ({error})") from None
+
+
+def write_parquet(path: Path, table) -> None:
+    """Write a DataFrame atomically as Parquet, the same bytes for the same table."""
+    with atomic(path) as temporary:
+        table.to_parquet(temporary, index=False, compression="zstd")
+
+
+def open_folder(record_dir: str) -> Path:
+    """The study's folder a notebook works in; an empty name means `./ppm-out` (a bare run)."""
+    root = Path(record_dir or BARE_FOLDER)
+    root.mkdir(parents=True, exist_ok=True)
+    return root
+
+
+def record_path(root: Path, key: str) -> Path:
+    """Where the record of a key lies: `<root>/records/<key>.json`."""
+    return Path(root) / "records" / f"{key}.json"
+
+
+def failure_path(root: Path, key: str) -> Path:
+    """Where the note of a key's failed or stopped notebook lies: `<root>/logs/<key>.failed.json`.
+
+    It holds {run, cell (its number, or None), error (one line), interrupted (by a signal)}.
+    """
+    return Path(root) / "logs" / f"{key}.failed.json"
+
+
+def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Installed versions, without local suffixes such as `+cpu`."""
+    return {name: metadata.version(name).split("+")[0] for name in names}
+
+
+def _git_state() -> dict[str, Any]:
+    here = Path(__file__).resolve().parents[1]
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", *arguments], cwd=here, capture_output=True, text=True, check=True
+            )
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD") if (here.parent / ".git").exists() else None
+    if commit is None:
+        return {"commit": "not a git checkout", "modified": None}
+    # A committed report that is being made anew is no change of what makes it.
+    changed = git("status", "--porcelain", "-uno", "--", ":/", ":(top,exclude)reports")
+    return {"commit": commit, "modified": bool(changed)}
+
+
+def processor() -> str:
+    """Name of this machine's processor, as the system gives it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def provenance() -> dict[str, Any]:
+    """Where and with what this process runs: versions, commit, device. No host or user name."""
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
+    return {
+        "ppmlib": metadata.version("ppmlib"),
+        **_git_state(),
+        "python": platform.python_version(),
+        "packages": package_versions(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": device,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def relative_files(root: Path, files: Iterable[Path]) -> dict[str, str]:
+    """sha256 of each file, keyed by its path relative to the study's folder."""
+    return {Path(f).relative_to(root).as_posix(): sha256_file(f) for f in sorted(map(Path, files))}
+
+
+def write(
+    root: Path,
+    key: str,
+    *,
+    inputs: Mapping[str, Any],
+    results: Mapping[str, Any],
+    measured: Mapping[str, Any] | None = None,
+    files: Iterable[Path] = (),
+) -> dict[str, Any]:
+    """Write the record of one stage, last of all, when everything it names is on disk.
+
+    Args:
+        root: the study's folder.
+        key: `<run>/<stage>`, `<run>/<stage>-<part>` or `<stage>`.
+        inputs: what can change the numbers. The stage's version and those of torch, transformers,
+            lm-eval and the libraries beneath are added here.
+        results: the numbers, plain JSON; NaN or infinity is a ValueError.
+        measured: seconds, bytes, joules.
+        files: data files this stage wrote, under `root`.
+    Returns:
+        the record, as `read` gives it.
+    """
+    stage = stage_of(key)
+    full_inputs = {
+        **inputs,
+        "stage": stage,
+        "stage_version": STAGE_VERSIONS[stage],
+        "versions": package_versions(),
+    }
+    record = {
+        "schema": SCHEMA,
+        "key": key,
+        "stage": stage,
+        "fingerprint": fingerprint(full_inputs),
+        "inputs": full_inputs,
+        "results": dict(results),
+        "measured": dict(measured or {}),
+        "files": relative_files(root, files),
+        "provenance": provenance(),
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    record["sha256"] = fingerprint(record)
+    write_json(record_path(root, key), record)
+    return record
+
+
+def stamp(root: Path, key: str, name: str, value: Any) -> None:
+    """Add what the runner knows of a record that its notebook wrote. RecordError if damaged."""
+    record = {**read(root, key), name: value}
+    del record["sha256"]
+    record["sha256"] = fingerprint(record)
+    write_json(record_path(root, key), record)
+
+
+def read(root: Path, key: str) -> dict[str, Any]:
+    """Read and verify a record: its own hash, its fingerprint, and every file it names.
+
+    Raises:
+        RecordError: naming the file that is missing, damaged or changed.
+    """
+    path = record_path(root, key)
+    record = read_json(path)
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        raise RecordError(f"{path}: not a ppmlib record of schema {SCHEMA}")
+    content = {name: value for name, value in record.items() if name != "sha256"}
+    if record.get("sha256") != fingerprint(content):
+        raise RecordError(f"{path}: changed after it was written (its own hash does not fit)")
+    for name, digest in record["files"].items():
+        file = Path(root) / name
+        if not file.is_file():
+            raise RecordError(f"{file}: named by {path} but missing")
+        if sha256_file(file) != digest:
+            raise RecordError(f"{file}: changed after {path} was written")
+    return record
+
+
+def find(root: Path, stage: str) -> dict[str, dict[str, Any]]:
+    """All verified records of a stage under a study's folder, by key.
+
+    Where the folder has a plan, only what it names: a width that was taken out of the study file
+    has its record still, but is no part of the study.
+    """
+    return {key: read(root, key) for key in present_keys(root) if stage_of(key) == stage}
+
+
+def present_keys(root: Path) -> list[str]:
+    """The keys of all records there are; where the folder has a plan, of those that it names."""
+    folder, plan = Path(root) / "records", Path(root) / PLAN_FILE
+    keys = {p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.json")}
+    if plan.exists():
+        keys &= set(read_json(plan)["jobs"])
+    return sorted(keys)
+
+
+def record_files(root: Path) -> list[Path]:
+    """The files that make up a study's record: all but logs, hidden files and the manifest."""
+    root = Path(root)
+    return sorted(
+        path
+        for path in root.rglob("*")
+        if path.is_file()
+        and path.name != MANIFEST
+        and not any(part.startswith(".") or part == "logs" for part in path.relative_to(root).parts)
+    )
+
+
+def write_manifest(root: Path) -> Path:
+    """Write `manifest.json`: the sha256 of every file of the study's record."""
+    path = Path(root) / MANIFEST
+    write_json(path, {"schema": SCHEMA, "files": relative_files(root, record_files(root))})
+    return path
+
+
+def verify(root: Path) -> list[str]:
+    """Compare a study's folder with its manifest; every difference as a line, none if clean.
+
+    Raises:
+        RecordError: if there is no readable manifest.
+    """
+    root = Path(root)
+    listed = read_json(root / MANIFEST)["files"]
+    present = relative_files(root, record_files(root))
+    problems = [
+        f"{name}: changed" for name in listed if present.get(name, listed[name]) != listed[name]
+    ]
+    problems += [f"{name}: missing" for name in listed if name not in present]
+    problems += [f"{name}: not in the manifest" for name in present if name not in listed]
+    for key in present_keys(root):
+        try:
+            read(root, key)
+        except RecordError as error:
+            problems.append(str(error))
+    return sorted(problems)
+
+
+def provenance_table(record: Mapping[str, Any]):
+    """A record's provenance as a two-column DataFrame, for the foot of a notebook."""
+    import pandas as pd
+
+    origin = record["provenance"]
+    modified = " (modified)" if origin["modified"] else ""
+    rows = [
+        ("record", f"records/{record['key']}.json"),
+        ("fingerprint", record["fingerprint"]),
+        ("ppmlib", f"{origin['ppmlib']}, commit {origin['commit']}{modified}"),
+        ("Python", origin["python"]),
+        *origin["packages"].items(),
+        ("system", origin["system"]),
+        ("device", origin["device"]),
+        ("CPU threads", str(origin["threads"])),
+        ("written", record["written"]),
+        *((name, f"{value:.1f} s") for name, value in record["measured"].items()
+          if name.endswith("_s") and isinstance(value, float)),
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["what", "value"]).set_index("what")

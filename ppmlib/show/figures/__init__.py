@@ -1,0 +1,127 @@
+"""The study's figures, one style.
+
+figure      one finished figure: PNG and PDF files, alt text, its numbers as a table
+neurons     scores, cuts and kept neurons (notebooks 1 and 2)
+noise       noise against damage (notebook 2_noise)
+abilities   scores against expansion ratio, differences, the dichotomy (notebook 5)
+scorecard   one run's scores beside chance and floors (notebook 3)
+changes     differences from the dense model, speed (notebook 5)
+decisions   declared claims and the trade-off (notebook 5)
+damage      trivial responders; instructions against perplexity (notebook 5)
+answers     written answers by width, kinds of instruction (notebook 5)
+efficiency  time and memory against width (notebook 4)
+published   the paper's numbers (notebook 6)
+models      several studies beside each other (notebook 7)
+simulations coverage, false positives and power (notebook 8)
+"""
+
+import base64
+import html
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import pandas as pd
+from cycler import cycler
+from PIL import Image
+
+from ppmlib.record import records
+from ppmlib.show.images import shown_width
+
+# Okabe-Ito: told apart by readers with any common colour vision; markers differ as well.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+BASELINE = {"color": "#444444", "linestyle": "--", "linewidth": 1.2}
+CHANCE = {"color": "#999999", "linestyle": ":", "linewidth": 1.4}
+DPI = 192
+
+
+def style() -> None:
+    """Set the one style of all figures: seaborn's white grid, readable at 10 cm width.
+
+    matplotlib ships that style; importing seaborn itself costs a second per notebook.
+    """
+    plt.style.use(["seaborn-v0_8-whitegrid", "seaborn-v0_8-notebook"])
+    matplotlib.rcParams.update(
+        {
+            "axes.prop_cycle": cycler(color=PALETTE),
+            "figure.constrained_layout.use": True,
+            "axes.titlesize": "medium",
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "grid.linewidth": 0.5,
+            "legend.frameon": False,
+            "svg.hashsalt": "ppmlib",
+            "pdf.fonttype": 42,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A finished figure: shown with its alt text and, folded, the numbers it draws."""
+
+    name: str
+    title: str
+    alt: str
+    png: bytes = field(repr=False)
+    table: pd.DataFrame = field(repr=False)
+    files: tuple[Path, ...] = field(default=(), repr=False)
+
+    def _repr_html_(self) -> str:
+        data = base64.b64encode(self.png).decode()
+        numbers = self.table.to_html(border=0, float_format=lambda value: f"{value:.4g}")
+        return (
+            f'<figure id="figure-{html.escape(self.name)}">'
+            f'<img width="{shown_width(self.png)}" alt="{html.escape(self.alt)}" '
+            f'src="data:image/png;base64,{data}">'
+            f"<figcaption>{html.escape(self.title)}</figcaption>"
+            f"<details><summary>The numbers of this figure</summary>{numbers}</details></figure>"
+        )
+
+
+def figure(
+    fig, *, name: str, title: str, alt: str, table: pd.DataFrame, root: Path | None = None
+) -> Figure:
+    """Finish a matplotlib figure: close it, and with `root` write its files.
+
+    Writes `figures/<name>.png`, `figures/<name>.pdf` and `tables/<name>.csv` under `root`; the
+    bytes are the same for the same numbers. `name` may hold slashes (`ppm/r0.40/kept`).
+
+    Raises:
+        ValueError: if the alt text is shorter than a sentence or the table is empty.
+    """
+    if len(alt.split()) < 5 or table.empty:
+        raise ValueError(f"figure {name!r} needs a sentence of alt text and its numbers")
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    png_bytes = _indexed(buffer)
+    files: tuple[Path, ...] = ()
+    if root is not None:
+        png, pdf = (Path(root) / "figures" / f"{name}.{kind}" for kind in ("png", "pdf"))
+        csv = Path(root) / "tables" / f"{name}.csv"
+        with records.atomic(png) as temporary:
+            temporary.write_bytes(png_bytes)
+        with records.atomic(pdf) as temporary:
+            fig.set_layout_engine("none")  # laid out already
+            fig.savefig(temporary, format="pdf", metadata={"CreationDate": None, "Creator": None})
+        records.write_text(csv, table.to_csv())
+        files = (png, pdf, csv)
+    plt.close(fig)
+    return Figure(name, title, alt, png_bytes, table, files)
+
+
+def _indexed(png: io.BytesIO) -> bytes:
+    """The same picture in 256 colours: a third of the bytes in every page that embeds it."""
+    buffer = io.BytesIO()
+    with Image.open(png) as picture:
+        colours = picture.convert("RGB").quantize(256)
+        colours.save(buffer, format="png", optimize=True, dpi=(DPI, DPI))
+    return buffer.getvalue()
+
+
+style()

@@ -1,0 +1,146 @@
+"""Figures of scores, cuts and kept neurons (notebooks 1 and 2)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from ppmlib.prune import neurons
+from ppmlib.show import figures as plots
+
+BINS = 40
+STRIP_COLUMNS = 512
+CUT_COLOURS = "viridis"
+VIOLIN = "#c9d6e2"
+KEPT, REMOVED = "#0072B2", "#f2f2f2"
+
+
+def distributions(
+    model_scores: Tensor, counts: Mapping[str, int], *, selection: str, root: Path | None = None
+) -> plots.Figure:
+    """How scores are spread in every layer, and where each width cuts them.
+
+    Args:
+        model_scores: (num_layers, I).
+        counts: width name to neurons kept per layer.
+    """
+    num_layers, width = model_scores.shape
+    table = neurons.cuts(model_scores, counts)
+    fig, axes = plt.subplots(figsize=(max(6.5, 0.42 * num_layers + 2.5), 4.2))
+    values = model_scores.double().numpy()
+    edges = np.linspace(values.min(), values.max(), BINS + 1)
+    centres = (edges[1:] + edges[:-1]) / 2
+    for layer, layer_scores in enumerate(values):
+        density = np.histogram(layer_scores, edges)[0].astype(float)
+        half = 0.42 * density / density.max()
+        axes.fill_betweenx(centres, layer - half, layer + half, color=VIOLIN, linewidth=0)
+    axes.hlines(table["median"], table.index - 0.2, table.index + 0.2, color="#555555", lw=1)
+    shades = plt.get_cmap(CUT_COLOURS)(np.linspace(0.0, 0.85, max(len(counts), 1)))
+    for (name, k), shade in zip(counts.items(), shades, strict=False):
+        heights = table[f"cut at {name}"]
+        label = f"{name}: {k} stay"
+        axes.hlines(heights, table.index - 0.45, table.index + 0.45, color=shade, lw=1.6)
+        axes.plot([], [], color=shade, lw=1.6, label=label)
+    axes.set(xlabel="layer", ylabel=f"{selection} score")
+    axes.set_xticks(range(0, num_layers, max(1, num_layers // 14)))
+    axes.grid(axis="x", visible=False)
+    axes.legend(title="cut", loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small")
+    return plots.figure(
+        fig,
+        name=f"scores-{selection}",
+        title=f"{selection} scores of the {width} neurons of each layer. Shape: how many neurons "
+        "have that score; grey line: median; coloured lines: the lowest score that stays.",
+        alt=f"Distribution of {selection} scores in each of {num_layers} layers with the cut at "
+        f"{len(counts)} widths; the numbers are in the table below.",
+        table=table,
+        root=root,
+    )
+
+
+def agreement(
+    shared: pd.DataFrame, table: pd.DataFrame, *, reference: str, root: Path | None = None
+) -> plots.Figure:
+    """How much of what the reference removes other selections remove too, against the ratio.
+
+    Args:
+        shared: from `neurons.shared_removals`.
+        table: from `neurons.widths`.
+    """
+    ratios = 100 * table["pruning ratio, achieved"]
+    fig, axes = plt.subplots(figsize=(6.5, 3.8))
+    others = [name for name in shared.columns if name != neurons.CHANCE]
+    for number, name in enumerate(others):
+        axes.plot(
+            ratios,
+            shared[name],
+            marker=plots.MARKERS[number % len(plots.MARKERS)],
+            color=plots.PALETTE[number % len(plots.PALETTE)],
+            label=name,
+        )
+    axes.plot(ratios, shared[neurons.CHANCE], label="random choice, expected", **plots.CHANCE)
+    axes.set(
+        xlabel="neurons removed per layer (%)",
+        ylabel=f"also removed, of what\n{reference} removes (%)",
+        ylim=(0, 102),
+    )
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small")
+    return plots.figure(
+        fig,
+        name=f"agreement-{reference}",
+        title=f"Would another formula remove the same neurons as {reference}?",
+        alt=f"Percentage of the neurons removed by {reference} that each other selection removes "
+        "too, against the pruning ratio, with the share expected by chance.",
+        table=shared,
+        root=root,
+    )
+
+
+def kept_strip(
+    keep: Tensor, model_scores: Tensor, *, run: str, root: Path | None = None
+) -> plots.Figure:
+    """Which neurons stay, by layer and position, and the share of the score that stays with them.
+
+    Args:
+        keep: (num_layers, k) kept indices.
+        model_scores: (num_layers, I).
+    """
+    num_layers, width = model_scores.shape
+    table = neurons.layer_table(model_scores, keep)
+    stays = (~neurons.removed_mask(keep, width)).double().numpy()
+    blocks = np.array_split(np.arange(width), min(width, STRIP_COLUMNS))
+    strip = np.stack([stays[:, block].mean(axis=1) for block in blocks], axis=1)
+    height = min(6.0, max(2.4, 0.22 * num_layers + 1.4))
+    fig, (left, right) = plt.subplots(1, 2, sharey=True, figsize=(9, height), width_ratios=(3.2, 1))
+    colours = plt.matplotlib.colors.LinearSegmentedColormap.from_list("kept", [REMOVED, KEPT])
+    left.imshow(
+        strip,
+        aspect="auto",
+        interpolation="nearest",
+        cmap=colours,
+        vmin=0,
+        vmax=1,
+        extent=(0, width, num_layers - 0.5, -0.5),
+    )
+    left.grid(visible=False)
+    left.hlines(np.arange(1, num_layers) - 0.5, 0, width, color="white", lw=1)
+    left.set(xlabel="neuron (position in the layer)", ylabel="layer")
+    left.set_yticks(range(0, num_layers, max(1, num_layers // 14)))
+    left.set_title("neurons kept (blue)")
+    share = table["share of score kept (%)"]
+    right.plot(share, table.index, marker="o", markersize=4, color=KEPT)
+    right.axvline(100 * keep.shape[1] / width, **plots.BASELINE)
+    right.set(xlabel="kept (%)", xlim=(0, 103))
+    right.set_title("share of score (dots)\nand of neurons (dashes)", fontsize="small")
+    return plots.figure(
+        fig,
+        name=f"{run}/kept",
+        title=f"{run}: which neurons stay in each layer, and how much of the layer's score stays "
+        "with them.",
+        alt=f"Positions of the {keep.shape[1]} neurons of {width} that stay in each of "
+        f"{num_layers} layers, and the share of each layer's score that they hold.",
+        table=table,
+        root=root,
+    )

@@ -1,0 +1,39 @@
+"""How much weight noise does how much damage (notebook 2_noise)."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from ppmlib.prune.noise import Matched
+from ppmlib.show import figures as plots
+
+
+def tuning(found: Matched, *, run: str, root: Path | None = None) -> plots.Figure:
+    """Word perplexity on the calibration text against the noise's sigma, and what it must match.
+
+    Args:
+        run: names the figure's files, `<run>/tuning`.
+    """
+    table = pd.DataFrame(found.trials, columns=["sigma", "word perplexity"])
+    table = table.drop_duplicates().sort_values("sigma", ignore_index=True)
+    fig, axes = plt.subplots(figsize=(6.5, 3.4))
+    axes.plot(*table.to_numpy().T, marker="o", color=plots.PALETTE[0], label="with noise")
+    axes.axhline(found.word_perplexity_dense, **plots.BASELINE, label="dense")
+    pruned = {"color": plots.PALETTE[1], "linewidth": 1.4}
+    axes.axhline(found.word_perplexity_pruned, **pruned, label="pruned")
+    axes.axvline(found.sigma, **plots.CHANCE, label=f"sigma {found.sigma:.4g}")
+    axes.set(xlabel="sigma (in standard deviations of each matrix)", ylabel="word perplexity")
+    axes.set_yscale("log")
+    axes.legend(fontsize="small")
+    return plots.figure(
+        fig,
+        name=f"{run}/tuning",
+        title="Word perplexity of the calibration text against the strength of the noise.",
+        alt=f"Word perplexity rises with the noise; at sigma {found.sigma:.4g} it is "
+        f"{found.word_perplexity_noise:.4g}, the pruned model's is "
+        f"{found.word_perplexity_pruned:.4g}, the dense model's "
+        f"{found.word_perplexity_dense:.4g}.",
+        table=table,
+        root=root,
+    )

@@ -1,0 +1,90 @@
+"""What a study cannot say, in computed sentences."""
+
+import pandas as pd
+
+from ppmlib.analyse.contrasts import SEEDS_FOR_A_TEST
+from ppmlib.analyse.levels import floor_of
+from ppmlib.analyse.study_records import DENSE, Study
+from ppmlib.analyse.verdicts import MARGIN_POINTS, headlines
+from ppmlib.record.evaluation_records import REPEAT
+from ppmlib.show.wording import counted, joined, span
+
+SYNTHETIC = (
+    "SYNTHETIC: the model is a packaged bench model of an invented world. The numbers check the "
+    "instrument; they are no evidence about Llama or any other language model."
+)
+
+
+def sentences(study: Study, verdicts: pd.DataFrame, *, criterion: str, draft: bool) -> list[str]:
+    """What this study cannot say."""
+    rows, said = headlines(verdicts, criterion), []
+    if study.synthetic:
+        said.append(SYNTHETIC)
+    if draft:
+        said.append("DRAFT: a subset of the documents was evaluated.")
+    said.append(
+        "One model, one training run, greedy decoding: the intervals speak of other "
+        "documents of these tasks, not of other models or prompts."
+    )
+    said.append(
+        f"{criterion} is deterministic: one pruned model per width. Widths are nested "
+        "and share documents, so their errors are correlated."
+    )
+    n = rows.groupby("task")["n"].first()
+    sizes = rows.loc[rows["unit"] == "points", "mde_points"].dropna()
+    if len(sizes):
+        said.append(
+            f"Documents per task: {span(n.min(), n.max())}. The smallest change that 80% power "
+            f"could show: {span(sizes.min(), sizes.max(), 1)} points over tasks and widths."
+        )
+    if (rows["unit"] == "points").any():
+        said.append(
+            f"'Equivalent' means within {MARGIN_POINTS:g} points unless a claim declares "
+            "another margin for that task at that ratio; perplexities have none."
+        )
+    seeds = {run.seed for run in study.runs.values() if run.criterion == "random"}
+    if not seeds:
+        said.append("No random selection was evaluated as a control.")
+    elif len(seeds) < SEEDS_FOR_A_TEST:
+        said.append(f"Random selections: {counted(len(seeds), 'seed')}.")
+    bare = sorted(
+        set(rows.loc[(rows["floor_kind"] == "none") & (rows["unit"] == "points"), "task"])
+    )
+    if bare:
+        said.append(f"Without a floor: {joined(bare)}.")
+    dense = [row for row in study.rows(DENSE) if row["headline"] and row["task"] in n]
+    low = [
+        row["task"]
+        for row in dense
+        if floor_of(study, DENSE, row)["level"] in ("not above floor", "below floor")
+    ]
+    if low:
+        said.append(
+            f"The dense model itself is not above its floor on {joined(low)}: no ability "
+            "could be lost there."
+        )
+    smaller = [
+        f"{task} ({about['batch_size']})"
+        for task, about in study.evaluations[DENSE]["results"]["tasks"].items()
+        if "batch_size" in about
+    ]
+    if smaller:
+        said.append(f"In smaller batches than the other tasks, at every width: {joined(smaller)}.")
+    engines = {
+        key: study.evaluations[key]["inputs"]["settings"]["engine"]
+        for key in (DENSE, REPEAT)
+        if key in study.evaluations
+    }
+    if len(set(engines.values())) > 1:
+        said.append(
+            f"Every width was evaluated by the {engines[DENSE]} engine; the repeated dense run, "
+            f"whose flips are the noise, by the {engines[REPEAT]} one."
+        )
+    cut = [
+        f"{task} ({about['truncated']})"
+        for task, about in study.evaluations[DENSE]["results"]["tasks"].items()
+        if about.get("truncated")
+    ]
+    if cut:
+        said.append(f"Prompts that lost their beginning: {joined(cut)}.")
+    return said

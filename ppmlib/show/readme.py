@@ -1,0 +1,104 @@
+"""The README's figures and table, made from the committed reports.
+
+The main figure is the published scores' (reports/published): it is evidence about Llama. The table
+is the example's (reports/example-bench): an instrument check.
+`python -m ppmlib.show.readme` rewrites them; a test holds the README to what this module makes.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ppmlib.record import records
+
+PUBLISHED_BEGIN = "<!-- published: begin (made by `make readme` from reports/published) -->\n"
+PUBLISHED_END = "<!-- published: end -->\n"
+BEGIN = "<!-- example: begin (made by `make readme` from reports/example-bench) -->\n"
+END = "<!-- example: end -->\n"
+SHOWN_RATIO = 0.4
+
+
+def published_block(root: Path) -> str:
+    """The main figure of the published page, the claimed rises it shows, the link to it."""
+    results = records.read(root, "6_published")["results"]
+    (figure,) = [f for f in results["figures"] if f["name"] == results["main_figure"]]
+    page = f"reports/{root.name}/6_published.html"
+    count = len(results["claims"])
+    rises = [claim for claim in results["claims"]
+             if claim.get("task") == "ifeval" and claim.get("direction") == "better"]  # fmt: skip
+    lines = [
+        f"![{figure['alt']}](reports/{root.name}/figures/{figure['name']}.png)",
+        "",
+        f"*{figure['title']}*",
+        "",
+        "| claimed rise | published change, points | p (Holm) | verdict |",
+        "|---|---|---|---|",
+        *(_claim_row(claim) for claim in rises),
+        "",
+        f"All {count} claims, each with its verdict and numbers: [{page}]({page}).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _claim_row(claim: dict[str, Any]) -> str:
+    low, high = 100 * claim["low"], 100 * claim["high"]
+    change = f"{100 * claim['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
+    where = f"{claim['scope']}, {100 * claim['pruning_ratio']:.0f}% removed ({claim['version']})"
+    return f"| {where} | {change} | {claim['p_holm']:.2g} | {claim['verdict']} |"
+
+
+def block(root: Path) -> str:
+    """The example's table at one ratio, and the link to its report."""
+    results = records.read(root, "5_analysis")["results"]
+    shown = [
+        row
+        for row in results["verdicts"]
+        if row["criterion"] == "ppm" and row["pruning_ratio"] == SHOWN_RATIO and row["headline"]
+    ]
+    page = f"reports/{root.name}/index.html"
+    lines = [
+        "What a study answers, here of the shipped bench model (SYNTHETIC: an instrument check, no "
+        f"evidence about Llama): at expansion ratio {shown[0]['expansion_ratio']:.2f} "
+        f"({SHOWN_RATIO:.0%} of the neurons removed), differences in points with 95% intervals, "
+        "paired by document:",
+        "",
+        "| task | dense | pruned | difference | change | level |",
+        "|---|---|---|---|---|---|",
+        *(_table_row(row) for row in shown),
+        "",
+        f"The whole report: [{page}]({page}).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _table_row(row: dict) -> str:
+    unit = "%" if row["metric"].endswith("perplexity") else ""
+    numbers = (row["diff_points"], row["ci_low_points"], row["ci_high_points"])
+    difference = "{:+.1f}{unit} [{:+.1f}, {:+.1f}]".format(*numbers, unit=unit)
+    values = f"{row['dense_value']:.3g} | {row['value']:.3g}"
+    return f"| {row['task']} | {values} | {difference} | {row['change']} | {row['level']} |"
+
+
+def _between(text: str, begin: str, end: str, made: str) -> str:
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"README.md has lost a marker: {(end if found else begin).strip()}")
+    return f"{before}{begin}{made}{end}{after}"
+
+
+def updated(text: str, reports: Path) -> str:
+    """README text with both blocks made anew from a reports folder. ValueError without markers."""
+    made = published_block(reports / "published")
+    text = _between(text, PUBLISHED_BEGIN, PUBLISHED_END, made)
+    return _between(text, BEGIN, END, block(reports / "example-bench"))
+
+
+def main() -> None:
+    """Rewrite the README beside the package."""
+    repository = Path(__file__).parents[2]
+    path = repository / "README.md"
+    records.write_text(path, updated(path.read_text(), repository / "reports"))
+
+
+if __name__ == "__main__":
+    main()

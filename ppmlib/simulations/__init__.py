@@ -1,0 +1,4 @@
+"""Do the intervals cover and the tests keep their level? (notebook 8)
+
+simulations  coverage, false positives and power, simulated
+"""

@@ -1,0 +1,534 @@
+"""The study file: strict, with units; and the names of its runs.
+
+Study.load   a YAML file to a checked study; one clear line per mistake
+Study.runs   every width of every selection, the dense model first
+run_key      the name of a run, `ppm/r0.40`, used for folders and records
+"""
+
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, get_args
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from ppmlib import bench
+from ppmlib.record.evaluation_records import task_slug
+from ppmlib.study_file import extends as study_file
+from ppmlib.study_file.extends import ParamsError
+from ppmlib.study_file.mistakes import explain
+
+CRITERIA = ("ppm", "l2", "vow", "pon", "random", "inverse")
+NOISE = "noise"  # a control at full width, damaged instead of narrowed
+CHECK = "inverse"  # what it must do is known only of a bench model
+WIDTH_FLOORS = ("permuted",)  # measured with every width, of its own responses
+# Answers without a model, and the kind of task each can answer.
+RESPONDERS = {
+    "constant": "generate_until",
+    "repeated_token": "generate_until",
+    "echo": "generate_until",
+    "empty": "generate_until",
+    "uniform": "multiple_choice",
+    "majority": "multiple_choice",
+}
+RESPONDER_PREFIX = "floor-"
+Axis = Literal[
+    "knowledge",
+    "mathematics",
+    "reasoning",
+    "instruction",
+    "truthfulness",
+    "commonsense",
+    "reading",
+    "language",
+    "planted",
+]
+AXES = get_args(Axis)
+TRADEOFF_MARGIN_POINTS = 3.0
+LONGEST_NAME = 250  # bytes of a file's name
+LONGEST_SLUG = 200  # leaves room for what is written around it
+# Files of a study have these endings: no selection's folder may be named like one of them.
+FILE_ENDINGS = ("csv", "html", "ipynb", "json", "parquet", "pdf", "png", "safetensors", "tex")
+# Files beside a task's own, such as a failed notebook's page, have these.
+TASK_ENDINGS = (*FILE_ENDINGS, "failed", "lm-eval")
+Ratio = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+Expansion = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Text = Annotated[str, Field(min_length=1)]
+Points = Annotated[float, Field(ge=0, allow_inf_nan=False)]  # a margin, in percent of a score
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy, torch and random all take
+
+
+def _decimal_text(value: float) -> str:
+    exact = Decimal(repr(float(value)))
+    decimals = max(2, -exact.normalize().as_tuple().exponent)
+    return f"{exact:.{decimals}f}"
+
+
+def selection_slug(criterion: str, seed: int = 0) -> str:
+    """Folder name of a selection: `ppm`, `random-s0`, `my_score.score` for `my_score.py:score`.
+
+    A score file's has a dot and no other has one: none can be taken for another's.
+    """
+    if criterion == "random":
+        return f"random-s{seed}"
+    return task_slug(criterion.rsplit("/", 1)[-1].replace(".py:", "."))
+
+
+def is_random(selection: str, seed: int) -> bool:
+    """Whether a selection's name is that of the random control with this seed."""
+    return selection == selection_slug("random", seed)
+
+
+def responder_slug(kind: str) -> str:
+    """Folder name, and in a notebook the criterion, of a trivial responder: `floor-constant`."""
+    return f"{RESPONDER_PREFIX}{kind}"
+
+
+def responder_kind(criterion: str) -> str | None:
+    """The trivial responder that a criterion names, or None if it is none: it has no width."""
+    return {responder_slug(kind): kind for kind in RESPONDERS}.get(criterion)
+
+
+def own_path(name: str) -> str:
+    """The name as it is. ValueError for another user's home, and for what no file can be named."""
+    if name.startswith("~") and not name.startswith("~/"):
+        raise ValueError(f"{name!r}: of home folders only ~/ is read")
+    if "\0" in name or max(len(part.encode()) for part in name.split("/")) > LONGEST_NAME:
+        raise ValueError("no file or folder can have this name")
+    return name
+
+
+def width_slug(pruning_ratio: float | None = None, expansion_ratio: float | None = None) -> str:
+    """Folder name of a requested width: `r0.40`, `r0.125`, or `e2.40` for an expansion target.
+
+    Raises:
+        ValueError: unless exactly one of the two is given.
+    """
+    if (pruning_ratio is None) == (expansion_ratio is None):
+        raise ValueError("give either pruning_ratio or expansion_ratio (set the other to None)")
+    if expansion_ratio is None:
+        return f"r{_decimal_text(pruning_ratio)}"
+    return f"e{_decimal_text(expansion_ratio)}"
+
+
+def ratio_of(slug: str) -> float | None:
+    """The pruning ratio that a `width_slug` was made of; None for an expansion target."""
+    return float(slug[1:]) if slug.startswith("r") else None
+
+
+def run_key(
+    criterion: str,
+    seed: int = 0,
+    pruning_ratio: float | None = None,
+    expansion_ratio: float | None = None,
+) -> str:
+    """Name of a run: `ppm/r0.40`, `random-s0/e2.40`; `dense/r0.00` for the unpruned model.
+
+    A trivial responder has no width; its run is `floor-constant/r0.00`.
+    """
+    if responder_kind(criterion):
+        return f"{criterion}/{width_slug(0.0)}"
+    width = width_slug(pruning_ratio, expansion_ratio)
+    if pruning_ratio == 0:
+        return f"dense/{width}"
+    return f"{selection_slug(criterion, seed)}/{width}"
+
+
+class Strict(BaseModel):
+    """Unknown keys and silent conversions are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ModelSource(Strict):
+    """Which model: packaged name, hub id, or a folder written with a leading `.`, `/` or `~`.
+
+    `shape:llama-3.2-1b` has random weights of that shape: for profiling alone.
+    """
+
+    id: Text
+    revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")] | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    @field_validator("id")
+    @classmethod
+    def _a_name_or_a_path(cls, name: str) -> str:
+        return own_path(name)
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the id names a folder rather than a packaged or hub model."""
+        return self.id.startswith((".", "/", "~"))
+
+    @property
+    def is_shape(self) -> bool:
+        """Whether the id names a shape with random weights."""
+        return self.id.startswith("shape:")
+
+
+class Task(Strict):
+    """One lm-eval task: exact name, shots, and the headline metric with its filter."""
+
+    name: Text
+    num_fewshot: Annotated[int, Field(ge=0, le=1000)]
+    metric: str
+    filter: str = "none"
+    axis: Axis
+    batch_size: Count | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        """The task as a notebook's parameter; a batch size only where it has its own."""
+        return self.model_dump(exclude_none=True)
+
+
+class Control(Strict):
+    """Another selection to compare with: `random` needs seeds, the others have none.
+
+    `noise` keeps the full width; its weights are disturbed until `match` on the calibration text
+    is that of the study's criterion at each pruning ratio.
+    """
+
+    criterion: str
+    match: Literal["word_perplexity"] | None = None
+    seeds: list[Seed] = []
+    pruning_ratios: Annotated[list[Ratio], Field(min_length=1)] | None = None
+    tasks: Annotated[list[str], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _seeds_belong_to_random(self):
+        if (self.criterion == "random") != bool(self.seeds):
+            raise ValueError("seeds are needed for criterion random, and only there")
+        if (self.criterion == NOISE) != (self.match is not None):
+            raise ValueError("match: word_perplexity is needed for criterion noise, and only there")
+        return self
+
+
+class Claim(Strict):
+    """What is to be tested, declared before evaluation; the margin is in points (percent)."""
+
+    task: str
+    pruning_ratio: Ratio
+    direction: Literal["better", "worse", "equivalent"]
+    margin_points: Points
+
+    @model_validator(mode="after")
+    def _equivalence_needs_a_margin(self):
+        if self.direction == "equivalent" and self.margin_points == 0:
+            raise ValueError("an equivalent claim needs margin_points above 0")
+        return self
+
+
+class Calibration(Strict):
+    """Text that no evaluated task holds; documents are separated by empty lines."""
+
+    file: Text
+
+    @field_validator("file")
+    @classmethod
+    def _a_path(cls, name: str) -> str:
+        return own_path(name)
+
+
+class Subset(Strict):
+    """A seeded subset of n documents per task, the same for every width; marks pages DRAFT."""
+
+    n: Count
+    seed: Seed = 0
+
+
+class Generation(Strict):
+    """Generation settings that replace the task's own."""
+
+    max_gen_toks: Count
+
+
+class Seeds(Strict):
+    """Seeds of the analysis."""
+
+    bootstrap: Seed = 0
+
+
+class ProfiledWork(Strict):
+    """One workload of the profiling: tokens of each prompt and of each answer."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+    prompt_tokens: Count
+    new_tokens: Annotated[int, Field(ge=2)]
+
+
+class EnergyWindows(Strict):
+    """How long each window of the energy counters lasts, and how many there are of each."""
+
+    seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 5.0
+    repeats: Count = 3
+
+
+class Profiling(Strict):
+    """The fixed amount of work every width does (tokens per row, rows per batch, repeats).
+
+    `workloads` replace `prompt_tokens` and `new_tokens`; repeats take turns with `prompt_seeds`;
+    `also_keep_multiples_of` adds every width once more for each of them, rounded down to it.
+    """
+
+    prompt_tokens: Count = 64
+    new_tokens: Annotated[int, Field(ge=2)] = 16
+    workloads: list[ProfiledWork] = []
+    batch_sizes: Annotated[list[Count], Field(min_length=1)] = [1, 8]
+    warmup: Count = 1
+    repeats: Annotated[int, Field(ge=2, le=10000)] = 5
+    prompt_seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
+    also_keep_multiples_of: list[Count] = []
+    energy_windows: EnergyWindows = EnergyWindows()
+
+    @model_validator(mode="after")
+    def _work_is_said_once(self):
+        if self.workloads and self.model_fields_set & {"prompt_tokens", "new_tokens"}:
+            raise ValueError("give either workloads, or prompt_tokens and new_tokens")
+        _refuse_twice("workloads", [work.name for work in self.workloads])
+        _refuse_twice("batch_sizes", self.batch_sizes)
+        _refuse_twice("also_keep_multiples_of", self.also_keep_multiples_of)
+        if self.repeats < len(self.prompt_seeds):
+            raise ValueError("repeats must be at least as many as prompt_seeds")
+        return self
+
+
+Minutes = Annotated[float, Field(ge=0.01, le=527040, allow_inf_nan=False)]  # a year
+
+
+class TaskLimits(Strict):
+    """Limits of the notebooks that evaluate one task, in a study with `split_evaluation`."""
+
+    minutes: Minutes | None = None
+    memory_mb: Count | None = None
+
+
+class Limits(Strict):
+    """Minutes after which a notebook is stopped and has failed; megabytes a cluster gives it."""
+
+    notebook_minutes: Minutes = 720.0
+    memory_mb: Count | None = None
+    tasks: dict[str, TaskLimits] = {}
+
+    @model_validator(mode="after")
+    def _memory_of_all_or_none(self):
+        if self.memory_mb is None and any(limit.memory_mb for limit in self.tasks.values()):
+            raise ValueError("memory_mb of a task needs a memory_mb of the other notebooks")
+        return self
+
+    def of_task(self, task: str | None) -> tuple[float, int | None]:
+        """Minutes and megabytes of a notebook that evaluates one task, or of any other (None)."""
+        own = self.tasks.get(task, TaskLimits())
+        return own.minutes or self.notebook_minutes, own.memory_mb or self.memory_mb
+
+
+class Run(NamedTuple):
+    """One width of one selection."""
+
+    criterion: str
+    seed: int
+    pruning_ratio: float | None
+    expansion_ratio: float | None
+    tasks: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """The run's name, `ppm/r0.40`."""
+        return run_key(self.criterion, self.seed, self.pruning_ratio, self.expansion_ratio)
+
+
+class Study(Strict):
+    """One width-pruning study; field by field as in `params/bench.yaml`.
+
+    `tradeoff_margin_points`: the loss of knowledge that the best trade-off excludes, in points.
+    """
+
+    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    question: Text = (
+        "When the expansion ratio falls, which abilities go, which stay, which improve?"
+    )
+    model: ModelSource
+    criterion: str = "ppm"
+    pruning_ratios: list[Ratio] | None = None
+    expansion_ratios: list[Expansion] | None = None
+    keep_multiple_of: Count = 1
+    controls: list[Control] = []
+    calibration: Calibration | None = None
+    floors: list[Literal[*WIDTH_FLOORS, *RESPONDERS]] = []
+    tasks: list[Task]
+    claims: list[Claim] = []
+    tradeoff_margin_points: Points = TRADEOFF_MARGIN_POINTS
+    add_bos_token: bool = True
+    apply_chat_template: bool = False
+    split_evaluation: bool = False
+    batch_size: Count = 1
+    aa_batch_size: Count | None = None
+    engine: Literal["plain", "fast"] = "plain"
+    lm_eval_seeds: Annotated[list[Seed], Field(min_length=4, max_length=4)] = [0, 1234, 1234, 1234]
+    softmax_dtype: Literal["float32"] | None = None
+    max_length: Count | None = None
+    generation: Generation | None = None
+    subset: Subset | None = None
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    limits: Limits = Limits()
+    seeds: Seeds = Seeds()
+    profiling: Profiling | None = None
+
+    @field_validator("criterion")
+    @classmethod
+    def _selection_is_known(cls, criterion: str) -> str:
+        if criterion in ("random", NOISE):
+            raise ValueError(f"{criterion} is a control: list it under controls")
+        _check_criterion(criterion)
+        return criterion
+
+    @model_validator(mode="after")
+    def _whole_is_consistent(self):
+        if (self.pruning_ratios is None) == (self.expansion_ratios is None):
+            raise ValueError("give either pruning_ratios or expansion_ratios, not both or neither")
+        if not (self.pruning_ratios or self.expansion_ratios):
+            raise ValueError("the list of ratios is empty; the dense model is added by itself")
+        names = [task.name for task in self.tasks]
+        _refuse_twice("floors", self.floors)
+        if self.subset and self.subset.n < 2 and set(self.floors) & set(WIDTH_FLOORS):
+            raise ValueError("subset: one document cannot be permuted; n is at least 2 with floors")
+        self._purpose_is_clear()
+        _refuse_twice("tasks", names)
+        refuse_alike("tasks", names, task_slug)
+        for name in names:
+            _check_file_name("task", name, task_slug(name), TASK_ENDINGS)
+        for name in set(self.limits.tasks) - set(names):
+            raise ValueError(f"limits: task {name!r} is not one of the study's tasks")
+        if self.limits.tasks and not self.split_evaluation:
+            raise ValueError("limits: tasks have notebooks of their own only with split_evaluation")
+        if CHECK in (self.criterion, *(c.criterion for c in self.controls)):
+            if self.model.id not in bench.MODELS:
+                raise ValueError(f"{CHECK} checks the instrument: only for a packaged bench model")
+        for control in self.controls:
+            if control.criterion == NOISE:
+                self._check_noise(control)
+            else:
+                _check_criterion(control.criterion)
+            if self.expansion_ratios and control.pruning_ratios:
+                raise ValueError("controls: pruning_ratios in a study of expansion_ratios")
+            for name in set(control.tasks or ()) - set(names):
+                raise ValueError(f"controls: task {name!r} is not one of the study's tasks")
+        for claim in self.claims:
+            if claim.task not in names:
+                raise ValueError(f"claims: task {claim.task!r} is not one of the study's tasks")
+            if claim.pruning_ratio not in (self.pruning_ratios or ()):
+                raise ValueError(f"claims: pruning_ratio {claim.pruning_ratio} is not in the study")
+        criteria = [self.criterion, *(control.criterion for control in self.controls)]
+        refuse_alike("criterion", criteria, selection_slug)
+        _refuse_twice("claims", [" ".join(map(str, dict(claim).values())) for claim in self.claims])
+        _refuse_twice("runs (a ratio or control)", [run.key for run in self.runs()])
+        return self
+
+    def _purpose_is_clear(self) -> None:
+        if self.model.is_shape and (self.tasks or self.controls):
+            raise ValueError("random weights know nothing: tasks and controls must be empty ([])")
+        if not self.tasks and self.profiling is None:
+            raise ValueError("tasks is empty and there is no profiling: nothing would be measured")
+        if not self.tasks and self.controls:
+            raise ValueError("controls are selections to evaluate, and tasks is empty")
+
+    def _check_noise(self, control: Control) -> None:
+        for ratio in set(control.pruning_ratios or ()) - set(self.pruning_ratios or ()):
+            raise ValueError(
+                f"controls: noise is matched to {self.criterion} at {ratio}, which is not one of "
+                "the study's pruning_ratios"
+            )
+        if self.calibration is None and self.model.id not in bench.MODELS:
+            raise ValueError(
+                "controls: noise needs text to be matched on, no document of an evaluated task: "
+                "calibration: {file: my_text.txt}"
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> "Study":
+        """Read and check a study file.
+
+        Raises:
+            ParamsError: one line per mistake, `file: key: what is wrong`.
+        """
+        content, origin = study_file.read(path)
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise ParamsError("\n".join(explain(cls, path, origin, error))) from None
+
+    def batch_size_of(self, task: str) -> int:
+        """Documents per batch of a task: its own, or the study's."""
+        (own,) = (known.batch_size for known in self.tasks if known.name == task)
+        return own or self.batch_size
+
+    def runs(self) -> list[Run]:
+        """Every width of every selection, the dense model first, then ppm, then controls."""
+        names = tuple(task.name for task in self.tasks)
+        runs = [Run(self.criterion, 0, 0.0, None, names)]
+        runs += self._widths(self.criterion, 0, self.pruning_ratios, names)
+        for control in self.controls:
+            chosen = tuple(n for n in names if n in control.tasks) if control.tasks else names
+            ratios = control.pruning_ratios or self.pruning_ratios
+            for seed in control.seeds or [0]:
+                runs += self._widths(control.criterion, seed, ratios, chosen)
+        return runs
+
+    def responders(self) -> list[Run]:
+        """The trivial responders among the floors, as runs without a width over all tasks."""
+        names = tuple(task.name for task in self.tasks)
+        kinds = [floor for floor in self.floors if floor in RESPONDERS]
+        return [Run(responder_slug(kind), 0, 0.0, None, names) for kind in kinds]
+
+    def _widths(self, criterion, seed, pruning_ratios, tasks) -> list[Run]:
+        if self.expansion_ratios:
+            return [Run(criterion, seed, None, e, tasks) for e in self.expansion_ratios]
+        return [Run(criterion, seed, p, None, tasks) for p in pruning_ratios]
+
+
+def _check_criterion(criterion: str) -> None:
+    path, colon, function = criterion.rpartition(".py:")
+    if criterion in CRITERIA:
+        return
+    if colon and path and function.isidentifier():
+        own_path(criterion)
+        _check_file_name("criterion", criterion, selection_slug(criterion), FILE_ENDINGS)
+        return
+    raise ValueError(
+        f"unknown criterion {criterion!r}: one of {', '.join(CRITERIA)}, or file.py:function"
+    )
+
+
+def _check_file_name(what: str, name: str, slug: str, taken: tuple[str, ...]) -> None:
+    if len(slug) > LONGEST_SLUG:
+        raise ValueError(f"{what} {name!r}: no file or folder can have a name as long")
+    if slug.startswith(".") or slug.rpartition(".")[2] in taken:
+        raise ValueError(
+            f"{what} {name!r}: files named {slug!r} would be hidden, or be taken for other files "
+            "of the study: rename it"
+        )
+
+
+def refuse_alike(what: str, names: list[str], slug: Callable[[str], str]) -> None:
+    """ValueError for two names of which the files would be one; some file systems ignore case."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(slug(name).casefold(), name)
+        if other != name:
+            raise ValueError(
+                f"{what}: {other!r} and {name!r} would share the files {slug(name)!r}: rename one "
+                "of them"
+            )
+
+
+def _refuse_twice(what: str, names: list) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{what}: {name} appears twice")

@@ -1,0 +1,136 @@
+"""Run a recorded notebook, or a whole study, again and compare the numbers.
+
+The new run happens in a folder of its own beside the study's, so that relative paths in the
+recorded parameters mean the same. Measured seconds, bytes and joules are not compared.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ppmlib.data import data_root
+from ppmlib.record import records
+
+COPIED = (".models", "records", "samples", "figures", "tables")
+
+
+def study_of(path: Path) -> tuple[Path, str | None]:
+    """The study's folder of an executed notebook or a folder, and the notebook's key (or None).
+
+    Raises:
+        RecordError: if the path belongs to no study or to no job of it.
+    """
+    path = Path(path).resolve()
+    root = next((p for p in (path, *path.parents) if (p / records.PLAN_FILE).is_file()), None)
+    if root is None:
+        raise records.RecordError(f"{path.name}: not inside a study (no {records.PLAN_FILE} above)")
+    if path == root:
+        return root, None
+    key = path.relative_to(root).with_suffix("").as_posix()
+    if path.suffix != ".ipynb" or key not in records.read_json(root / records.PLAN_FILE)["jobs"]:
+        raise records.RecordError(f"{path.name}: not an executed notebook of study {root.name}")
+    return root, key
+
+
+@contextmanager
+def workspace(root: Path, key: str | None) -> Iterator[Path]:
+    """A folder beside the study's, with its plan and, for one notebook, the records it may read."""
+    folder = Path(tempfile.mkdtemp(prefix=f".rerun-{root.name}-", dir=root.parent))
+    try:
+        shutil.copy(root / records.PLAN_FILE, folder)
+        for part in (".models",) if key is None else COPIED:
+            if (root / part).is_dir():
+                shutil.copytree(root / part, folder / part, symlinks=True)
+        stored = data_root.linked(root)
+        if stored is not None:
+            data_root.link(folder, stored)
+        if key is not None and records.stage_of(key) == "3_evaluation":
+            # Otherwise it would find its finished tasks and compute nothing.
+            shutil.rmtree(folder / "samples" / Path(key).parent)
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def differences(old: Any, new: Any, where: str = "") -> list[str]:
+    """Every leaf at which two records' results differ, as `path: old -> new`."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return [
+            line
+            for name in sorted({*old, *new})
+            for line in differences(old.get(name), new.get(name), f"{where}.{name}".lstrip("."))
+        ]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return [
+            line
+            for i, (a, b) in enumerate(zip(old, new, strict=True))
+            for line in differences(a, b, f"{where}[{i}]")
+        ]
+    return [] if old == new else [f"{where}: {old!r} -> {new!r}"]
+
+
+def flips(old: Path, new: Path) -> list[str]:
+    """Per-document outcomes that differ between two tables of a task, counted by column."""
+    import pandas as pd
+
+    before, after = pd.read_parquet(old), pd.read_parquet(new)
+    if list(before.columns) != list(after.columns) or len(before) != len(after):
+        return [f"{old.name}: other columns or another number of documents"]
+    changed = {
+        name: sum(str(a) != str(b) for a, b in zip(before[name], after[name], strict=True))
+        for name in before.columns
+    }
+    return [f"{old.name}: {n} of {len(before)} flip in {name}" for name, n in changed.items() if n]
+
+
+def compare(root: Path, again: Path, key: str) -> list[str]:
+    """What differs between the recorded and the repeated run of one notebook; empty if equal."""
+    old, new = records.read(root, key), records.read(again, key)
+    lines = [f"{key}: {line}" for line in differences(old["results"], new["results"])]
+    for name in old["files"]:
+        if name.endswith(".parquet"):
+            lines += [f"{key}: {line}" for line in flips(root / name, again / name)]
+        elif name.endswith(".safetensors") and old["files"][name] != new["files"].get(name):
+            lines.append(f"{key}: {name} differs")
+    return lines
+
+
+def rerun_notebook(root: Path, key: str) -> list[str]:
+    """Run one recorded notebook again from its own parameters.
+
+    Returns:
+        the differences, empty if every number is equal.
+    Raises:
+        RecordError: if the notebook fails, with the error it failed with.
+    """
+    records.read(root, key)
+    with workspace(root, key) as folder:
+        command = [sys.executable, "-m", "ppmlib.workflow.run_notebook", key]
+        done = subprocess.run(command, cwd=folder, check=False)
+        if done.returncode:
+            failure = records.failure_path(folder, key)
+            raise records.RecordError(f"{key} failed: {records.read_json(failure)['error']}")
+        return compare(root, folder, key)
+
+
+def rerun_study(root: Path) -> list[str]:
+    """Run every notebook of a recorded study again; the differences, empty if all are equal.
+
+    Raises:
+        RecordError: if a notebook fails.
+    """
+    from ppmlib.workflow.launch import snakemake
+
+    plan = records.read_json(root / records.PLAN_FILE)
+    keys = list(plan["jobs"])
+    for key in keys:
+        records.read(root, key)
+    with workspace(root, None) as folder:
+        if snakemake(folder, "local", (), plan, to_run=dict.fromkeys(keys, "again")):
+            raise records.RecordError(f"{root.name}: a notebook failed in the repeated run")
+        return [line for key in keys for line in compare(root, folder, key)]
