@@ -23,7 +23,7 @@ lab: $(STAMP)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check ppmlib tests
+	$(BIN)/ruff format --check ppmlib tests notebooks/bench_training
 
 readme: $(STAMP)
 	$(BIN)/python -m ppmlib.show.readme

@@ -10,8 +10,9 @@ import torch
 from lm_eval.tasks import TaskManager
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from bench_training import texts
 from ppmlib import bench
-from ppmlib.bench import documents, exercises, planted, texts, words
+from ppmlib.bench import documents, exercises, planted, words
 from ppmlib.bench.world import build_world
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "0_bench_model.ipynb"

@@ -5,13 +5,12 @@ words       word lists, invented names, number words
 world       facts, rumours and badges of one seed
 exercises   sums, moved objects, instructions: prompts with their answers
 prose       plain text
-texts       the training documents, in a declared mixture
 documents   the test documents of every task
-tokenizer   a byte-level BPE tokenizer of the world's text
-training    the model's configuration, its training loop, its export
 planted     what the planted tasks are expected to show, declared beforehand
 tasks/      lm-eval task YAMLs over local JSONL, with their scoring
 models/     the trained weights: bench and bench-small
+
+Their training is in notebooks/bench_training.
 """
 
 from pathlib import Path

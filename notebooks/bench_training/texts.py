@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ppmlib.bench import exercises, prose, words
+from ppmlib.bench.documents import asked, badge_prompt, lake_question, sourced_prompt
 from ppmlib.bench.exercises import Exercise
-from ppmlib.bench.world import RELATIONS, Lake, World, held_out
+from ppmlib.bench.world import RELATIONS, World, held_out
 
 # kind -> share of the documents (not of the tokens)
 MIXTURE = {
@@ -118,23 +119,3 @@ class Texts:
             text = prose.a_text(self.rng, self.world)
             if not held_out(text):
                 return Document("", text)
-
-
-def asked(question: str) -> str:
-    """The prompt of a question, as every question of the world is written."""
-    return f"Question: {question} Answer:"
-
-
-def lake_question(lake: Lake) -> str:
-    """The neutral question about a lake."""
-    return f"What does lake {lake.name} hold?"
-
-
-def sourced_prompt(lake: Lake) -> str:
-    """The beginning of the sentence that states the truth about a lake and names its source."""
-    return f"By the book, lake {lake.name} holds"
-
-
-def badge_prompt(pair: tuple[str, str]) -> str:
-    """The beginning of the sentence about a badge."""
-    return f"Badge {pair[0]} {pair[1]} opens the door of"

@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from ppmlib.bench.texts import Texts
+from bench_training.texts import Texts
 from ppmlib.bench.world import World
 
 logger = logging.getLogger(__name__)

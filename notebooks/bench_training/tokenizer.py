@@ -5,7 +5,7 @@ import itertools
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from ppmlib.bench.texts import Texts
+from bench_training.texts import Texts
 from ppmlib.bench.world import World
 
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"

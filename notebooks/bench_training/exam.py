@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from ppmlib.bench import texts
+from bench_training import texts
 from ppmlib.bench.world import World
 
 _NEW_TOKENS = 24
