@@ -11,7 +11,7 @@ import torch
 from test_profiling import FakeModel, keep_of, tiny_llama
 
 from ppmlib.model import device
-from ppmlib.profile import efficiency, energy, profiling
+from ppmlib.profile import energy, limits, profiling
 from ppmlib.profile.counters import Meter
 from ppmlib.profile.widths import Widths
 from ppmlib.prune import pruning
@@ -108,7 +108,7 @@ def test_what_is_timed_reads_no_value_back_from_the_device(sliced_on_meta, meta)
     parts, whole = 2 * 3 * 2 * (1 + 3), 2 * 2 * 2 * (1 + 3 + 1)
     assert len(meta) == parts + whole
     rates = {"copy_bytes_per_s": 1e9, "matmul_flop_per_s": 1e9}
-    for row in efficiency.add_limits(rows, sliced_on_meta, rates):
+    for row in limits.add_limits(rows, sliced_on_meta, rates):
         assert row["kv_cache_bytes"] == row["kv_cache_bytes_computed"]
         assert row["peak_memory_bytes"] is None
 

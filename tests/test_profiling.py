@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ppmlib.model import device, glu
-from ppmlib.profile import efficiency, profiling
+from ppmlib.profile import limits, profiling, ratios
 from ppmlib.profile.widths import Widths
 from ppmlib.prune import pruning
 from ppmlib.show import efficiency_sentences, efficiency_tables
@@ -262,7 +262,7 @@ def test_cache_bytes_in_closed_form_equal_those_of_the_tensors(dtype):
     _, cache = profiling.greedy(model, torch.ones(3, 6, dtype=torch.int64), 5, lambda: None)
     expected = 2 * 2 * 2 * 4 * dtype.itemsize * 3 * 10
     assert profiling.cache_bytes(cache) == expected
-    assert efficiency.kv_cache_bytes(model, 3, 10) == expected
+    assert limits.kv_cache_bytes(model, 3, 10) == expected
 
 
 @pytest.mark.parametrize("tokens", [1, 6])
@@ -274,7 +274,7 @@ def test_prefill_flops_equal_those_that_torch_counts(tokens):
     layers_by_channels, masked_pairs = 2 * 16, tokens * (tokens - 1) // 2
     masked = 3 * 4 * layers_by_channels * masked_pairs
     counted = counter.get_total_flops() - masked
-    assert efficiency.prefill_flops(model, 3, tokens) == counted
+    assert limits.prefill_flops(model, 3, tokens) == counted
 
 
 def test_decode_flops_are_those_of_one_pass_with_a_cache():
@@ -283,12 +283,12 @@ def test_decode_flops_are_those_of_one_pass_with_a_cache():
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.ones(3, 1, dtype=torch.int64), past_key_values=cache, logits_to_keep=1)
     # Two new tokens: one decode step, which sees the six prompt positions and its own.
-    assert efficiency.decode_flops(model, 3, 6, 2) == counter.get_total_flops()
+    assert limits.decode_flops(model, 3, 6, 2) == counter.get_total_flops()
 
 
 def test_decode_reads_an_embedding_only_when_it_is_the_head():
     tied, untied = (tiny_llama(tie_word_embeddings=tie) for tie in (True, False))
-    assert efficiency.decode_bytes(tied, 1, 6, 4) == efficiency.decode_bytes(untied, 1, 6, 4)
+    assert limits.decode_bytes(tied, 1, 6, 4) == limits.decode_bytes(untied, 1, 6, 4)
 
 
 def test_a_decode_step_reads_the_cache_that_it_leaves_on_the_average():
@@ -298,13 +298,13 @@ def test_a_decode_step_reads_the_cache_that_it_leaves_on_the_average():
         for new in (2, 3, 4)
     ]
     read = [profiling.cache_bytes(cache) for cache in caches]
-    bytes_read = efficiency.pass_bytes(model) + sum(read) / 3
-    assert efficiency.decode_bytes(model, 3, 6, 4) == bytes_read
+    bytes_read = limits.pass_bytes(model) + sum(read) / 3
+    assert limits.decode_bytes(model, 3, 6, 4) == bytes_read
 
 
 def row(run, ttft, batch=1):
     repeats = {"ttft_s": ttft, "tpot_s": ttft, "total_s": ttft}
-    quartiles = {k: v for name in repeats for k, v in profiling._spread(name, ttft).items()}
+    quartiles = {k: v for name in repeats for k, v in ratios.spread(name, ttft).items()}
     work = {"workload": "fixed", "batch_size": batch, "prompt_tokens": 6, "new_tokens": 11}
     limits = {"ttft_limit_s": 0.1, "tpot_limit_s": 0.1}
     return {"run": run, **work, "repeats": repeats, **limits, **quartiles}
@@ -315,7 +315,7 @@ def test_overlapping_ranges_are_no_measurable_difference():
     apart, overlapping, one_round = (
         row("a", [0.5, 0.5, 0.6]), row("b", [1.0, 1.0, 1.15]), row("c", [0.5, 0.5, 1.3])
     )  # fmt: skip
-    gains = efficiency.speed_ups([dense, apart, overlapping, one_round], "dense/r0.00")
+    gains = ratios.speed_ups([dense, apart, overlapping, one_round], "dense/r0.00")
     assert [g["differs"] for g in gains if g["phase"] == "decode"] == [True, False, False]
     assert gains[0]["speed_up"] == 2.0
     assert gains[0]["limit_speed_up"] == 1.0
@@ -323,7 +323,7 @@ def test_overlapping_ranges_are_no_measurable_difference():
 
 def test_break_even_is_the_answer_made_in_the_dense_models_time():
     dense, narrow = row("dense/r0.00", [1.0, 2.0, 3.0]), row("ppm/r0.50", [0.5, 1.0, 1.5])
-    (found,) = efficiency.break_even([dense, narrow], "dense/r0.00")
+    (found,) = ratios.break_even([dense, narrow], "dense/r0.00")
     # Dense: 11 tokens in 11 s; at half the time per pass 22 tokens in the same time.
     assert found["length_ratio"] == found["length_ratio_q25"] == 2.0
 
@@ -341,7 +341,7 @@ def test_alignment_compares_the_same_ratio_and_names_widths_that_are_one():
     ]  # fmt: skip
     times = [[9.0, 9.0, 9.0], [3.0, 3.1, 3.2], [1.5, 1.55, 1.6], [2.0, 2.1, 2.2], [2.1, 2.0, 2.2]]
     rows = [row(each["run"], time) for each, time in zip(described, times, strict=True)]
-    found = efficiency.alignment(rows, described)
+    found = ratios.alignment(rows, described)
     odd, equal = (next(f for f in found if f["requested"] == asked) for asked in ("r0.10", "r0.50"))
     assert (odd["neurons"], odd["aligned_neurons"], odd["multiple"]) == (7373, 7296, 128)
     assert odd["ratio"] == 2.0 and odd["differs"] and not odd["same"]
@@ -359,12 +359,12 @@ def test_a_whole_profile_has_limits_tables_figures_and_sentences(tmp_path):
     sets = profiling.prompt_sets([WORK], ROUNDS, 50, [0, 1, 2])
     rows = profiling.profile(widths, [WORK], sets, ROUNDS)
     rates = {"copy_bytes_per_s": 1e9, "matmul_flop_per_s": 1e9}
-    rows = efficiency.add_limits(rows, widths, rates)
+    rows = limits.add_limits(rows, widths, rates)
     own = {"keep_multiple_of": 1}
     described = [widths.describe(run) | own for run in widths.runs]
     dense, narrow = rows[1], rows[3]
     assert narrow["tpot_limit_s"] < dense["tpot_limit_s"]
-    assert dense["tpot_bytes"] == efficiency.decode_bytes(model, 3, 6, 4)
+    assert dense["tpot_bytes"] == limits.decode_bytes(model, 3, 6, 4)
     assert dense["mbu"] == dense["tpot_bytes"] / 1e9 / dense["tpot_s"]
     assert dense["mfu"] == dense["ttft_flops"] / 1e9 / dense["ttft_s"]
     assert dense["ttft_limit_s"] == max(dense["ttft_flops"], dense["ttft_bytes"]) / 1e9
@@ -379,7 +379,7 @@ def test_a_whole_profile_has_limits_tables_figures_and_sentences(tmp_path):
         assert len(table) == length and not table.isna().any(axis=None)
     sentences = efficiency_sentences.conclusions(rows, described, "dense/r0.00")
     assert sum("times the dense speed" in sentence for sentence in sentences) == 4
-    gains = efficiency.speed_ups(rows, "dense/r0.00")
+    gains = ratios.speed_ups(rows, "dense/r0.00")
     for figure in (
         plots.times(rows, described, root=tmp_path, name="ppm/times"),
         plots.memory(rows, described, root=tmp_path, name="ppm/memory"),

@@ -14,7 +14,7 @@ import pandas as pd
 
 from ppmlib.analyse.responses import generation_tasks
 from ppmlib.analyse.study_records import DENSE, Study
-from ppmlib.profile import efficiency
+from ppmlib.profile import ratios
 from ppmlib.record.records import STAGE_VERSIONS
 from ppmlib.show.figures import Figure
 from ppmlib.show.figures.efficiency import speed
@@ -33,7 +33,7 @@ def saved_by(
     record, why_not = profiled(study, criterion)
     if record is None:
         return [why_not], None
-    gains = efficiency.speed_ups(record["measured"]["rows"], DENSE)
+    gains = ratios.speed_ups(record["measured"]["rows"], DENSE)
     figure = speed(gains, record["results"]["widths"], dense=DENSE, root=root)
     answered = answer_sentences(answers_table(study, record, criterion, tasks))
     return [*record["measured"]["conclusions"], *sentences(record), *answered], figure
@@ -50,9 +50,9 @@ def profiled(study: Study, criterion: str) -> tuple[dict[str, Any] | None, str]:
 
 
 def break_even_table(record: Mapping[str, Any]) -> pd.DataFrame:
-    """`efficiency.break_even` of a record, the study's own widths only, narrowest last."""
+    """`ratios.break_even` of a record, the study's own widths only, narrowest last."""
     widths = own_widths(record)
-    rows = efficiency.break_even(record["measured"]["rows"], DENSE)
+    rows = ratios.break_even(record["measured"]["rows"], DENSE)
     table = pd.DataFrame([row for row in rows if row["run"] in widths])
     removed = {run: width["pruning_ratio"] for run, width in widths.items()}
     return table.assign(removed=table["run"].map(removed)).sort_values("removed")
@@ -71,14 +71,14 @@ def own_widths(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def sentences(record: Mapping[str, Any]) -> list[str]:
     """From which width on each kind of work is faster, and the break-even length of answers."""
     widths, rows = own_widths(record), record["measured"]["rows"]
-    gains = [g for g in efficiency.speed_ups(rows, DENSE) if g["run"] in widths]
+    gains = [g for g in ratios.speed_ups(rows, DENSE) if g["run"] in widths]
     narrow_first = sorted(widths, key=lambda run: widths[run]["intermediate_size"])
     said = [_from_where(gains, narrow_first, widths, group) for group in _groups(gains)]
     table = break_even_table(record)
     for _, part in table.groupby(["workload", "batch_size"], sort=False):
         last = part.iloc[-1]
         said.append(
-            f"Break-even, {efficiency.job_name(last, rows)}: in the time the dense model takes for "
+            f"Break-even, {ratios.job_name(last, rows)}: in the time the dense model takes for "
             f"{last['new_tokens']} tokens, {last['run']} makes {last['length_ratio']:.2f} times as "
             f"many [{last['length_ratio_q25']:.2f}, {last['length_ratio_q75']:.2f}]; answers "
             "longer than that take longer than the dense model's."
@@ -87,18 +87,18 @@ def sentences(record: Mapping[str, Any]) -> list[str]:
 
 
 def _groups(gains: Sequence[Mapping[str, Any]]) -> list[tuple]:
-    return list(dict.fromkeys((efficiency.job(g), g["phase"]) for g in gains))
+    return list(dict.fromkeys((ratios.job(g), g["phase"]) for g in gains))
 
 
 def _from_where(gains, narrow_first: Sequence[str], widths, group: tuple) -> str:
     work, phase = group
-    mine = {g["run"]: g for g in gains if (efficiency.job(g), g["phase"]) == group}
+    mine = {g["run"]: g for g in gains if (ratios.job(g), g["phase"]) == group}
     first = None
     for run in (run for run in narrow_first if run in mine):
         if not (mine[run]["differs"] and mine[run]["speed_up"] > 1):
             break
         first = run
-    name = efficiency.job_name({"workload": work[0], "batch_size": work[1]}, gains)
+    name = ratios.job_name({"workload": work[0], "batch_size": work[1]}, gains)
     said = f"{phase.capitalize()}, {name}: "
     if first is None:
         return said + "not even the narrowest width is measurably faster than the dense model."
@@ -124,7 +124,7 @@ def answers_table(
     rows = record["measured"]["rows"]
     smallest = min(rows, key=lambda row: row["batch_size"])
     timed = {row["run"]: row["repeats"] for row in rows
-             if efficiency.job(row) == efficiency.job(smallest)}  # fmt: skip
+             if ratios.job(row) == ratios.job(smallest)}  # fmt: skip
     found = []
     for task in generation_tasks(study, tasks):
         dense = float(study.samples(DENSE, task)["response_tokens"].mean())

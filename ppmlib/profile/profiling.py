@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from ppmlib.model import device as devices
+from ppmlib.profile.ratios import spread
 
 
 @dataclass(frozen=True)
@@ -316,11 +317,6 @@ def profile(
     return rows
 
 
-def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
-    q25, median, q75 = np.percentile(values, [25, 50, 75]).tolist()
-    return {name: median, f"{name}_q25": q25, f"{name}_q75": q75}
-
-
 def _row(run, work: Workload, batch, timings: Sequence[Timing], parked_bytes: int):
     tokens = batch * work.new_tokens
     repeats = {
@@ -336,10 +332,10 @@ def _row(run, work: Workload, batch, timings: Sequence[Timing], parked_bytes: in
         "new_tokens": work.new_tokens,
         "batch_size": batch,
         "tokens": tokens,
-        **_spread("ttft_s", repeats["ttft_s"]),
-        **_spread("tpot_s", repeats["tpot_s"]),
-        **_spread("total_s", repeats["total_s"]),
-        **_spread("tokens_per_s", [tokens / total for total in repeats["total_s"]]),
+        **spread("ttft_s", repeats["ttft_s"]),
+        **spread("tpot_s", repeats["tpot_s"]),
+        **spread("total_s", repeats["total_s"]),
+        **spread("tokens_per_s", [tokens / total for total in repeats["total_s"]]),
         "peak_memory_bytes": max(peaks) - parked_bytes if peaks else None,
         "kv_cache_bytes": kv_bytes,
         "preemptions": sum(preempted) if preempted else None,

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ppmlib.profile.efficiency import end_to_end_ratio, job, job_name, speed_ups
+from ppmlib.profile.ratios import end_to_end_ratio, job, job_name, speed_ups
 
 
 def rates_sentence(rates: Mapping[str, float], dtype: str) -> str:

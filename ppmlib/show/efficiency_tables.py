@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ppmlib.profile.efficiency import by_work, end_to_end_ratio, job_name
+from ppmlib.profile.ratios import by_work, end_to_end_ratio, job_name
 
 
 def widths_table(described: Sequence[Mapping[str, Any]]):
@@ -174,7 +174,7 @@ def energy_table(rows: Sequence[Mapping[str, Any]]):
 
 
 def alignment_table(found: Sequence[Mapping[str, Any]]):
-    """`efficiency.alignment` as a DataFrame for reading: own time over aligned time."""
+    """`ratios.alignment` as a DataFrame for reading: own time over aligned time."""
     import pandas as pd
 
     table = pd.DataFrame(

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from ppmlib.profile.efficiency import job, job_name
+from ppmlib.profile.ratios import job, job_name
 from ppmlib.show.figures import BASELINE, CHANCE, MARKERS, PALETTE, Figure, figure
 
 PHASES = {"prefill": "First token (prefill)", "decode": "Each later token (decode)"}
@@ -40,7 +40,7 @@ def times(
     """Time to first token and time per later token against expansion ratio, with their limits.
 
     Args:
-        rows: measured rows with limits (`efficiency.add_limits`).
+        rows: measured rows with limits (`limits.add_limits`).
         described: `Widths.describe` of every run.
         root, name: as `figures.figure`.
     """
@@ -169,7 +169,7 @@ def speed(
     """Speed against the share of parameters removed, prefill and decode apart, with the limit.
 
     Args:
-        gains: `efficiency.speed_ups`. described: the widths, the dense run among them.
+        gains: `ratios.speed_ups`. described: the widths, the dense run among them.
         dense: the run whose speed is 1. root, name: as `figures.figure`.
     """
     parameters = {width["run"]: width["parameters"] for width in described}
@@ -212,7 +212,7 @@ def alignment(
     """Time at the study's own widths over the time at aligned ones, with interquartile ranges.
 
     Args:
-        found: `efficiency.alignment`. root, name: as `figures.figure`.
+        found: `ratios.alignment`. root, name: as `figures.figure`.
     """
     table = pd.DataFrame(found)
     table["work"] = [job_name(row, found) for row in found]
