@@ -42,8 +42,11 @@ def find(root: Path) -> dict[str, dict[str, Any]]:
 
 def one(root: Path, run: str) -> dict[str, Any] | None:
     """The verified evaluation of one run, None where there is none. Errors as `find`."""
-    names = [name for name in records.present_keys(root)
-             if name.rpartition("/")[0] == run and records.stage_of(name) == STAGE]  # fmt: skip
+    names = [
+        name
+        for name in records.present_keys(root)
+        if name.rpartition("/")[0] == run and records.stage_of(name) == STAGE
+    ]
     return together(run, {name: records.read(root, name) for name in names}) if names else None
 
 

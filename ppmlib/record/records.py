@@ -350,7 +350,10 @@ def provenance_table(record: Mapping[str, Any]):
         ("device", origin["device"]),
         ("CPU threads", str(origin["threads"])),
         ("written", record["written"]),
-        *((name, f"{value:.1f} s") for name, value in record["measured"].items()
-          if name.endswith("_s") and isinstance(value, float)),
-    ]  # fmt: skip
+        *(
+            (name, f"{value:.1f} s")
+            for name, value in record["measured"].items()
+            if name.endswith("_s") and isinstance(value, float)
+        ),
+    ]
     return pd.DataFrame(rows, columns=["what", "value"]).set_index("what")

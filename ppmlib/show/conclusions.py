@@ -42,8 +42,11 @@ def summary(verdicts: pd.DataFrame, criterion: str) -> list[str]:
     last, total = rows[rows["pruning_ratio"] == ratios[-1]], rows["change"].value_counts()
     counts = last["change"].value_counts()
     at = f"{percent(ratios[-1])} of the neurons removed ({last['expansion_ratio'].iloc[0]:.2f}x)"
-    found = [f"{counts[name]} {'is' if counts[name] == 1 else 'are'} {words}"
-             for name, words in CHANGES.items() if name in counts]  # fmt: skip
+    found = [
+        f"{counts[name]} {'is' if counts[name] == 1 else 'are'} {words}"
+        for name, words in CHANGES.items()
+        if name in counts
+    ]
     answer = f"of {len(last)} tasks {joined(found)}"
     if len(last) == 1:
         answer = f"{last['task'].iloc[0]} is {CHANGES[counts.index[0]]}"
@@ -65,8 +68,11 @@ def _order_of_loss(rows: pd.DataFrame, ratios: list[float]) -> str:
     """At which width each task is worse for the first time."""
     worse = rows[rows["change"] == "worse"]
     first = worse.groupby("task", sort=False)["pruning_ratio"].min()
-    parts = [f"{joined(first.index[first == ratio])} at {percent(ratio)} removed"
-             for ratio in ratios if (first == ratio).any()]  # fmt: skip
+    parts = [
+        f"{joined(first.index[first == ratio])} at {percent(ratio)} removed"
+        for ratio in ratios
+        if (first == ratio).any()
+    ]
     never = [task for task in rows["task"].unique() if task not in first.index]
     text = f"First found worse: {'; '.join(parts)}." if parts else "No task is found worse."
     return text + (f" Never found worse: {joined(never)}." if parts and never else "")
@@ -89,8 +95,11 @@ def _gains(rows: pd.DataFrame, ratios: list[float]) -> list[str]:
         unmasked = found[found["level"].isin(["not above floor", "below floor"])]
         warning = ""
         if len(unmasked):
-            at = "there" if len(unmasked) == len(found) else (
-                f"at {widths_text(unmasked['pruning_ratio'], ratios)}")  # fmt: skip
+            at = (
+                "there"
+                if len(unmasked) == len(found)
+                else (f"at {widths_text(unmasked['pruning_ratio'], ratios)}")
+            )
             warning = (
                 f"; {at} its level is not above its floor, so the gain cannot be read as an ability"
             )
@@ -111,17 +120,24 @@ def task_sentence(verdicts: pd.DataFrame, task: str, criterion: str) -> str:
         found = rows[rows["change"] == change]
         if len(found):
             top = found.loc[found["diff_points"].abs().idxmax()].to_dict()
-            parts.append(f"{change} at {widths_text(found['pruning_ratio'], ratios)}, most at "
-                         f"{percent(top['pruning_ratio'])}: {difference_text(top)}")  # fmt: skip
+            parts.append(
+                f"{change} at {widths_text(found['pruning_ratio'], ratios)}, most at "
+                f"{percent(top['pruning_ratio'])}: {difference_text(top)}"
+            )
     for margin, same in rows[rows["change"] == "equivalent"].groupby("margin_points"):
-        parts.append(f"equivalent within {margin:g} points at "
-                     f"{widths_text(same['pruning_ratio'], ratios)}")  # fmt: skip
+        parts.append(
+            f"equivalent within {margin:g} points at {widths_text(same['pruning_ratio'], ratios)}"
+        )
     unclear = rows[rows["change"] == "inconclusive"]
     if len(unclear):
-        parts.append(f"not distinguishable at {widths_text(unclear['pruning_ratio'], ratios)} "
-                     f"({missed(unclear)})")  # fmt: skip
-    text = (f"{task} ({first['metric']}, n = {first['n']}, dense "
-            f"{score_text(first['dense_value'], first['unit'])}): {'; '.join(parts)}.")  # fmt: skip
+        parts.append(
+            f"not distinguishable at {widths_text(unclear['pruning_ratio'], ratios)} "
+            f"({missed(unclear)})"
+        )
+    text = (
+        f"{task} ({first['metric']}, n = {first['n']}, dense "
+        f"{score_text(first['dense_value'], first['unit'])}): {'; '.join(parts)}."
+    )
     return f"{text} {level_text(rows)}".strip()
 
 
@@ -181,12 +197,15 @@ def claim_sentence(claim: dict) -> str:
 def control_sentences(controls: pd.DataFrame, criterion: str) -> list[str]:
     """The criterion against each other selection, over all tasks and widths but planted ones."""
     if controls.empty:
-        return ["There is no control selection: whether these changes are particular to "
-                f"{criterion} or follow any pruning of this size cannot be told."]  # fmt: skip
+        return [
+            "There is no control selection: whether these changes are particular to "
+            f"{criterion} or follow any pruning of this size cannot be told."
+        ]
     others = controls[controls["axis"] != PLANTED_AXIS]
     if others.empty:
-        return ["Control selections were evaluated on planted tasks only: they test the "
-                "instrument."]  # fmt: skip
+        return [
+            "Control selections were evaluated on planted tasks only: they test the instrument."
+        ]
     sentences = []
     for control, rows in others.groupby("control"):
         ahead, behind = int(rows["beats_all"].sum()), int(rows["beaten_by_all"].sum())
@@ -195,22 +214,30 @@ def control_sentences(controls: pd.DataFrame, criterion: str) -> list[str]:
             f"every one of {seeds} random selections" if seeds > 1 else "the one random selection"
         )
         against = many if control == "random" else control
-        text = (f"{criterion} scores better than {against} in {ahead} of {len(rows)} comparisons "
-                f"(tasks and widths) and worse than {against} in {behind}.")  # fmt: skip
+        text = (
+            f"{criterion} scores better than {against} in {ahead} of {len(rows)} comparisons "
+            f"(tasks and widths) and worse than {against} in {behind}."
+        )
         if control == "random" and seeds < SEEDS_FOR_A_TEST:
-            text += (f" With {counted(seeds, 'seed')} this is a range, not a test: random "
-                     f"selections differ among themselves by an unknown amount "
-                     f"({SEEDS_FOR_A_TEST} seeds are needed).")  # fmt: skip
+            text += (
+                f" With {counted(seeds, 'seed')} this is a range, not a test: random "
+                f"selections differ among themselves by an unknown amount "
+                f"({SEEDS_FOR_A_TEST} seeds are needed)."
+            )
         elif "p_value" in rows:
             tested = rows[rows["p_value"].notna()]
             sure = tested[stats.benjamini_hochberg(tested["p_value"]) <= stats.LEVEL]
-            text += (f" Of these, {int((sure['lead'] > 0).sum())} leads and "
-                     f"{int((sure['lead'] < 0).sum())} lags are significant "
-                     "(Benjamini-Hochberg).")  # fmt: skip
+            text += (
+                f" Of these, {int((sure['lead'] > 0).sum())} leads and "
+                f"{int((sure['lead'] < 0).sum())} lags are significant "
+                "(Benjamini-Hochberg)."
+            )
         biggest = rows[rows["unit"] == "points"].nlargest(1, "lead")
         for row in biggest[biggest["lead"] > 0].to_dict("records"):
-            text += (f" The largest lead is {row['lead']:.1f} points, {row['task']} at "
-                     f"{percent(row['pruning_ratio'])} removed.")  # fmt: skip
+            text += (
+                f" The largest lead is {row['lead']:.1f} points, {row['task']} at "
+                f"{percent(row['pruning_ratio'])} removed."
+            )
         sentences.append(text)
     return sentences
 
@@ -218,8 +245,10 @@ def control_sentences(controls: pd.DataFrame, criterion: str) -> list[str]:
 def dichotomy_sentence(table: pd.DataFrame, verdicts: pd.DataFrame, criterion: str) -> str:
     """Whether instructions and knowledge change differently, with the numbers."""
     if table.empty:
-        return ("The dichotomy cannot be tested: no width was evaluated on both a knowledge and an "
-                "instruction task in points.")  # fmt: skip
+        return (
+            "The dichotomy cannot be tested: no width was evaluated on both a knowledge and an "
+            "instruction task in points."
+        )
     ratios = list(table["pruning_ratio"])
     names = f"{table['instruction'].iloc[0]} minus {table['knowledge'].iloc[0]}"
     sure = table[table["p_holm"] <= stats.LEVEL]
@@ -241,9 +270,11 @@ def dichotomy_sentence(table: pd.DataFrame, verdicts: pd.DataFrame, criterion: s
     ]
     floor = ""
     if len(rows):
-        floor = (" The instruction score is not above its floor at "
-                 f"{widths_text(set(rows['pruning_ratio']), ratios)}: what is held there cannot be "
-                 "read as an ability.")  # fmt: skip
+        floor = (
+            " The instruction score is not above its floor at "
+            f"{widths_text(set(rows['pruning_ratio']), ratios)}: what is held there cannot be "
+            "read as an ability."
+        )
     return f"{head}; {numbers}; {odds}.{floor}"
 
 
@@ -280,8 +311,10 @@ def trade_off_sentence(found: dict) -> str:
     loss = f"loss of {joined(found['tasks'])} beyond {found['margin_points']:g} points"
     if found["ratio"] is None:
         return f"Best trade-off: none. At no pruning ratio is a {loss} excluded (one-sided 95%)."
-    return (f"Best trade-off: {percent(found['ratio'])} removed is the largest ratio up to which a "
-            f"{loss} is excluded (one-sided 95%).")  # fmt: skip
+    return (
+        f"Best trade-off: {percent(found['ratio'])} removed is the largest ratio up to which a "
+        f"{loss} is excluded (one-sided 95%)."
+    )
 
 
 def planted_sentences(planted: pd.DataFrame) -> list[str]:

@@ -18,18 +18,22 @@ DASH = "–"
 
 def claims(table: pd.DataFrame) -> pd.DataFrame:
     """The declared claims: what was declared, what was found, whether it holds."""
-    return pd.DataFrame(
-        {
-            "task": row["task"],
-            "declared": f"{row['direction']} at {percent(row['pruning_ratio'])}"
-            + (f", margin {row['margin_points']:g}" if row["margin_points"] else ""),
-            "found": row["reason"] if row["holds"] is None else difference_text(row),
-            "p": DASH if row["holds"] is None else p_number(row["p_value"]),
-            "p Holm": DASH if row["holds"] is None else p_number(row["p_holm"]),
-            "holds": {True: "yes", False: "not shown", None: "not tested"}[row["holds"]],
-        }
-        for row in table.to_dict("records")
-    ).set_index("task") if len(table) else pd.DataFrame()  # fmt: skip
+    return (
+        pd.DataFrame(
+            {
+                "task": row["task"],
+                "declared": f"{row['direction']} at {percent(row['pruning_ratio'])}"
+                + (f", margin {row['margin_points']:g}" if row["margin_points"] else ""),
+                "found": row["reason"] if row["holds"] is None else difference_text(row),
+                "p": DASH if row["holds"] is None else p_number(row["p_value"]),
+                "p Holm": DASH if row["holds"] is None else p_number(row["p_holm"]),
+                "holds": {True: "yes", False: "not shown", None: "not tested"}[row["holds"]],
+            }
+            for row in table.to_dict("records")
+        ).set_index("task")
+        if len(table)
+        else pd.DataFrame()
+    )
 
 
 def controls(compared: pd.DataFrame, run: str) -> pd.DataFrame:
@@ -40,7 +44,8 @@ def controls(compared: pd.DataFrame, run: str) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "task": row["task"],
-            "control": row["control"] if row["control"] != "random"
+            "control": row["control"]
+            if row["control"] != "random"
             else f"random, {counted(row['seeds'], 'seed')}",
             "score": score_text(row["value"], row["unit"]),
             "of the control": _range(row),
@@ -49,7 +54,7 @@ def controls(compared: pd.DataFrame, run: str) -> pd.DataFrame:
             "p": DASH if pd.isna(row.get("p_value")) else p_number(row["p_value"]),
         }
         for row in rows.to_dict("records")
-    ).set_index(["task", "control"])  # fmt: skip
+    ).set_index(["task", "control"])
 
 
 def _range(row: dict) -> str:
@@ -93,19 +98,23 @@ def trade_off(rows: pd.DataFrame, found: dict) -> pd.DataFrame:
 
 def noise(flips: pd.DataFrame) -> pd.DataFrame:
     """The dense model against itself in other batches, metric by metric."""
-    return pd.DataFrame(
-        {
-            "task": row["task"],
-            "metric": row["metric"],
-            "documents": row["n"],
-            "with another outcome": row["flips"],
-            "gained / lost": f"{row['gained']} / {row['lost']}",
-            "difference": signed(row["difference"], 2) + "%" * (row["unit"] == "percent"),
-            "largest change they could make": f"{row['noise']:.2f}"
-            + "%" * (row["unit"] == "percent"),
-        }
-        for row in flips.to_dict("records")
-    ).set_index(["task", "metric"]) if len(flips) else pd.DataFrame()  # fmt: skip
+    return (
+        pd.DataFrame(
+            {
+                "task": row["task"],
+                "metric": row["metric"],
+                "documents": row["n"],
+                "with another outcome": row["flips"],
+                "gained / lost": f"{row['gained']} / {row['lost']}",
+                "difference": signed(row["difference"], 2) + "%" * (row["unit"] == "percent"),
+                "largest change they could make": f"{row['noise']:.2f}"
+                + "%" * (row["unit"] == "percent"),
+            }
+            for row in flips.to_dict("records")
+        ).set_index(["task", "metric"])
+        if len(flips)
+        else pd.DataFrame()
+    )
 
 
 def noise_sentences(flips: pd.DataFrame, headlines: pd.DataFrame) -> list[str]:
@@ -115,8 +124,10 @@ def noise_sentences(flips: pd.DataFrame, headlines: pd.DataFrame) -> list[str]:
         flips: `noise_floor.flips`. headlines: verdict rows with `within_noise`.
     """
     if flips.empty:
-        return ["The dense model was not run again in other batches: how many documents flip by "
-                "themselves is not known."]  # fmt: skip
+        return [
+            "The dense model was not run again in other batches: how many documents flip by "
+            "themselves is not known."
+        ]
     flipped = flips[flips["flips"] > 0]
     text = (
         f"Run again in other batches, the dense model gives another outcome in "

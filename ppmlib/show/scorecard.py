@@ -36,12 +36,22 @@ def headlines(
     own = rows[rows["headline"] & (rows["source"] == "model")].set_index("task")
     other = rows[rows["headline"] & (rows["source"] == "permuted")].set_index("task")
     table = own[
-        ["axis", "metric", "filter", "value", "stderr", "n", "num_fewshot", "chance",
-         "higher_is_better"]
-    ].copy()  # fmt: skip
+        [
+            "axis",
+            "metric",
+            "filter",
+            "value",
+            "stderr",
+            "n",
+            "num_fewshot",
+            "chance",
+            "higher_is_better",
+        ]
+    ].copy()
     table["permuted"] = other["value"].reindex(table.index)
-    details = [_judged(row.to_dict() | {"task": task}, samples[task])
-               for task, row in table.iterrows()]  # fmt: skip
+    details = [
+        _judged(row.to_dict() | {"task": task}, samples[task]) for task, row in table.iterrows()
+    ]
     judged = table.join(pd.DataFrame(details, index=table.index))
     return judged if is_model else judged.assign(floor=None, level="no floor")
 
@@ -50,8 +60,13 @@ def _judged(row: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Any]:
     low, high = levels.interval(table, row)
     known, found = outcomes.has_outcome(table, row), levels.judge(table, row)
     unit = outcomes.outcome_of(table, row).unit if known else None
-    return {"low": low, "high": high, "unit": unit, "floor": FLOORS[found["floor_kind"]],
-            "level": found["level"]}  # fmt: skip
+    return {
+        "low": low,
+        "high": high,
+        "unit": unit,
+        "floor": FLOORS[found["floor_kind"]],
+        "level": found["level"],
+    }
 
 
 def shown_table(table: pd.DataFrame) -> pd.DataFrame:

@@ -49,10 +49,11 @@ def widths_text(ratios: Sequence[float], all_ratios: Sequence[float]) -> str:
         else:
             runs.append([at])
     texts = [
-        percent(order[run[0]]) if len(run) == 1
+        percent(order[run[0]])
+        if len(run) == 1
         else f"{100 * order[run[0]]:.3g}-{percent(order[run[-1]])}"
         for run in runs
-    ]  # fmt: skip
+    ]
     return f"{joined(texts)} removed"
 
 
@@ -74,8 +75,11 @@ def interval_text(low: float, high: float, unit: str = "") -> str:
 
 def fold_text(percent_more: float) -> str:
     """A large rise as a factor: +1900% is `20 times`."""
-    return f"{1 + percent_more / 100:,.3g} times" if percent_more < 99900 else (
-        f"{1 + percent_more / 100:,.0f} times")  # fmt: skip
+    return (
+        f"{1 + percent_more / 100:,.3g} times"
+        if percent_more < 99900
+        else (f"{1 + percent_more / 100:,.0f} times")
+    )
 
 
 def difference_text(row: Mapping[str, Any]) -> str:

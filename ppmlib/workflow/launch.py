@@ -148,8 +148,12 @@ def alone(
     """Run one notebook that belongs to no study into a folder of its own. Its exit status."""
     parameters = {**parameters, "record_dir": "."}
     job = {"stage": key, "parameters": parameters, "reads": [], "threads": 1}
-    plan = {"study": {"study": root.name}, "synthetic": synthetic, "draft": draft,
-            "jobs": {key: job}}  # fmt: skip
+    plan = {
+        "study": {"study": root.name},
+        "synthetic": synthetic,
+        "draft": draft,
+        "jobs": {key: job},
+    }
     (root / f"{key}.html").unlink(missing_ok=True)
     records.write_json(root / records.PLAN_FILE, plan)
     command = [sys.executable, "-m", "ppmlib.workflow.run_notebook", key]

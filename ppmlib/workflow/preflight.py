@@ -106,8 +106,11 @@ def _widths(study: Study, config: dict[str, Any]) -> list[str]:
 
 def _unanswered(study: Study) -> list[str]:
     """Trivial responders that can answer none of the study's tasks, as their files have it."""
-    kinds = {task.name: task_files.output_types(task.name, [bench.tasks_dir()])
-             for task in study.tasks} if study.responders() else {}  # fmt: skip
+    kinds = (
+        {task.name: task_files.output_types(task.name, [bench.tasks_dir()]) for task in study.tasks}
+        if study.responders()
+        else {}
+    )
     lines = []
     for floor in study.floors:
         asked = RESPONDERS.get(floor)
