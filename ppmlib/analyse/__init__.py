@@ -2,6 +2,8 @@
 
 sources        the records a bare or a study's analysis reads, and the tables it writes
 study_records  all records of a study, refused where widths cannot be compared
+worked_example one verdict counted out, document by document
+tables         a finished study as DataFrames, for `ppmlib.study`
 levels         scores with their intervals, and their baselines
 verdicts       every width against the dense model; claims; planted truths
 contrasts      axes, the dichotomy, controls, the trade-off

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import tqdm
 from jinja2 import TemplateError
@@ -118,7 +119,7 @@ def task_manager(name: str, folders: Sequence[Path]) -> TaskManager:
 def load(
     name: str,
     *,
-    num_fewshot: int,
+    num_fewshot: int | None,
     fewshot_seed: int,
     generation: Mapping[str, int] | None,
     folders: Sequence[Path],
@@ -126,7 +127,8 @@ def load(
     """Load a task or group by its lm-eval name, as lm-eval's `simple_evaluate` prepares it.
 
     Args:
-        num_fewshot: examples in the prompt; a task whose own definition says 0 cannot take more.
+        num_fewshot: examples in the prompt, None as the task's own definition says; a definition
+            that says 0 cannot take more.
         generation: `{max_gen_toks: N}` lowers the number of new tokens of generation tasks.
         folders: task folders looked in before lm-eval's own.
     Raises:
@@ -162,12 +164,35 @@ def load(
                 f"{task_name}: its definition fixes 0 examples, num_fewshot {num_fewshot} would "
                 "be ignored; set num_fewshot to 0"
             )
-        task.set_config("num_fewshot", num_fewshot)
+        if num_fewshot is not None:
+            task.set_config("num_fewshot", num_fewshot)
         task.set_fewshot_seed(fewshot_seed)
         if generation and task.OUTPUT_TYPE == "generate_until":
             lowered = min(generation["max_gen_toks"], new_tokens(task))
             task.set_config("generation_kwargs", {"max_gen_toks": lowered}, update=True)
     return loaded
+
+
+def default_spec(name: str, folders: Sequence[Path]) -> dict[str, Any]:
+    """A task as a row of a study file, by its own definition: shots, first metric, first filter.
+
+    Raises:
+        EvaluationError: as `load`, or for a group without a score.
+    """
+    task = load(name, num_fewshot=None, fewshot_seed=1234, generation=None, folders=folders)
+    first = next(iter(task.tasks.values()))
+    metrics = list(first.aggregation())
+    if task.group is not None:
+        metrics = [config.metric for config in task.group.aggregate_metric_list or []]
+    if not metrics:
+        raise EvaluationError(f"{name}: a group without a score; name its {list(task.tasks)}")
+    return {
+        "name": name,
+        "num_fewshot": first.get_config("num_fewshot") or 0,
+        "metric": metrics[0],
+        "filter": first._filters[0].name,
+        "axis": "",
+    }
 
 
 def new_tokens(task: Task) -> int:
