@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from ppmlib.analyse import contrasts, levels, sources, verdicts
-from ppmlib.analyse.savings import saved_by
 from ppmlib.record import records
 from ppmlib.record.records import RecordError
-from ppmlib.show import conclusions, limits, scorecard, wording
+from ppmlib.show import conclusions, limits, planted, scorecard, wording
 from ppmlib.show.figures import abilities, changes
+from ppmlib.show.time_saved import draw_savings
 from ppmlib.statistics import stats
 
 NAMES = [task["name"] for task in made.TASKS]
@@ -125,23 +125,23 @@ def test_claims_are_tested_as_declared_with_holm_over_all(study):
 
 
 def test_planted_truths_are_judged_by_numbers(study, judged):
-    table = verdicts.planted_table(study, judged, TRUTHS, "ppm")
+    table = planted.planted_table(verdicts.judge_planted(study, judged, TRUTHS, "ppm"))
     assert list(table["held"]) == [True, True, True]
     wrong = {"made_fall": "null", "made_null": "fall", "made_nowhere": "trap"}
     swapped = {
         task: SimpleNamespace(metric="acc", expected=expected, declared="wrong")
         for task, expected in wrong.items()
     }
-    table = verdicts.planted_table(study, judged, swapped, "ppm")
+    table = planted.planted_table(verdicts.judge_planted(study, judged, swapped, "ppm"))
     assert list(table["held"]) == [False, False, False]
-    assert "NOT found as declared" in conclusions.planted_sentences(table)[0]
+    assert "NOT found as declared" in planted.describe_planted(table)[0]
 
 
 def test_a_trap_that_reads_its_prompt_is_not_called_unmasked(study, judged):
     honest = judged.assign(task=judged["task"].replace({"made_sums": "made_trap2"}),
                            metric=judged["metric"].replace("exact_match", "acc"))  # fmt: skip
     truth = {"made_trap2": SimpleNamespace(metric="acc", expected="trap", declared="")}
-    assert not verdicts.planted_table(study, honest, truth, "ppm")["held"].any()
+    assert not any(t.held for t in verdicts.judge_planted(study, honest, truth, "ppm"))
 
 
 def test_the_bench_tasks_declare_truths_that_can_be_judged():
@@ -151,7 +151,8 @@ def test_the_bench_tasks_declare_truths_that_can_be_judged():
     assert list(verdicts.bench_truths(asked)) == ["bench_null"]
     assert verdicts.bench_truths([{"name": name} for name in PLANTED]) == PLANTED
     for truth in PLANTED.values():
-        assert truth.expected in verdicts.JUDGES and truth.metric and truth.declared
+        assert truth.expected in verdicts.HELD and truth.expected in planted.DESCRIBED
+        assert truth.metric and truth.declared
 
 
 def test_few_random_seeds_give_a_range_and_no_p_value(study, judged):
@@ -434,7 +435,7 @@ def test_figures_have_alt_text_and_files(study, judged, tmp_path):
         abilities.controls(scores, compared, tasks=NAMES[:1], criterion="ppm"),
         changes.differences(judged, run=shown, tasks=NAMES),
         changes.matrix(judged, tasks=NAMES, criterion="ppm"),
-        saved_by(study, "ppm", NAMES)[1],
+        draw_savings(study, "ppm"),
     ]
     assert shown == "ppm/r0.40"
     assert len({figure.name for figure in figures}) == len(figures)
@@ -460,7 +461,7 @@ def test_one_task_at_one_width_is_spoken_of_in_the_singular(judged):
 
 
 def test_planted_tasks_alone_are_said_to_be_no_answer(judged):
-    planted = judged[judged["axis"] == contrasts.PLANTED_AXIS]
-    assert len(planted) and conclusions.summary(planted, "ppm") == [
+    alone = judged[judged["axis"] == contrasts.PLANTED_AXIS]
+    assert len(alone) and conclusions.summary(alone, "ppm") == [
         "Only planted tasks were evaluated: they test the instrument, not the model."
     ]

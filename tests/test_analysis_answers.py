@@ -11,7 +11,7 @@ import pytest
 from ppmlib.analyse import contrasts, damage, levels, responses, sources, trivial, verdicts
 from ppmlib.record import records
 from ppmlib.record.records import RecordError
-from ppmlib.show import limits, reading
+from ppmlib.show import equal_damage, limits, reading, trivial_baselines, written_answers
 from ppmlib.show.figures import answers, decisions
 from ppmlib.show.figures import damage as plots
 from ppmlib.statistics import stats
@@ -103,13 +103,13 @@ def test_what_no_responder_passes_is_scored_by_itself(study, beyond):
 
 
 def test_sentences_about_responders_carry_their_numbers(responders, beyond):
-    sums = trivial.sentences(responders, beyond, "ppm/r0.40")[-1]
+    sums = trivial_baselines.describe_baselines(responders, beyond, "ppm/r0.40")[-1]
     assert "0.0% (empty answer) to" in sums and "passed" not in sums.split("On the")[0]
     assert "that none of them passes: dense" in sums
-    nothing = trivial.sentences(responders[:0], beyond[:0], "ppm/r0.40")
+    nothing = trivial_baselines.describe_baselines(responders[:0], beyond[:0], "ppm/r0.40")
     assert nothing[0].startswith("No trivial responder was evaluated")
-    assert trivial.summary(beyond[:0], "ppm/r0.40") == []
-    assert "of 3 tasks" in trivial.summary(beyond, "ppm/r0.40")[0]
+    assert trivial_baselines.summarise_baselines(beyond[:0], "ppm/r0.40") == []
+    assert "of 3 tasks" in trivial_baselines.summarise_baselines(beyond, "ppm/r0.40")[0]
 
 
 def test_when_responders_pass_everything_there_is_no_rest_to_score(tmp_path):
@@ -124,8 +124,10 @@ def test_when_responders_pass_everything_there_is_no_rest_to_score(tmp_path):
     found = trivial.responder_table(study, seed=0)
     table = trivial.beyond_table(study, found, criterion="ppm", seed=0)
     assert (table["hard_n"] == 0).all() and table["hard_value"].isna().all()
-    assert "too few to compare" in trivial.sentences(found, table, "ppm/r0.40")[0]
-    assert "nan" not in told(trivial.for_reading(table)).lower()
+    assert (
+        "too few to compare" in trivial_baselines.describe_baselines(found, table, "ppm/r0.40")[0]
+    )
+    assert "nan" not in told(trivial_baselines.tabulate_baselines(table)).lower()
 
 
 def test_damage_of_every_kind_has_its_perplexity(study, damaged):
@@ -154,9 +156,12 @@ def test_equal_damage_is_compared_and_unequal_damage_is_said_to_be(study, damage
     gap = np.log(table["perplexity"] / table["control_perplexity"]).abs()
     assert (table["matched"] == (gap <= 0.1)).all()
     far = table.assign(matched=False)
-    assert "no comparison at equal damage" in damage.sentences(far, damaged, "ppm")[0]
-    assert "cannot be told" in damage.sentences(table[:0], damaged, "ppm")[0]
-    assert "no width was evaluated on both" in damage.sentences(table[:0], damaged[:0], "ppm")[0]
+    assert "no comparison at equal damage" in equal_damage.describe_damage(far, damaged, "ppm")[0]
+    assert "cannot be told" in equal_damage.describe_damage(table[:0], damaged, "ppm")[0]
+    assert (
+        "no width was evaluated on both"
+        in equal_damage.describe_damage(table[:0], damaged[:0], "ppm")[0]
+    )
 
 
 def test_the_change_is_the_sum_over_degenerate_and_other_answers(study, judged, answered):
@@ -189,20 +194,21 @@ def test_kinds_of_instruction_are_paired_by_document(study):
     expected = stats.paired_binary(dense, pruned)
     assert table.loc["reverse", "diff_points"] == pytest.approx(100 * expected.difference)
     assert table.loc["reverse", "n"] == 150 and (table["p_adjusted"] >= table["p_value"]).all()
-    sentence = responses.kinds_sentence(table.reset_index(), task, 0.4)
+    sentence = written_answers.describe_kinds(table.reset_index(), task, 0.4)
     assert sentence.startswith("Of 3 kinds of instruction")
     assert responses.kinds_table(study, None, "ppm/r0.40", seed=0).empty
 
 
 def test_examples_are_documents_that_changed_and_the_same_for_a_seed(study):
-    shown = responses.examples(study, "made_instructions", "ppm/r0.40", seed=0)
+    drawn = responses.draw_examples(study, "made_instructions", "ppm/r0.40", seed=0)
+    shown = written_answers.tabulate_examples(drawn)
     row = study.headline("ppm/r0.40", "made_instructions")
     gap = study.outcome("ppm/r0.40", row).totals - study.outcome(sources.DENSE, row).totals
     for happened, document in shown.index:
         assert np.sign(gap[document]) == {"gained": 1, "lost": -1}[happened]
     assert len(shown) == min(12, int((gap != 0).sum()))
-    again = responses.examples(study, "made_instructions", "ppm/r0.40", seed=0)
-    pd.testing.assert_frame_equal(shown, again)
+    again = responses.draw_examples(study, "made_instructions", "ppm/r0.40", seed=0)
+    pd.testing.assert_frame_equal(drawn, again)
     assert "<b>" not in shown.to_html() and "&lt;b&gt;" in shown.to_html()
 
 
@@ -231,10 +237,14 @@ def test_figures_and_tables_hold_no_missing_number(
     ]
     assert all("nan" not in figure.alt for figure in figures)
     shown = told(
-        trivial.for_reading(beyond), damage.for_reading(matched), responses.for_reading(answered),
-        responses.kinds_for_reading(kinds), reading.claims(tested), reading.trade_off(mine, trade),
+        trivial_baselines.tabulate_baselines(beyond),
+        equal_damage.tabulate_damage(matched),
+        written_answers.tabulate_answers(answered),
+        written_answers.tabulate_kinds(kinds),
+        reading.claims(tested),
+        reading.trade_off(mine, trade),
         reading.controls(compared, "ppm/r0.40"),
-    ).lower()  # fmt: skip
+    ).lower()
     assert not re.search(r"\bnan\b|<na>|\bnone\b", shown.replace("where none passes", ""))
     for table in (beyond, matched, answered, kinds):
         rows = sources.plain_rows(table)
@@ -247,7 +257,7 @@ def test_a_study_without_responders_answers_or_damage_draws_nothing(study, damag
     assert plots.trivial(empty, table, tasks=NAMES, criterion="ppm") is None
     assert plots.damage(damaged[:0], pd.DataFrame(), criterion="ppm", responders=empty) is None
     assert answers.lengths(answered[:0], tasks=NAMES) is None
-    assert responses.sentences(answered[:0], "ppm/r0.40")[0].startswith("No task")
+    assert written_answers.describe_answers(answered[:0], "ppm/r0.40")[0].startswith("No task")
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])

@@ -16,7 +16,7 @@ from ppmlib.analyse.study_records import DENSE
 from ppmlib.published import beside
 from ppmlib.record import records
 from ppmlib.record.records import RecordError
-from ppmlib.show import reading, simulated
+from ppmlib.show import reading, several_models, simulated
 from ppmlib.show.figures import models as plots
 from ppmlib.show.figures import simulations as simulation_plots
 from ppmlib.simulations import simulations
@@ -74,19 +74,22 @@ def test_models_are_counted_and_nothing_is_pooled(two):
     counts = across.agreement(table)
     kinds = ["worse", "better", "equivalent", "inconclusive"]
     assert (counts[kinds].sum(axis=1) == counts["models"]).all() and set(counts["models"]) == {2}
-    said = across.sentences(table, loaded)
+    said = several_models.describe_models(table, loaded)
     assert said[0].startswith("2 models (a and b), 3 tasks in common")
     assert "no pooled p-values" in said[0]
     figure = plots.changes(table)
     assert figure.name == "models" and "nan" not in figure.alt
-    shown = across.for_reading(table, 0.4).to_string() + across.agreement_for_reading(
-        counts).to_string()  # fmt: skip
+    tables = several_models.tabulate_models(table, 0.4), several_models.tabulate_agreement(counts)
+    shown = "".join(each.to_string() for each in tables)
     assert "nan" not in shown.lower() and "4.00\u00a0→\u00a02.41" in shown
 
 
 def test_one_study_is_no_comparison_and_none_twice(two):
     loaded = across.load(two[:1])
-    assert "nothing to compare" in across.sentences(across.changes_table(loaded), loaded)[0]
+    assert (
+        "nothing to compare"
+        in several_models.describe_models(across.changes_table(loaded), loaded)[0]
+    )
     with pytest.raises(RecordError, match="study a is given twice"):
         across.load([two[0], two[0]])
     with pytest.raises(RecordError, match="5_analysis.json: no such record"):

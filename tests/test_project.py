@@ -125,12 +125,6 @@ def test_the_committed_example_is_as_it_was_written():
     assert records.verify(REPOSITORY / "reports" / "example-bench") == []
 
 
-def test_the_example_code_of_the_readme_runs(capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S)
-    exec(compile(code, "README.md", "exec"), {})
-    assert capsys.readouterr().out.split()[0].startswith("2.4")
-
-
 def test_no_comprehension_names_its_variable_like_something_of_its_module():
     """Python 3.12 inlines comprehensions; 3.12.3 then lost the module's own name."""
     shadowed = []

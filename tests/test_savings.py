@@ -6,6 +6,7 @@ import pytest
 
 from ppmlib.analyse import savings, sources
 from ppmlib.record import records
+from ppmlib.show import time_saved
 
 TASKS = ["made_instructions"]
 
@@ -39,16 +40,16 @@ def test_the_break_even_is_the_answer_made_in_the_dense_models_time(study):
     # Dense: 16 tokens in 4 + 15 * 0.2 = 7 s. In 7 s at 2 + 0.1 per later token: 51 tokens.
     assert table.loc[("ppm/r0.40", 1), "length_ratio"] == pytest.approx(51 / 16)
     assert table.loc[("ppm/r0.20", 1), "length_ratio"] == pytest.approx(1)
-    said = savings.sentences(record)
+    said = time_saved.describe_speed(record)
     assert any("Break-even, batch 1" in s and "ppm/r0.40 makes 3.19 times as many" in s
                for s in said)  # fmt: skip
 
 
 def test_a_width_counts_as_faster_only_if_all_narrower_ones_are(study):
     both = {"ppm/r0.20": (2.0, 0.2), "ppm/r0.40": (1.0, 0.2)}
-    first = savings.sentences(profile_of(study, **both))[0]
+    first = time_saved.describe_speed(profile_of(study, **both))[0]
     assert first.startswith("Prefill, batch 1: measurably faster") and "from ppm/r0.20 on" in first
-    only_wide = savings.sentences(profile_of(study, **{"ppm/r0.20": (2.0, 0.2)}))[0]
+    only_wide = time_saved.describe_speed(profile_of(study, **{"ppm/r0.20": (2.0, 0.2)}))[0]
     assert only_wide.endswith("not even the narrowest width is measurably faster than the dense "
                               "model.")  # fmt: skip
 
@@ -67,7 +68,7 @@ def test_longer_answers_eat_up_a_gain_in_speed(study, monkeypatch):
     # Dense 4 + 9 * 0.2 = 5.8 s; half the time per token, but 30 later tokens: 7 s.
     assert table.loc["ppm/r0.40", "time_ratio"] == pytest.approx(7 / 5.8)
     assert table.loc["ppm/r0.20", "time_ratio"] == pytest.approx(1)
-    (said,) = savings.answer_sentences(table.reset_index())
+    (said,) = time_saved.describe_answer_times(table.reset_index())
     assert "longer than the dense model's at 1 of 2 widths" in said and "3.10 times the tok" in said
 
 
@@ -75,16 +76,18 @@ def test_a_profile_of_another_version_is_named_not_read(study):
     record = study.profiling["ppm"]
     old = record | {"inputs": record["inputs"] | {"stage_version": 1}}
     study_of_old = type("Old", (), {"profiling": {"ppm": old}})()
-    said, figure = savings.saved_by(study_of_old, "ppm", TASKS)
+    said = time_saved.describe_savings(study_of_old, "ppm", TASKS)
+    figure = time_saved.draw_savings(study_of_old, "ppm")
     assert said == ["The profiling was made by another version of its notebook: run it again."]
     assert figure is None
-    assert savings.saved_by(type("No", (), {"profiling": {}})(), "ppm", TASKS)[0] == [
-        savings.NOTHING
+    assert time_saved.describe_savings(type("No", (), {"profiling": {}})(), "ppm", TASKS) == [
+        time_saved.NOTHING
     ]
 
 
 def test_the_made_study_has_sentences_and_a_figure(study, root):
-    said, figure = savings.saved_by(study, "ppm", TASKS)
+    said = time_saved.describe_savings(study, "ppm", TASKS)
+    figure = time_saved.draw_savings(study, "ppm")
     assert len(said) > len(study.profiling["ppm"]["measured"]["conclusions"])
     assert figure.name == "speed" and "limit_speed_up" in figure.table
     assert records.read(root, "ppm/4_profiling")

@@ -1,9 +1,8 @@
-"""Several finished studies beside each other: each model a replicate, nothing pooled.
+"""Several finished studies compared: each model a replicate, nothing pooled.
 
 load            the studies' analyses, refused where they were not evaluated alike
 changes_table   every common headline of every model and width
 agreement       task by task, in how many models it fell, held or rose
-sentences       what the models have in common, and what they have not
 """
 
 from collections.abc import Sequence
@@ -16,7 +15,6 @@ from ppmlib.analyse.sources import flat
 from ppmlib.analyse.study_records import DENSE
 from ppmlib.record import evaluation_records, records
 from ppmlib.record.records import RecordError
-from ppmlib.show.wording import difference_text, joined, percent, score_text, signed, whole
 
 SETTINGS = "settings"
 NOT_COMPARED = ("settings.floors", "settings.engine")
@@ -109,25 +107,6 @@ def common_tasks(models: Sequence[Model]) -> list[str]:
     return [task for task in models[0].tasks if all(task in found for found in judged)]
 
 
-def notes(models: Sequence[Model]) -> list[str]:
-    """What was left out, and in what the studies differ although they may be compared."""
-    common, said = common_tasks(models), []
-    for model in models:
-        rest = [task for task in model.tasks if task not in common]
-        if rest:
-            said.append(f"Only in {model.study}: {joined(rest)}.")
-    for name in ("torch", "transformers", "device"):
-        values = {
-            model.study: model.dense["inputs"]["model"].get("device", "unknown")
-            if name == "device" else model.dense["inputs"]["versions"][name]
-            for model in models
-        }  # fmt: skip
-        if len(set(values.values())) > 1:
-            listed = joined(f"{study} {value}" for study, value in values.items())
-            said.append(f"Not the same {name}: {listed}.")
-    return said
-
-
 def changes_table(models: Sequence[Model]) -> pd.DataFrame:
     """Every common headline of every model and width, against that model's own dense scores.
 
@@ -177,85 +156,3 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
             "high_points": part["diff_points"].max(),
         })  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def sentences(table: pd.DataFrame, models: Sequence[Model]) -> list[str]:
-    """What the models have in common at their narrowest common ratio, and where they part."""
-    names = [model.study for model in models]
-    if len(models) == 1:
-        return [f"One study ({names[0]}): nothing to compare with."]
-    counts, ratios = agreement(table), shared_ratios(table)
-    said = [
-        f"{len(models)} models ({joined(names)}), {table['task'].nunique()} tasks in common. "
-        "Each model is one replicate: counts of models are given, no pooled p-values."
-    ]
-    if not ratios:
-        return [*said, "The models share no pruning ratio: read the figure by expansion ratio."]
-    last = counts[counts["pruning_ratio"] == ratios[-1]]
-    for word in ("worse", "better"):
-        every = last[last[word] == last["models"]]["task"]
-        if len(every):
-            said.append(f"At {percent(ratios[-1])} removed {word} in every model: "
-                        f"{joined(every)}.")  # fmt: skip
-    parted = last[(last["worse"] > 0) & (last["better"] > 0)]["task"]
-    mixed = last[(last[["worse", "better"]].max(axis=1) < last["models"])]["task"]
-    if len(parted):
-        said.append(f"Worse in one model and better in another: {joined(parted)}.")
-    if len(mixed):
-        details = [_each(table, task, ratios[-1]) for task in mixed]
-        said.append(f"Not the same in every model at {percent(ratios[-1])} removed: "
-                    f"{'; '.join(details)}.")  # fmt: skip
-    return said
-
-
-def _each(table: pd.DataFrame, task: str, ratio: float) -> str:
-    part = table[(table["task"] == task) & (table["pruning_ratio"] == ratio)]
-    found = [f"{row['study']} {row['change']} ({difference_text(row)})"
-             for row in part.to_dict("records")]  # fmt: skip
-    return f"{task}: {joined(found)}"
-
-
-def for_reading(table: pd.DataFrame, ratio: float) -> pd.DataFrame:
-    """Every common task of every model at one pruning ratio, for a page."""
-    return pd.DataFrame(
-        {
-            "task": row["task"],
-            "study": row["study"],
-            "expansion ratio": whole(
-                f"{row['dense_expansion_ratio']:.2f} → {row['expansion_ratio']:.2f}"
-            ),
-            "dense": score_text(row["dense_value"], row["unit"]),
-            "pruned": score_text(row["value"], row["unit"]),
-            "change": whole(difference_text(row)),
-            "verdict": row["change"],
-            "level": whole(row["level"]),
-        }
-        for row in table[table["pruning_ratio"] == ratio].to_dict("records")
-    ).set_index(["task", "study"])
-
-
-def claims_table(models: Sequence[Model]) -> pd.DataFrame:
-    """What each study declared and found, as its own analysis says it; empty without claims."""
-    rows = [{"study": model.study, "claim": claim["sentence"],
-             "holds": {True: "yes", False: "not shown", None: "not tested"}[claim["holds"]]}
-            for model in models for claim in model.analysis["results"]["claims"]]  # fmt: skip
-    return pd.DataFrame(rows).set_index("study") if rows else pd.DataFrame()
-
-
-def agreement_for_reading(counts: pd.DataFrame) -> pd.DataFrame:
-    """`agreement` for a page."""
-    if counts.empty:
-        return counts
-    return pd.DataFrame(
-        {
-            "task": row["task"],
-            "neurons removed": percent(row["pruning_ratio"]),
-            "models": row["models"],
-            **{name: row[name] for name in ("worse", "better", "equivalent", "inconclusive")},
-            "changes": whole(
-                f"{signed(row['low_points'])} to {signed(row['high_points'])}"
-                + "%" * (row["unit"] == "percent")
-            ),
-        }
-        for row in counts.to_dict("records")
-    ).set_index(["task", "neurons removed"])

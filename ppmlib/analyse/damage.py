@@ -2,7 +2,6 @@
 
 damage_table    instruction score and perplexity of every run that has both
 matched_table   each width of the criterion against other damage of about the same perplexity
-sentences       what that comparison says
 """
 
 from typing import Any
@@ -13,16 +12,6 @@ import pandas as pd
 from ppmlib.analyse.contrasts import SEEDS_FOR_A_TEST
 from ppmlib.analyse.study_records import DENSE, NOISE, Study, describe_run
 from ppmlib.analyse.verdicts import headlines
-from ppmlib.show.wording import (
-    counted,
-    interval_text,
-    p_number,
-    p_text,
-    percent,
-    score_text,
-    signed,
-    widths_text,
-)
 from ppmlib.statistics import crossed, stats
 
 AXIS = "instruction"
@@ -155,79 +144,3 @@ def _random(study: Study, random: pd.DataFrame, mine: dict, seed: int) -> dict[s
         return told
     low, high, p = crossed.over_documents_and_seeds(gaps, weight, own.clusters, seed=seed)
     return {**told, "low": 100 * low, "high": 100 * high, "p_value": p}
-
-
-def sentences(matched: pd.DataFrame, damage: pd.DataFrame, criterion: str) -> list[str]:
-    """Whether the criterion's instruction scores are those of any damage of the same size."""
-    if damage.empty:
-        return ["Instruction scores cannot be read against perplexity: no width was evaluated on "
-                "both an instruction task in points and a perplexity."]  # fmt: skip
-    if matched.empty:
-        return [
-            "No other kind of damage was measured with both a perplexity and an instruction "
-            f"score: whether {criterion} differs from plain damage cannot be told."
-        ]
-    said = []
-    for (task, control), rows in matched.groupby(["task", "control"], sort=False):
-        near = rows[rows["matched"]]
-        name = {"noise": "weight noise at full width",
-                "random": "random selections"}[control]  # fmt: skip
-        if near.empty:
-            said.append(f"{task}: no comparison at equal damage with {name}: none raises the log "
-                        f"perplexity as much as a width of {criterion}, within "
-                        f"{MATCHED:.0%}.")  # fmt: skip
-            continue
-        said.append(f"{task} at equal damage (rise of log perplexity, within {MATCHED:.0%}), "
-                    f"{criterion} against {name}: {_found(near, rows)}")  # fmt: skip
-    return said
-
-
-def _found(near: pd.DataFrame, rows: pd.DataFrame) -> str:
-    ratios, tested = sorted(rows["pruning_ratio"]), near[near["p_adjusted"].notna()]
-    if tested.empty:
-        seeds = int(near["seeds"].max())
-        top = near.loc[near["difference_points"].abs().idxmax()]
-        return (
-            f"{signed(top['difference_points'])} points at {percent(top['pruning_ratio'])} "
-            f"removed; with {counted(seeds, 'seed')} a difference, not a test."
-        )
-    sure = tested[tested["p_adjusted"] <= stats.LEVEL]
-    parts = [f"{word} at {widths_text(part['pruning_ratio'], ratios)}"
-             for word, part in (("higher", sure[sure["difference_points"] > 0]),
-                                ("lower", sure[sure["difference_points"] < 0]),
-                                ("not distinguishable", tested.drop(sure.index)))
-             if len(part)]  # fmt: skip
-    top = tested.loc[tested["difference_points"].abs().idxmax()]
-    return (f"{'; '.join(parts)} (other widths have no equal). The largest difference is "
-            f"{signed(top['difference_points'])} "
-            f"points {interval_text(top['low'], top['high'])} at {percent(top['pruning_ratio'])} "
-            f"removed (perplexities {top['perplexity']:.2f} and {top['control_perplexity']:.2f}, "
-            f"adjusted {p_text(top['p_adjusted'])}).")  # fmt: skip
-
-
-def for_reading(matched: pd.DataFrame) -> pd.DataFrame:
-    """The matched comparisons for a page."""
-    if matched.empty:
-        return pd.DataFrame()
-    return pd.DataFrame(
-        {
-            "task": row["task"],
-            "neurons removed": percent(row["pruning_ratio"]),
-            "score (perplexity)": _pair(row["value"], row["perplexity"]),
-            "against": "noise at full width"
-            if row["control"] == "noise"
-            else f"random {percent(row['control_ratio'])}, seeds: {row['seeds']}",
-            "its score (perplexity)": _pair(row["control_value"], row["control_perplexity"]),
-            "its damage": "–" if pd.isna(row["share_of_damage"])
-            else f"{row['share_of_damage']:.0%}, {'equal' if row['matched'] else 'unequal'}",
-            "difference, points": signed(row["difference_points"])
-            + ("" if pd.isna(row["low"]) else f" {interval_text(row['low'], row['high'])}"),
-            "p adjusted": "–" if pd.isna(row["p_adjusted"]) else p_number(row["p_adjusted"]),
-        }
-        for row in matched.to_dict("records")
-    ).set_index(["task", "neurons removed"])  # fmt: skip
-
-
-def _pair(value: float, perplexity: float) -> str:
-    shown = f"{perplexity:.2f}" if perplexity < 1000 else f"{perplexity:,.0f}"
-    return f"{score_text(value, 'points')} ({shown})"

@@ -2,7 +2,7 @@
 
 response_table   length, self-stopping, repetition of every width; which answers the change is in
 kinds_table      which kinds of instruction moved at one width
-examples         documents gained and lost, drawn with a seed
+draw_examples    documents gained and lost, drawn with a seed
 """
 
 import numpy as np
@@ -11,12 +11,10 @@ import pandas as pd
 from ppmlib.analyse.outcomes import Outcome
 from ppmlib.analyse.study_records import DENSE, Study, describe_run
 from ppmlib.evaluation.responses import repetition
-from ppmlib.show.wording import interval_text, joined, p_number, percent, signed
 from ppmlib.statistics import stats
 
 REPEATS_FROM = 0.5  # share of repeated word 4-grams from which an answer counts as repeating
 EXAMPLES = 12
-SHOWN = 300  # characters of a prompt's end or of an answer
 RESPONSE_COLUMNS = [
     "task", "run", "selection", "pruning_ratio", "expansion_ratio", "n", "median_tokens",
     "shorter", "longer", "stopped", "repeating", "empty", "change_points", "from_degenerate_points",
@@ -95,32 +93,6 @@ def _shares(base: Outcome, own: Outcome, dense: pd.DataFrame, mine: pd.DataFrame
     }  # fmt: skip
 
 
-def sentences(table: pd.DataFrame, run: str) -> list[str]:
-    """Task by task at one width: what the answers are like, and where the change lies."""
-    said = []
-    for task, rows in table.groupby("task", sort=False):
-        rows = rows.set_index("run")
-        if run not in rows.index or DENSE not in rows.index:
-            continue
-        row, dense = rows.loc[run], rows.loc[DENSE]
-        text = (
-            f"{task} at {percent(row['pruning_ratio'])} removed: the median answer has "
-            f"{row['median_tokens']:.0f} tokens (dense {dense['median_tokens']:.0f}), "
-            f"{percent(row['stopped'])} stop by themselves (dense {percent(dense['stopped'])}), "
-            f"{percent(row['repeating'])} repeat themselves (dense {percent(dense['repeating'])}), "
-            f"{percent(row['empty'])} are empty. Of the change of {signed(row['change_points'])} "
-            f"points, {signed(row['from_degenerate_points'])} come from answers that are empty, "
-            f"repeat or never stop and {signed(row['from_proper_points'])} from all others."
-        )
-        if row["gained"]:
-            text += (f" Of {row['gained']} documents gained, {row['gained_shorter']} have a shorter"
-                     f" answer than the dense one and {row['gained_degenerate']} a degenerate "
-                     "one.")  # fmt: skip
-        said.append(text)
-    return said or ["No task of this study has written answers: there is nothing to say of their "
-                    "length."]  # fmt: skip
-
-
 def task_with_kinds(study: Study, tasks) -> str | None:
     """The first task whose documents name their kinds of instruction, or None."""
     found = [t for t in generation_tasks(study, tasks)
@@ -173,51 +145,12 @@ def _by_kind(dense: pd.DataFrame, pruned: pd.DataFrame, column: str) -> pd.DataF
     return pd.DataFrame(rows, columns=["document", "kind", "dense", "pruned", "permuted"])
 
 
-def kinds_sentence(table: pd.DataFrame, task: str | None, ratio: float) -> str:
-    """Which kinds of instruction moved, and which could not be told."""
-    if task is None:
-        return "No task of this study names its kinds of instruction."
-    if table.empty:
-        return (f"No kind of instruction in {task} was scored on two or more documents at "
-                f"{percent(ratio)} removed.")  # fmt: skip
-    sure = table[table["p_adjusted"] <= stats.LEVEL]
-    parts = []
-    for word, part in (("fall", sure[sure["diff_points"] < 0]),
-                       ("rise", sure[sure["diff_points"] > 0])):  # fmt: skip
-        if len(part):
-            names = [f"{r.kind} {signed(r.diff_points)} {interval_text(r.low, r.high)}"
-                     for r in part.itertuples()]  # fmt: skip
-            parts.append(f"{len(part)} {word}{'s' * (len(part) == 1)} ({joined(names)})")
-    rest = len(table) - len(sure)
-    if rest:
-        parts.append(f"{rest} cannot be told from no change")
-    return (f"Of {len(table)} kinds of instruction in {task} at {percent(ratio)} removed, "
-            f"{joined(parts)} (points, Benjamini-Hochberg over the kinds).")  # fmt: skip
-
-
-def kinds_for_reading(table: pd.DataFrame) -> pd.DataFrame:
-    """The kinds of instruction for a page."""
-    if table.empty:
-        return pd.DataFrame()
-    return pd.DataFrame(
-        {
-            "kind": row["kind"], "documents": row["n"], "dense": percent(row["dense"]),
-            "pruned": percent(row["pruned"]),
-            "permuted": "–" if pd.isna(row["permuted"]) else percent(row["permuted"]),
-            "change, points": f"{signed(row['diff_points'])} "
-            + interval_text(row["low"], row["high"]),
-            "p adjusted": p_number(row["p_adjusted"]),
-        }
-        for row in table.to_dict("records")
-    ).set_index("kind")  # fmt: skip
-
-
-def examples(study: Study, task: str | None, run: str, *, seed: int, count: int = EXAMPLES):
+def draw_examples(study: Study, task: str | None, run: str, *, seed: int, count: int = EXAMPLES):
     """Documents gained and lost at one width, half of each where there are enough, by seed.
 
     Returns:
-        a DataFrame indexed by what happened and document: the prompt's end, both answers and their
-        lengths in tokens. Empty without a task, or where no document changed.
+        a DataFrame: outcome (`gained` or `lost`), document, prompt_end, dense, pruned (answers),
+        dense_tokens, pruned_tokens. Empty without a task, or where no document changed.
     """
     row = None if task is None else study.headline(run, task)
     if row is None:
@@ -226,43 +159,19 @@ def examples(study: Study, task: str | None, run: str, *, seed: int, count: int 
     dense, pruned = study.samples(DENSE, task), study.samples(run, task)
     generator, chosen = np.random.default_rng(seed), []
     gained, lost = np.flatnonzero(gap > 0), np.flatnonzero(gap < 0)
-    half = count // 2
-    take = min(len(gained), max(half, count - len(lost)))
+    take = min(len(gained), max(count // 2, count - len(lost)))
     for name, found, number in (("gained", gained, take), ("lost", lost, count - take)):
         picked = np.sort(generator.permutation(found)[:number])
         chosen += [(name, at) for at in picked]
     return pd.DataFrame(
         {
-            "": name, "document": dense["doc_id"][at],
-            "end of the prompt": _shown(dense["prompt_end"][at][-SHOWN:]),
-            "dense answer": _shown(dense["response"][at][:SHOWN]),
-            "pruned answer": _shown(pruned["response"][at][:SHOWN]),
-            "tokens": f"{dense['response_tokens'][at]} → {pruned['response_tokens'][at]}",
+            "outcome": name,
+            "document": dense["doc_id"][at],
+            "prompt_end": dense["prompt_end"][at],
+            "dense": dense["response"][at],
+            "pruned": pruned["response"][at],
+            "dense_tokens": dense["response_tokens"][at],
+            "pruned_tokens": pruned["response_tokens"][at],
         }
         for name, at in chosen
-    ).set_index(["", "document"]) if chosen else pd.DataFrame()  # fmt: skip
-
-
-def _shown(text: str) -> str:
-    """Line ends visible; an empty answer named."""
-    return text.replace("\n", " ⏎ ") if text.strip() else f"(empty, {len(text)} characters)"
-
-
-def for_reading(table: pd.DataFrame) -> pd.DataFrame:
-    """Every width's answers for a page."""
-    return pd.DataFrame(
-        {
-            "task": row["task"],
-            "neurons removed": percent(row["pruning_ratio"]),
-            "median tokens": f"{row['median_tokens']:.0f}",
-            "shorter / longer": f"{percent(row['shorter'])} / {percent(row['longer'])}",
-            "stop": percent(row["stopped"]),
-            "repeat": percent(row["repeating"]),
-            "empty": percent(row["empty"]),
-            "change": signed(row["change_points"]),
-            "in degenerate": signed(row["from_degenerate_points"]),
-            "in others": signed(row["from_proper_points"]),
-            "gained / lost": f"{row['gained']} / {row['lost']}",
-        }
-        for row in table.to_dict("records")
-    ).set_index(["task", "neurons removed"])
+    )

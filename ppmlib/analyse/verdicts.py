@@ -2,11 +2,11 @@
 
 verdict_table   every score of every width against the dense model, and against its floor
 claims_table    the declared claims, Holm over them
-planted_table   the planted truths of a bench study, judged as they were declared
+judge_planted   the planted truths of a bench study, judged as they were declared
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,6 @@ from ppmlib.analyse import outcomes
 from ppmlib.analyse.levels import floor_of
 from ppmlib.analyse.study_records import DENSE, Run, Study, describe_run
 from ppmlib.record.records import RecordError
-from ppmlib.show.wording import difference_text, interval_text, p_text, signed
 from ppmlib.statistics import stats
 from ppmlib.study_file.params import width_slug
 
@@ -214,10 +213,25 @@ def _beyond(change: stats.Change, margin: float, unit: str, falls: bool) -> floa
     return min(1.0, 2 * p)
 
 
-def planted_table(
+class PlantedTruth(NamedTuple):
+    """A planted truth: what was expected and declared, whether it held, its rows (widest first).
+
+    `rows` are verdicts with `p_holm`, Holm over the widths; `fallen` and `risen` (significant
+    changes); `above_permuted` (own minus permuted responses significantly above zero).
+    """
+
+    task: str
+    metric: str
+    expected: str
+    declared: str
+    held: bool
+    rows: pd.DataFrame
+
+
+def judge_planted(
     study: Study, verdicts: pd.DataFrame, planted: Mapping, selection: str
-) -> pd.DataFrame:
-    """Each planted truth against what was found, Holm over the widths of its task.
+) -> list[PlantedTruth]:
+    """Each planted truth against what was found; one that was not evaluated did not hold.
 
     null: no significant change at any width. fall: significantly worse at the largest pruning
     ratio. trap: own minus permuted responses is significantly above zero at no width, whatever the
@@ -225,65 +239,44 @@ def planted_table(
 
     Args:
         planted: task -> object with metric, expected and declared (`ppmlib.bench.planted`).
-    Returns:
-        task, expected, declared, found (a sentence), held.
     """
-    rows = []
+    found = []
     for task, truth in planted.items():
-        mine = verdicts[
-            (verdicts["task"] == task)
-            & (verdicts["selection"] == selection)
-            & (verdicts["metric"] == truth.metric)
-        ]
-        found, held = f"{task} ({truth.metric}) was not evaluated", False
-        if not mine.empty:
-            found, held = JUDGES[truth.expected](mine.assign(p_holm=stats.holm(mine["p_value"])))
-        rows.append({"task": task, "expected": truth.expected, "declared": truth.declared,
-                     "found": found, "held": held})  # fmt: skip
-    return pd.DataFrame(rows)
+        of_task = (verdicts["task"] == task) & (verdicts["metric"] == truth.metric)
+        rows = verdicts[of_task & (verdicts["selection"] == selection)]
+        held = False
+        if not rows.empty:
+            rows = _with_significance(rows)
+            held = HELD[truth.expected](rows)
+        found.append(PlantedTruth(task, truth.metric, truth.expected, truth.declared, held, rows))
+    return found
 
 
-def _judge_null(rows: pd.DataFrame) -> tuple[str, bool]:
-    changed = rows[rows["p_holm"] <= stats.LEVEL]
-    largest = rows.loc[rows["diff_points"].abs().idxmax()]
-    return (
-        f"significant change at {len(changed)} of {len(rows)} widths; the largest is "
-        f"{signed(largest['diff_points'])} points at {100 * largest['pruning_ratio']:.3g}% removed "
-        f"({p_text(largest['p_value'])}, Holm {p_text(largest['p_holm'])})",
-        changed.empty,
+def _with_significance(rows: pd.DataFrame) -> pd.DataFrame:
+    p_holm = stats.holm(rows["p_value"])
+    sure = np.asarray(p_holm) <= stats.LEVEL
+    above = False
+    if permuted_everywhere(rows):
+        passed = np.asarray(stats.holm(rows["floor_p_value"])) <= stats.LEVEL
+        above = passed & (rows["own_minus_floor_points"] > 0)
+    return rows.assign(
+        p_holm=p_holm,
+        fallen=sure & (rows["diff_points"] < 0),
+        risen=sure & (rows["diff_points"] > 0),
+        above_permuted=above,
     )
 
 
-def _judge_fall(rows: pd.DataFrame) -> tuple[str, bool]:
-    last = rows.iloc[-1]
-    fallen = rows[(rows["p_holm"] <= stats.LEVEL) & (rows["diff_points"] < 0)]
-    return (
-        f"worse at {len(fallen)} of {len(rows)} widths; at {100 * last['pruning_ratio']:.3g}% "
-        f"removed {difference_text(last)}, Holm {p_text(last['p_holm'])}",
-        last.name in fallen.index,
-    )
+def permuted_everywhere(rows: pd.DataFrame) -> bool:
+    """Whether every row has a permuted baseline: without it nothing can be unmasked."""
+    return bool((rows["floor_kind"] == "permuted responses").all())
 
 
-def _judge_trap(rows: pd.DataFrame) -> tuple[str, bool]:
-    fallen = rows[(rows["p_holm"] <= stats.LEVEL) & (rows["diff_points"] < 0)]
-    risen = rows[(rows["p_holm"] <= stats.LEVEL) & (rows["diff_points"] > 0)]
-    if (rows["floor_kind"] != "permuted responses").any():
-        return "the permuted floor was not measured, so nothing could be unmasked", False
-    above = rows[
-        (stats.holm(rows["floor_p_value"]) <= stats.LEVEL) & (rows["own_minus_floor_points"] > 0)
-    ]
-    last = rows.iloc[-1]
-    return (
-        f"the raw score falls at {len(fallen)} and rises at {len(risen)} of {len(rows)} widths; "
-        f"own minus permuted responses is above zero at {len(above)}; at "
-        f"{100 * last['pruning_ratio']:.3g}% removed the score is {last['value']:.3f}, permuted "
-        f"{last['floor']:.3f}, difference {signed(last['own_minus_floor_points'])} points "
-        + interval_text(last["own_minus_floor_low"], last["own_minus_floor_high"]),
-        above.empty,
-    )
-
-
-JUDGES = {"null": _judge_null, "fall": _judge_fall, "trap": _judge_trap}
+HELD = {
+    "null": lambda rows: not (rows["fallen"] | rows["risen"]).any(),
+    "fall": lambda rows: bool(rows["fallen"].iloc[-1]),
+    "trap": lambda rows: permuted_everywhere(rows) and not rows["above_permuted"].any(),
+}
 
 
 def shown_run(verdicts: pd.DataFrame, claims: Sequence[Mapping[str, Any]], criterion: str) -> str:

@@ -317,15 +317,6 @@ def trade_off_sentence(found: dict) -> str:
     )
 
 
-def planted_sentences(planted: pd.DataFrame) -> list[str]:
-    """Each planted truth: declared, found, and whether the instrument saw it."""
-    return [
-        f"Planted {row.expected} ({row.task}): {'' if row.held else 'NOT '}found as declared: "
-        f"{row.found}."
-        for row in planted.itertuples()
-    ]
-
-
 def strict_loose_sentences(verdicts: pd.DataFrame, criterion: str) -> list[str]:
     """Where the other metrics of a task (loose, instruction level, raw) judge otherwise."""
     mine, sentences = verdicts[verdicts["selection"] == criterion], []

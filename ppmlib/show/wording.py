@@ -187,17 +187,3 @@ def latex(table: pd.DataFrame, caption: str) -> str:
     shown = table.reset_index().map(lambda cell: _escaped(str(cell)))
     shown.columns = [_escaped(str(name)) for name in shown.columns]
     return shown.to_latex(index=False, escape=False, caption=_escaped(caption))
-
-
-def planted_for_reading(truths: pd.DataFrame) -> pd.DataFrame:
-    """Planted truths: what was declared, what was found, whether they agree."""
-    return pd.DataFrame(
-        {
-            "task": row.task,
-            "planted": row.expected,
-            "declared beforehand": row.declared,
-            "found": row.found,
-            "as declared": "yes" if row.held else "NO",
-        }
-        for row in truths.itertuples()
-    ).set_index("task")

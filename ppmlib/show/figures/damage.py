@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-from ppmlib.analyse.trivial import responder_name
 from ppmlib.show.figures import BASELINE, CHANCE, MARKERS, PALETTE, Figure, figure
 from ppmlib.show.figures.abilities import (
     CAPS,
@@ -17,6 +16,7 @@ from ppmlib.show.figures.abilities import (
     task_names,
     width_axis,
 )
+from ppmlib.show.trivial_baselines import name_baseline
 
 BAND = "#E69F00"
 KINDS = {"dense": ("#000000", "*"), "random": (CONTROL, MARKERS[1]),
@@ -50,7 +50,7 @@ def trivial(
             axis.plot(hard["expansion_ratio"], 100 * hard["hard_value"].astype(float), "--",
                       color=PALETTE[1], marker=MARKERS[2], markersize=4.5, linewidth=1.2,
                       label="documents that none of them passes")  # fmt: skip
-        best = responder_name(band["responder"].iloc[0])
+        best = name_baseline(band["responder"].iloc[0])
         axis.set_title(f"{task}\nbest: {best}", fontsize=9)
         axis.set_ylim(-2, min(103, max(high, 100 * mine["value"].max()) + 8))
         width_axis(axis, mine)

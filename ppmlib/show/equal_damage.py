@@ -1,0 +1,104 @@
+"""Instruction scores at equal damage in words: is it this pruning, or any damage of its size?"""
+
+import pandas as pd
+
+from ppmlib.analyse.damage import MATCHED
+from ppmlib.show.wording import (
+    counted,
+    interval_text,
+    p_number,
+    p_text,
+    percent,
+    score_text,
+    signed,
+    widths_text,
+)
+from ppmlib.statistics import stats
+
+
+def describe_damage(matched: pd.DataFrame, damage: pd.DataFrame, criterion: str) -> list[str]:
+    """Whether the criterion's instruction scores are those of any damage of the same size."""
+    if damage.empty:
+        return [
+            "Instruction scores cannot be read against perplexity: no width was evaluated on "
+            "both an instruction task in points and a perplexity."
+        ]
+    if matched.empty:
+        return [
+            "No other kind of damage was measured with both a perplexity and an instruction "
+            f"score: whether {criterion} differs from plain damage cannot be told."
+        ]
+    said = []
+    for (task, control), rows in matched.groupby(["task", "control"], sort=False):
+        near = rows[rows["matched"]]
+        name = {"noise": "weight noise at full width", "random": "random selections"}[control]
+        if near.empty:
+            said.append(
+                f"{task}: no comparison at equal damage with {name}: none raises the log "
+                f"perplexity as much as a width of {criterion}, within "
+                f"{MATCHED:.0%}."
+            )
+            continue
+        said.append(
+            f"{task} at equal damage (rise of log perplexity, within {MATCHED:.0%}), "
+            f"{criterion} against {name}: {_found(near, rows)}"
+        )
+    return said
+
+
+def _found(near: pd.DataFrame, rows: pd.DataFrame) -> str:
+    ratios, tested = sorted(rows["pruning_ratio"]), near[near["p_adjusted"].notna()]
+    if tested.empty:
+        seeds = int(near["seeds"].max())
+        top = near.loc[near["difference_points"].abs().idxmax()]
+        return (
+            f"{signed(top['difference_points'])} points at {percent(top['pruning_ratio'])} "
+            f"removed; with {counted(seeds, 'seed')} a difference, not a test."
+        )
+    sure = tested[tested["p_adjusted"] <= stats.LEVEL]
+    parts = [
+        f"{word} at {widths_text(part['pruning_ratio'], ratios)}"
+        for word, part in (
+            ("higher", sure[sure["difference_points"] > 0]),
+            ("lower", sure[sure["difference_points"] < 0]),
+            ("not distinguishable", tested.drop(sure.index)),
+        )
+        if len(part)
+    ]
+    top = tested.loc[tested["difference_points"].abs().idxmax()]
+    return (
+        f"{'; '.join(parts)} (other widths have no equal). The largest difference is "
+        f"{signed(top['difference_points'])} "
+        f"points {interval_text(top['low'], top['high'])} at {percent(top['pruning_ratio'])} "
+        f"removed (perplexities {top['perplexity']:.2f} and {top['control_perplexity']:.2f}, "
+        f"adjusted {p_text(top['p_adjusted'])})."
+    )
+
+
+def tabulate_damage(matched: pd.DataFrame) -> pd.DataFrame:
+    """The matched comparisons for a page."""
+    if matched.empty:
+        return pd.DataFrame()
+    return pd.DataFrame(
+        {
+            "task": row["task"],
+            "neurons removed": percent(row["pruning_ratio"]),
+            "score (perplexity)": _pair(row["value"], row["perplexity"]),
+            "against": "noise at full width"
+            if row["control"] == "noise"
+            else f"random {percent(row['control_ratio'])}, seeds: {row['seeds']}",
+            "its score (perplexity)": _pair(row["control_value"], row["control_perplexity"]),
+            "its damage": "–"
+            if pd.isna(row["share_of_damage"])
+            else f"{row['share_of_damage']:.0%}, {'equal' if row['matched'] else 'unequal'}",
+            "difference, points": signed(row["difference_points"])
+            + ("" if pd.isna(row["low"]) else f" {interval_text(row['low'], row['high'])}"),
+            "p adjusted": "–" if pd.isna(row["p_adjusted"]) else p_number(row["p_adjusted"]),
+        }
+        for row in matched.to_dict("records")
+    ).set_index(["task", "neurons removed"])
+
+
+def _pair(value: float, perplexity: float) -> str:
+    shown = f"{perplexity:.2f}" if perplexity < 1000 else f"{perplexity:,.0f}"
+    return f"{score_text(value, 'points')} ({shown})"

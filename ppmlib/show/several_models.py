@@ -1,0 +1,118 @@
+"""Several models in words: what they have in common, and where they part."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from ppmlib.analyse.across import Model, agreement, common_tasks, shared_ratios
+from ppmlib.show.wording import difference_text, joined, percent, score_text, signed, whole
+
+
+def describe_differences(models: Sequence[Model]) -> list[str]:
+    """What was left out, and in what the studies differ although they may be compared."""
+    common, said = common_tasks(models), []
+    for model in models:
+        rest = [task for task in model.tasks if task not in common]
+        if rest:
+            said.append(f"Only in {model.study}: {joined(rest)}.")
+    for name in ("torch", "transformers", "device"):
+        values = {
+            model.study: model.dense["inputs"]["model"].get("device", "unknown")
+            if name == "device"
+            else model.dense["inputs"]["versions"][name]
+            for model in models
+        }
+        if len(set(values.values())) > 1:
+            listed = joined(f"{study} {value}" for study, value in values.items())
+            said.append(f"Not the same {name}: {listed}.")
+    return said
+
+
+def describe_models(table: pd.DataFrame, models: Sequence[Model]) -> list[str]:
+    """What the models have in common at their narrowest common ratio, and where they part."""
+    names = [model.study for model in models]
+    if len(models) == 1:
+        return [f"One study ({names[0]}): nothing to compare with."]
+    counts, ratios = agreement(table), shared_ratios(table)
+    said = [
+        f"{len(models)} models ({joined(names)}), {table['task'].nunique()} tasks in common. "
+        "Each model is one replicate: counts of models are given, no pooled p-values."
+    ]
+    if not ratios:
+        return [*said, "The models share no pruning ratio: read the figure by expansion ratio."]
+    last = counts[counts["pruning_ratio"] == ratios[-1]]
+    for word in ("worse", "better"):
+        every = last[last[word] == last["models"]]["task"]
+        if len(every):
+            said.append(f"At {percent(ratios[-1])} removed {word} in every model: {joined(every)}.")
+    parted = last[(last["worse"] > 0) & (last["better"] > 0)]["task"]
+    mixed = last[(last[["worse", "better"]].max(axis=1) < last["models"])]["task"]
+    if len(parted):
+        said.append(f"Worse in one model and better in another: {joined(parted)}.")
+    if len(mixed):
+        details = [_each(table, task, ratios[-1]) for task in mixed]
+        said.append(
+            f"Not the same in every model at {percent(ratios[-1])} removed: {'; '.join(details)}."
+        )
+    return said
+
+
+def tabulate_models(table: pd.DataFrame, ratio: float) -> pd.DataFrame:
+    """Every common task of every model at one pruning ratio, for a page."""
+    return pd.DataFrame(
+        {
+            "task": row["task"],
+            "study": row["study"],
+            "expansion ratio": whole(
+                f"{row['dense_expansion_ratio']:.2f} → {row['expansion_ratio']:.2f}"
+            ),
+            "dense": score_text(row["dense_value"], row["unit"]),
+            "pruned": score_text(row["value"], row["unit"]),
+            "change": whole(difference_text(row)),
+            "verdict": row["change"],
+            "level": whole(row["level"]),
+        }
+        for row in table[table["pruning_ratio"] == ratio].to_dict("records")
+    ).set_index(["task", "study"])
+
+
+def tabulate_agreement(counts: pd.DataFrame) -> pd.DataFrame:
+    """`agreement` for a page."""
+    if counts.empty:
+        return counts
+    return pd.DataFrame(
+        {
+            "task": row["task"],
+            "neurons removed": percent(row["pruning_ratio"]),
+            "models": row["models"],
+            **{name: row[name] for name in ("worse", "better", "equivalent", "inconclusive")},
+            "changes": whole(
+                f"{signed(row['low_points'])} to {signed(row['high_points'])}"
+                + "%" * (row["unit"] == "percent")
+            ),
+        }
+        for row in counts.to_dict("records")
+    ).set_index(["task", "neurons removed"])
+
+
+def tabulate_claims(models: Sequence[Model]) -> pd.DataFrame:
+    """What each study declared and found, as its own analysis says it; empty without claims."""
+    rows = [
+        {
+            "study": model.study,
+            "claim": claim["sentence"],
+            "holds": {True: "yes", False: "not shown", None: "not tested"}[claim["holds"]],
+        }
+        for model in models
+        for claim in model.analysis["results"]["claims"]
+    ]
+    return pd.DataFrame(rows).set_index("study") if rows else pd.DataFrame()
+
+
+def _each(table: pd.DataFrame, task: str, ratio: float) -> str:
+    part = table[(table["task"] == task) & (table["pruning_ratio"] == ratio)]
+    found = [
+        f"{row['study']} {row['change']} ({difference_text(row)})"
+        for row in part.to_dict("records")
+    ]
+    return f"{task}: {joined(found)}"

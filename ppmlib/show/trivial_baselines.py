@@ -1,0 +1,132 @@
+"""Trivial baselines in words: what they score, and where every width stands against them."""
+
+import pandas as pd
+
+from ppmlib.analyse.study_records import DENSE
+from ppmlib.show.wording import interval_text, joined, percent, score_text, signed
+
+NAMES = {
+    "constant": "constant answer",
+    "repeated_token": "repeated token",
+    "echo": "echoed prompt",
+    "empty": "empty answer",
+    "uniform": "uniform guesses",
+    "majority": "majority answer",
+}
+
+
+def name_baseline(kind: str) -> str:
+    """A responder for readers; an unknown kind by its own name."""
+    return NAMES.get(kind, kind.replace("_", " "))
+
+
+def _range_text(mine: pd.DataFrame) -> str:
+    """`0.0% (empty answer) to 14.2% (constant answer)`."""
+    best, worst = mine.iloc[0], mine.iloc[-1]
+    if len(mine) > 1 and best["value"] == worst["value"]:
+        return f"{score_text(best['value'], 'points')} (all {len(mine)} of them)"
+    if len(mine) == 1:
+        return f"{score_text(best['value'], 'points')} ({name_baseline(best['responder'])})"
+    return (
+        f"{score_text(worst['value'], 'points')} ({name_baseline(worst['responder'])}) to "
+        f"{score_text(best['value'], 'points')} "
+        f"({name_baseline(best['responder'])})"
+    )
+
+
+def describe_baselines(responders: pd.DataFrame, beyond: pd.DataFrame, run: str) -> list[str]:
+    """Task by task: the responders' range, where dense and the shown width stand against it."""
+    if responders.empty:
+        return [
+            "No trivial responder was evaluated: what an answer earns that understands nothing "
+            "is known from permuted answers and from chance only."
+        ]
+    said = []
+    for task, mine in responders.groupby("task", sort=False):
+        rows = beyond[beyond["task"] == task].set_index("run")
+        parts = [f"{task}: answers that understand nothing score {_range_text(mine)}"]
+        for key in (DENSE, run):
+            if key in rows.index:
+                parts.append(_stands(rows.loc[key], "the dense model" if key == DENSE else None))
+        said.append("; ".join(parts) + "." + _hard_text(rows, run))
+    return said
+
+
+def summarise_baselines(beyond: pd.DataFrame, run: str) -> list[str]:
+    """One sentence: where a width is, and is not, surely above what understands nothing."""
+    rows = beyond[beyond["run"] == run]
+    if rows.empty:
+        return []
+    above = rows[rows["against_best"] == "above floor"]
+    rest = [
+        f"{row.task} ({row.against_best.replace('floor', 'it')}: "
+        f"{score_text(row.value, 'points')} against {score_text(row.best_value, 'points')}, "
+        f"{name_baseline(row.best)})"
+        for row in rows.itertuples()
+        if row.against_best != "above floor"
+    ]
+    text = (
+        f"At {percent(rows['pruning_ratio'].iloc[0])} removed the score is surely above the "
+        f"best answer that understands nothing on {len(above)} of {len(rows)} tasks"
+    )
+    return [f"{text}; not on {joined(rest)}." if rest else f"{text}."]
+
+
+def tabulate_baselines(beyond: pd.DataFrame) -> pd.DataFrame:
+    """Every task and width beside its best responder, for a page; ° not above, ▽ below it."""
+    marks = {"above floor": "", "not above floor": " °", "below floor": " ▽"}
+    if beyond.empty:
+        return pd.DataFrame()
+    return pd.DataFrame(
+        {
+            "task": row["task"],
+            "best responder": f"{name_baseline(row['best'])}, "
+            + score_text(row["best_value"], "points"),
+            "neurons removed": percent(row["pruning_ratio"]),
+            "score": score_text(row["value"], "points"),
+            "above it, points": f"{signed(row['above_points'])} "
+            + interval_text(row["above_low"], row["above_high"])
+            + marks[row["against_best"]],
+            "where none passes": _rest(row),
+        }
+        for row in beyond.to_dict("records")
+    ).set_index(["task", "best responder", "neurons removed"])
+
+
+def _stands(row: pd.Series, name: str | None) -> str:
+    level = row["against_best"].replace("floor", "the best of them")
+    name = name or f"at {percent(row['pruning_ratio'])} removed the score"
+    return (
+        f"{name} is {level} ({signed(row['above_points'])} points "
+        f"{interval_text(row['above_low'], row['above_high'])})"
+    )
+
+
+def _hard_text(rows: pd.DataFrame, run: str) -> str:
+    if run not in rows.index or pd.isna(rows.loc[run, "hard_n"]):
+        return ""
+    row, count = rows.loc[run], int(rows.loc[run, "hard_n"])
+    if pd.isna(row["hard_change_points"]):
+        return f" {count} documents are passed by none of them: too few to compare."
+    parts = [
+        f"dense {score_text(rows.loc[DENSE, 'hard_value'], 'points')}"
+        if DENSE in rows.index
+        else "",
+        f"{percent(row['pruning_ratio'])} removed {score_text(row['hard_value'], 'points')}",
+    ]
+    return (
+        f" On the {count} documents that none of them passes: {joined([p for p in parts if p])}"
+        f" ({signed(row['hard_change_points'])} points "
+        f"{interval_text(row['hard_low'], row['hard_high'])})."
+    )
+
+
+def _rest(row: dict) -> str:
+    """`7.0% of 100 (−41.0)`, the change against dense in brackets."""
+    if pd.isna(row["hard_n"]):
+        return "–"
+    if pd.isna(row["hard_value"]):
+        return f"{int(row['hard_n'])} documents"
+    text = f"{score_text(row['hard_value'], 'points')} of {int(row['hard_n'])}"
+    change = row["hard_change_points"]
+    return text if pd.isna(change) else f"{text} ({signed(change)})"

@@ -1,0 +1,129 @@
+"""Written answers in words: their lengths and ends, the kinds of instruction, examples."""
+
+import pandas as pd
+
+from ppmlib.analyse.study_records import DENSE
+from ppmlib.show.wording import interval_text, joined, p_number, percent, signed
+from ppmlib.statistics import stats
+
+SHOWN = 300  # characters of a prompt's end or of an answer
+
+
+def describe_answers(table: pd.DataFrame, run: str) -> list[str]:
+    """Task by task at one width: what the answers are like, and where the change lies."""
+    said = []
+    for task, rows in table.groupby("task", sort=False):
+        rows = rows.set_index("run")
+        if run not in rows.index or DENSE not in rows.index:
+            continue
+        row, dense = rows.loc[run], rows.loc[DENSE]
+        text = (
+            f"{task} at {percent(row['pruning_ratio'])} removed: the median answer has "
+            f"{row['median_tokens']:.0f} tokens (dense {dense['median_tokens']:.0f}), "
+            f"{percent(row['stopped'])} stop by themselves (dense {percent(dense['stopped'])}), "
+            f"{percent(row['repeating'])} repeat themselves (dense {percent(dense['repeating'])}), "
+            f"{percent(row['empty'])} are empty. Of the change of {signed(row['change_points'])} "
+            f"points, {signed(row['from_degenerate_points'])} come from answers that are empty, "
+            f"repeat or never stop and {signed(row['from_proper_points'])} from all others."
+        )
+        if row["gained"]:
+            text += (
+                f" Of {row['gained']} documents gained, {row['gained_shorter']} have a shorter"
+                f" answer than the dense one and {row['gained_degenerate']} a degenerate "
+                "one."
+            )
+        said.append(text)
+    return said or [
+        "No task of this study has written answers: there is nothing to say of their length."
+    ]
+
+
+def tabulate_answers(table: pd.DataFrame) -> pd.DataFrame:
+    """Every width's answers for a page."""
+    return pd.DataFrame(
+        {
+            "task": row["task"],
+            "neurons removed": percent(row["pruning_ratio"]),
+            "median tokens": f"{row['median_tokens']:.0f}",
+            "shorter / longer": f"{percent(row['shorter'])} / {percent(row['longer'])}",
+            "stop": percent(row["stopped"]),
+            "repeat": percent(row["repeating"]),
+            "empty": percent(row["empty"]),
+            "change": signed(row["change_points"]),
+            "in degenerate": signed(row["from_degenerate_points"]),
+            "in others": signed(row["from_proper_points"]),
+            "gained / lost": f"{row['gained']} / {row['lost']}",
+        }
+        for row in table.to_dict("records")
+    ).set_index(["task", "neurons removed"])
+
+
+def describe_kinds(table: pd.DataFrame, task: str | None, ratio: float) -> str:
+    """Which kinds of instruction moved, and which could not be told."""
+    if task is None:
+        return "No task of this study names its kinds of instruction."
+    if table.empty:
+        return (
+            f"No kind of instruction in {task} was scored on two or more documents at "
+            f"{percent(ratio)} removed."
+        )
+    sure = table[table["p_adjusted"] <= stats.LEVEL]
+    parts = []
+    for word, part in (
+        ("fall", sure[sure["diff_points"] < 0]),
+        ("rise", sure[sure["diff_points"] > 0]),
+    ):
+        if len(part):
+            names = [
+                f"{r.kind} {signed(r.diff_points)} {interval_text(r.low, r.high)}"
+                for r in part.itertuples()
+            ]
+            parts.append(f"{len(part)} {word}{'s' * (len(part) == 1)} ({joined(names)})")
+    rest = len(table) - len(sure)
+    if rest:
+        parts.append(f"{rest} cannot be told from no change")
+    return (
+        f"Of {len(table)} kinds of instruction in {task} at {percent(ratio)} removed, "
+        f"{joined(parts)} (points, Benjamini-Hochberg over the kinds)."
+    )
+
+
+def tabulate_kinds(table: pd.DataFrame) -> pd.DataFrame:
+    """The kinds of instruction for a page."""
+    if table.empty:
+        return pd.DataFrame()
+    return pd.DataFrame(
+        {
+            "kind": row["kind"],
+            "documents": row["n"],
+            "dense": percent(row["dense"]),
+            "pruned": percent(row["pruned"]),
+            "permuted": "–" if pd.isna(row["permuted"]) else percent(row["permuted"]),
+            "change, points": f"{signed(row['diff_points'])} "
+            + interval_text(row["low"], row["high"]),
+            "p adjusted": p_number(row["p_adjusted"]),
+        }
+        for row in table.to_dict("records")
+    ).set_index("kind")
+
+
+def tabulate_examples(drawn: pd.DataFrame) -> pd.DataFrame:
+    """`responses.draw_examples` for a page: the prompt's end, both answers and their lengths."""
+    if drawn.empty:
+        return drawn
+    return pd.DataFrame(
+        {
+            "": row["outcome"],
+            "document": row["document"],
+            "end of the prompt": _on_one_line(row["prompt_end"][-SHOWN:]),
+            "dense answer": _on_one_line(row["dense"][:SHOWN]),
+            "pruned answer": _on_one_line(row["pruned"][:SHOWN]),
+            "tokens": f"{row['dense_tokens']} → {row['pruned_tokens']}",
+        }
+        for row in drawn.to_dict("records")
+    ).set_index(["", "document"])
+
+
+def _on_one_line(text: str) -> str:
+    """Line ends visible; an empty answer named."""
+    return text.replace("\n", " ⏎ ") if text.strip() else f"(empty, {len(text)} characters)"
