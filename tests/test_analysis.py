@@ -16,7 +16,7 @@ from ppmlib.record.records import RecordError
 from ppmlib.show import conclusions, limits, planted, scorecard, wording
 from ppmlib.show.figures import abilities, changes
 from ppmlib.show.time_saved import draw_savings
-from ppmlib.statistics import stats
+from ppmlib.statistics import multiplicity, paired
 
 NAMES = [task["name"] for task in made.TASKS]
 RATIOS = (0.2, 0.4, 0.6)
@@ -72,7 +72,7 @@ def two_widths(tmp_path, **options):
 
 def test_verdict_of_a_choice_task_is_the_paired_test_of_its_documents(study, judged):
     dense, pruned = (study.samples(r, "made_knowledge") for r in (sources.DENSE, "ppm/r0.60"))
-    expected = stats.paired_binary(dense["acc_norm,none"], pruned["acc_norm,none"])
+    expected = paired.compare_binary(dense["acc_norm,none"], pruned["acc_norm,none"])
     row = cell(judged, "ppm/r0.60", "made_knowledge")
     assert row["diff_points"] == pytest.approx(100 * expected.difference)
     assert row["ci_high_points"] == pytest.approx(100 * expected.high)
@@ -98,7 +98,9 @@ def test_lists_of_outcomes_are_a_ratio_clustered_by_document(judged):
 def test_headlines_of_a_selection_are_one_family(judged):
     mine = verdicts.headlines(judged, "ppm")
     assert len(mine) == len(NAMES) * len(RATIOS)
-    assert mine["p_adjusted"].to_numpy() == pytest.approx(stats.benjamini_hochberg(mine["p_value"]))
+    assert mine["p_adjusted"].to_numpy() == pytest.approx(
+        multiplicity.benjamini_hochberg(mine["p_value"])
+    )
     assert judged[judged["selection"] == "random-s0"]["headline"].all()
 
 
@@ -115,7 +117,7 @@ def test_claims_are_tested_as_declared_with_holm_over_all(study):
     assert list(table["holds"]) == [True, False, True, True, None]
     tested = table[table["holds"].notna()]
     assert list(tested["p_holm"]) == pytest.approx(
-        list(stats.holm(tested["p_value"].astype(float)))
+        list(multiplicity.holm(tested["p_value"].astype(float)))
     )
     sentences = [conclusions.claim_sentence(row) for row in table.to_dict("records")]
     assert "The claim holds" in sentences[0] and "the other sign" in sentences[1]

@@ -14,7 +14,8 @@ from ppmlib.record.records import RecordError
 from ppmlib.show import equal_damage, limits, reading, trivial_baselines, written_answers
 from ppmlib.show.figures import answers, decisions
 from ppmlib.show.figures import damage as plots
-from ppmlib.statistics import stats
+from ppmlib.statistics import paired
+from ppmlib.statistics.verdicts import level_verdict
 
 NAMES = [task["name"] for task in made.TASKS]
 KINDS = ("floor-constant", "floor-empty", "floor-echo")
@@ -95,11 +96,11 @@ def test_what_no_responder_passes_is_scored_by_itself(study, beyond):
                      for run in study.trivial.values()], axis=0)  # fmt: skip
     dense, pruned = (study.samples(run, "made_sums")["exact_match,none"].to_numpy()[~passed]
                      for run in (sources.DENSE, "ppm/r0.40"))  # fmt: skip
-    expected = stats.paired_binary(dense, pruned)
+    expected = paired.compare_binary(dense, pruned)
     assert row["hard_n"] == (~passed).sum() and row["hard_value"] == pytest.approx(pruned.mean())
     assert row["hard_change_points"] == pytest.approx(100 * expected.difference)
     assert row["hard_low"] == pytest.approx(100 * expected.low)
-    assert row["against_best"] == stats.level_verdict(row["above_low"], row["above_high"])
+    assert row["against_best"] == level_verdict(row["above_low"], row["above_high"])
 
 
 def test_sentences_about_responders_carry_their_numbers(responders, beyond):
@@ -191,7 +192,7 @@ def test_kinds_of_instruction_are_paired_by_document(study):
     assert task == "made_instructions" and set(table.index) == {"reverse", "commas", "quotes"}
     dense, pruned = (study.samples(run, task)["inst_level_strict_acc,none"].map(lambda v: v[0])
                      for run in (sources.DENSE, "ppm/r0.40"))  # fmt: skip
-    expected = stats.paired_binary(dense, pruned)
+    expected = paired.compare_binary(dense, pruned)
     assert table.loc["reverse", "diff_points"] == pytest.approx(100 * expected.difference)
     assert table.loc["reverse", "n"] == 150 and (table["p_adjusted"] >= table["p_value"]).all()
     sentence = written_answers.describe_kinds(table.reset_index(), task, 0.4)
@@ -297,11 +298,11 @@ def test_strata_sharpen_and_never_widen(study):
     subject = np.repeat(np.arange(20), 30)
     chance = np.repeat(np.linspace(0, 1, 20), 30)
     dense, pruned = rng.random(600) < 0.9, rng.random(600) < chance
-    plain = stats.paired(dense, pruned, seed=0)
-    strict = stats.paired(dense, pruned, strata=subject, seed=0)
+    plain = paired.compare(dense, pruned, seed=0)
+    strict = paired.compare(dense, pruned, strata=subject, seed=0)
     assert strict.difference == plain.difference and strict.p_value == plain.p_value
     assert plain.low < strict.low < strict.high < plain.high
-    one = stats.paired(dense, pruned, strata=np.zeros(600), seed=0)
+    one = paired.compare(dense, pruned, strata=np.zeros(600), seed=0)
     assert (one.low, one.high) == pytest.approx((plain.low, plain.high), abs=2e-3)
     with pytest.raises(ValueError, match="3 strata for 600 documents"):
-        stats.paired(dense, pruned, strata=[1, 2, 3], seed=0)
+        paired.compare(dense, pruned, strata=[1, 2, 3], seed=0)

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from scipy.stats import t as student
 
-from ppmlib.statistics import crossed, proportions, resampling, stats
+from ppmlib.statistics import crossed, multiplicity, paired, proportions, resampling
+from ppmlib.statistics.verdicts import level_verdict
 
 
 def outcomes(gained, lost, n):
@@ -37,7 +38,7 @@ def test_tango_interval_mirrors_and_holds_the_estimate():
 def test_mcnemar_is_the_binomial_test_of_the_discordant_pairs():
     from scipy.stats import binomtest
 
-    change = stats.paired_binary(*outcomes(4, 15, 300))
+    change = paired.compare_binary(*outcomes(4, 15, 300))
     assert change.p_value == pytest.approx(binomtest(4, 19).pvalue)
     assert (change.n, change.gained, change.lost) == (300, 4, 15)
     assert change.difference == pytest.approx(-11 / 300)
@@ -45,7 +46,7 @@ def test_mcnemar_is_the_binomial_test_of_the_discordant_pairs():
 
 @pytest.mark.parametrize("gained,lost,n", [(0, 0, 300), (300, 0, 300), (0, 300, 300), (0, 0, 2)])
 def test_extreme_tables_give_finite_results(gained, lost, n):
-    change = stats.paired_binary(*outcomes(gained, lost, n))
+    change = paired.compare_binary(*outcomes(gained, lost, n))
     numbers = [change.low, change.high, change.low90, change.high90, change.p_value]
     assert np.isfinite(numbers).all()
     assert change.low <= change.difference <= change.high
@@ -53,7 +54,7 @@ def test_extreme_tables_give_finite_results(gained, lost, n):
 
 
 @pytest.mark.parametrize(
-    "pair", [stats.paired_binary, lambda d, p: stats.paired_mean(d, p, seed=0)]
+    "pair", [paired.compare_binary, lambda d, p: paired.compare_means(d, p, seed=0)]
 )
 def test_bad_columns_are_clear_errors(pair):
     with pytest.raises(ValueError, match="1 document"):
@@ -69,18 +70,18 @@ def test_paired_mean_agrees_with_the_t_interval_on_a_plain_case():
 
     rng = np.random.default_rng(3)
     dense, pruned = rng.random(400), rng.random(400) - 0.05
-    change = stats.paired_mean(dense, pruned, seed=0)
+    change = paired.compare_means(dense, pruned, seed=0)
     reference = ttest_1samp(pruned - dense, 0)
     low, high = reference.confidence_interval()
     assert change.difference == pytest.approx(np.mean(pruned - dense))
     assert (change.low, change.high) == pytest.approx((low, high), abs=0.003)
     assert change.p_value == pytest.approx(reference.pvalue, abs=0.01)
-    assert change == stats.paired_mean(dense, pruned, seed=0)
+    assert change == paired.compare_means(dense, pruned, seed=0)
 
 
 def test_paired_mean_of_lists_is_the_ratio_of_sums():
     totals, counts = np.array([1.0, 2, 0, 3]), np.array([1.0, 3, 2, 3])
-    change = stats.paired_mean(np.zeros(4), totals, weights=counts, seed=0)
+    change = paired.compare_means(np.zeros(4), totals, weights=counts, seed=0)
     assert change.difference == pytest.approx(6 / 9)
 
 
@@ -122,25 +123,25 @@ def test_p_values_of_resampled_changes_invert_their_intervals():
 
 
 def test_few_equal_changes_have_an_interval_of_some_width():
-    change = stats.paired_mean([0.5] * 5, [0.6] * 5, seed=0)
+    change = paired.compare_means([0.5] * 5, [0.6] * 5, seed=0)
     assert change.low < 0.05 and change.high > 0.1 == pytest.approx(change.difference)
 
 
 def test_a_sum_of_changes_has_the_limits_of_square_and_add():
-    first, second = stats.paired_binary(*outcomes(3, 20, 200)), stats.paired_binary(
+    first, second = paired.compare_binary(*outcomes(3, 20, 200)), paired.compare_binary(
         *outcomes(8, 12, 300)
     )  # fmt: skip
-    apart = stats.Combined([first, second], [1, -1], ["a", "b"])
+    apart = paired.Combined([first, second], [1, -1], ["a", "b"])
     low = apart.difference - np.hypot(first.difference - first.low, second.high - second.difference)
     assert apart.difference == pytest.approx(-17 / 200 + 4 / 300)
     assert apart.interval()[0] == pytest.approx(low)
     p = apart.p_value()
     assert apart.interval(1 - p)[1] == pytest.approx(0, abs=1e-6) and p < 0.05
-    same = stats.Combined([first, second], [1, -1], ["a", "a"])
+    same = paired.Combined([first, second], [1, -1], ["a", "a"])
     assert same.interval()[0] < low and same.p_value() > p
-    alone = stats.Combined([first], [1], ["a"])
+    alone = paired.Combined([first], [1], ["a"])
     assert alone.interval() == pytest.approx((first.low, first.high))
-    none = stats.Combined([stats.paired_binary(*outcomes(0, 0, 50))] * 2, [1, -1], "ab")
+    none = paired.Combined([paired.compare_binary(*outcomes(0, 0, 50))] * 2, [1, -1], "ab")
     assert none.p_value() == 1 and none.interval()[0] < 0 < none.interval()[1]
 
 
@@ -195,12 +196,14 @@ def test_all_wrong_in_lists_of_answers_is_not_certain():
 def test_clusters_are_resampled_whole():
     rng = np.random.default_rng(0)
     effect = np.repeat(rng.normal(0, 1, 20), 10)
-    alone = stats.paired_mean(np.zeros(200), effect, seed=0)
-    whole = stats.paired_mean(np.zeros(200), effect, clusters=np.repeat(np.arange(20), 10), seed=0)
+    alone = paired.compare_means(np.zeros(200), effect, seed=0)
+    whole = paired.compare_means(
+        np.zeros(200), effect, clusters=np.repeat(np.arange(20), 10), seed=0
+    )
     assert (whole.n, whole.units) == (200, 20)
     assert whole.high - whole.low > 2 * (alone.high - alone.low)
     with pytest.raises(ValueError, match="one cluster"):
-        stats.paired_mean([0, 1], [1, 1], clusters=["a", "a"], seed=0)
+        paired.compare_means([0, 1], [1, 1], clusters=["a", "a"], seed=0)
 
 
 @pytest.mark.parametrize("units", [8, 60])
@@ -217,29 +220,29 @@ def test_sign_flips_agree_with_scipy(units):
 
 
 def test_unchanged_scores_are_not_called_certain():
-    change = stats.paired_mean([0.5] * 300, [0.5] * 300, seed=0)
+    change = paired.compare_means([0.5] * 300, [0.5] * 300, seed=0)
     assert change.p_value == 1 and change.high == pytest.approx(0.0126, abs=1e-3)
-    shifted = stats.paired_mean([0.5] * 5, [0.6] * 5, seed=0)
+    shifted = paired.compare_means([0.5] * 5, [0.6] * 5, seed=0)
     assert shifted.p_value == pytest.approx(2 / 32)
-    logs = stats.paired_mean([-5.0, -6.0], [-5.0, -6.0], weights=[2, 3], bounded=False, seed=0)
+    logs = paired.compare_means([-5.0, -6.0], [-5.0, -6.0], weights=[2, 3], bounded=False, seed=0)
     assert (logs.low, logs.high, logs.p_value) == (0, 0, 1)
 
 
 def test_equivalence_needs_enough_documents():
-    few, many = (stats.paired_binary(*outcomes(0, 0, n)) for n in (20, 300))
+    few, many = (paired.compare_binary(*outcomes(0, 0, n)) for n in (20, 300))
     assert many.p_equivalent(0.03) < 0.05 < few.p_equivalent(0.03)
 
 
 def test_a_level_is_above_its_floor_where_the_whole_interval_is():
-    assert [stats.level_verdict(*pair) for pair in [(0.01, 0.1), (-0.1, 0.1), (-0.2, -0.1)]] == [
+    assert [level_verdict(*pair) for pair in [(0.01, 0.1), (-0.1, 0.1), (-0.2, -0.1)]] == [
         "above floor", "not above floor", "below floor",
     ]  # fmt: skip
 
 
 def test_one_sided_p_values_are_halves_of_the_two_sided_one():
     for change in (
-        stats.paired_binary(*outcomes(5, 20, 100)),
-        stats.paired_mean(np.zeros(50), np.linspace(-1, 0.5, 50), seed=0),
+        paired.compare_binary(*outcomes(5, 20, 100)),
+        paired.compare_means(np.zeros(50), np.linspace(-1, 0.5, 50), seed=0),
     ):
         assert change.p_below() == pytest.approx(change.p_value / 2)
         assert change.p_above() == pytest.approx(1 - change.p_value / 2)
@@ -283,22 +286,22 @@ def test_intervals_of_graded_scores_cover_when_few_documents_change(n, rate, mon
     covered = []
     for seed in range(200):
         change = np.where(rng.random(n) < rate, rng.choice(sizes, size=n), 0)
-        found = stats.paired_mean(np.zeros(n), change, seed=seed)
+        found = paired.compare_means(np.zeros(n), change, seed=seed)
         covered.append(found.low <= rate * np.mean(sizes) <= found.high)
     assert np.mean(covered) >= 0.93
 
 
 def test_corrections_are_statsmodels_ones():
-    assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert stats.benjamini_hochberg([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.04, 0.04])
-    assert stats.holm([]).size == 0
+    assert multiplicity.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert multiplicity.benjamini_hochberg([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.04, 0.04])
+    assert multiplicity.holm([]).size == 0
     from statsmodels.stats.multitest import multipletests
 
     p = np.random.default_rng(0).random(40) ** 3
-    assert stats.holm(p) == pytest.approx(multipletests(p, method="holm")[1])
-    assert stats.benjamini_hochberg(p) == pytest.approx(multipletests(p, method="fdr_bh")[1])
+    assert multiplicity.holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+    assert multiplicity.benjamini_hochberg(p) == pytest.approx(multipletests(p, method="fdr_bh")[1])
     with pytest.raises(ValueError, match="not finite"):
-        stats.holm([0.1, float("nan")])
+        multiplicity.holm([0.1, float("nan")])
 
 
 def test_levels_of_graded_scores_stay_within_their_bounds():

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ppmlib.analyse.study_records import DENSE, Run, Study, describe_run
 from ppmlib.analyse.verdicts import headlines
-from ppmlib.statistics import crossed, resampling, stats
+from ppmlib.statistics import crossed, multiplicity, paired, resampling
 
 # The paper's question, fixed before any study: instructions against knowledge.
 DICHOTOMY = ("knowledge", "instruction")
@@ -53,7 +53,7 @@ def _combined(study: Study, run: Run, axes: Sequence[tuple[Sequence[str], float]
             changes.append(study.change(run.key, study.headline(run.key, task), seed=seed))
             coefficients.append(sign / len(tasks))
             groups.append(tuple(study.samples(DENSE, task)["doc_hash"]))
-    found = stats.Combined(changes, coefficients, groups)
+    found = paired.Combined(changes, coefficients, groups)
     low, high = found.interval()
     return 100 * found.difference, 100 * low, 100 * high, found.p_value()
 
@@ -63,7 +63,7 @@ def axis_changes(
 ) -> pd.DataFrame:
     """Mean change of each axis in points at each width.
 
-    95% intervals by square-and-add from those of the tasks (`stats.Combined`); tasks with the same
+    95% intervals by square-and-add from those of the tasks (`paired.Combined`); tasks with the same
     documents count as fully dependent. They speak of these tasks, not of other tasks of the axis.
     """
     rows = []
@@ -83,7 +83,7 @@ def dichotomy_table(
 ) -> pd.DataFrame:
     """The change of the instruction axis minus that of the knowledge axis, at each width.
 
-    Interval and two-sided p-value by square-and-add over the tasks (`stats.Combined`), Holm over
+    Interval and two-sided p-value by square-and-add over the tasks (`paired.Combined`), Holm over
     the widths. The same difference in log-odds is a check against floor and ceiling effects, which
     can only take a verdict away: `log_odds` with a percentile bootstrap interval, each share
     moved half a document away from 0 and 1.
@@ -114,7 +114,7 @@ def dichotomy_table(
         })  # fmt: skip
     table = pd.DataFrame(rows)
     if not table.empty:
-        table["p_holm"] = stats.holm(table["p_value"])
+        table["p_holm"] = multiplicity.holm(table["p_value"])
     return table
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from ppmlib.analyse.contrasts import SEEDS_FOR_A_TEST
 from ppmlib.analyse.study_records import DENSE, NOISE, Study, describe_run
 from ppmlib.analyse.verdicts import headlines
-from ppmlib.statistics import crossed, stats
+from ppmlib.statistics import crossed, multiplicity
 
 AXIS = "instruction"
 MATCHED = 0.25  # of the rise in log perplexity: nearer than this counts as the same damage
@@ -104,7 +104,7 @@ def matched_table(study: Study, damage: pd.DataFrame, *, criterion: str, seed: i
                              "share_of_damage": theirs / ours if ours else None})  # fmt: skip
     table = pd.DataFrame(rows, columns=MATCHED_COLUMNS)
     tested = table["p_value"].notna()
-    table.loc[tested, "p_adjusted"] = stats.benjamini_hochberg(
+    table.loc[tested, "p_adjusted"] = multiplicity.benjamini_hochberg(
         table.loc[tested, "p_value"].astype(float)
     )
     return table.sort_values(["task", "control", "pruning_ratio"], ignore_index=True)

@@ -13,7 +13,8 @@ import pandas as pd
 
 from ppmlib.analyse.outcomes import compare, has_outcome, outcome_of, untestable
 from ppmlib.analyse.study_records import Study, describe_run
-from ppmlib.statistics import resampling, stats
+from ppmlib.statistics import resampling
+from ppmlib.statistics.verdicts import level_verdict
 
 # Not the study's: notebook 3, which knows of no study, must come to the same level.
 SEED = 0
@@ -77,7 +78,7 @@ def judge(table: pd.DataFrame, row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "floor": floor, "floor_kind": kind, "own_minus_floor_points": 100 * gap,
         "own_minus_floor_low": 100 * low, "own_minus_floor_high": 100 * high,
-        "floor_p_value": p, "level": stats.level_verdict(low, high),
+        "floor_p_value": p, "level": level_verdict(low, high),
     }  # fmt: skip
 
 

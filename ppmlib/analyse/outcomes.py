@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ppmlib.record.records import RecordError
-from ppmlib.statistics import stats
+from ppmlib.statistics import paired
 
 # What a document's log-likelihood is divided by; by nothing for LAMBADA's, one target each.
 PERPLEXITY_UNITS = {"word_perplexity": "words", "byte_perplexity": "bytes", "perplexity": None}
@@ -97,9 +97,9 @@ def untestable(table: pd.DataFrame, row: Mapping[str, Any]) -> str | None:
     return None
 
 
-def compare(first: Outcome, second: Outcome, *, seed: int) -> stats.Change:
+def compare(first: Outcome, second: Outcome, *, seed: int) -> paired.Change:
     """The second score minus the first, paired by document."""
-    return stats.paired(
+    return paired.compare(
         first.totals, second.totals, weights=first.weights, clusters=first.clusters,
         strata=first.strata, bounded=first.unit == "points", seed=seed,
     )  # fmt: skip

@@ -11,7 +11,7 @@ import pandas as pd
 from ppmlib.analyse.outcomes import Outcome
 from ppmlib.analyse.study_records import DENSE, Study, describe_run
 from ppmlib.evaluation.responses import repetition
-from ppmlib.statistics import stats
+from ppmlib.statistics import multiplicity, paired
 
 REPEATS_FROM = 0.5  # share of repeated word 4-grams from which an answer counts as repeating
 EXAMPLES = 12
@@ -122,13 +122,13 @@ def kinds_table(study: Study, task: str | None, run: str, *, seed: int) -> pd.Da
         if len(units) < 2:
             continue
         weights = None if (counts == 1).all() else counts
-        change = stats.paired(units["dense"], units["pruned"], weights=weights, seed=seed)
+        change = paired.compare(units["dense"], units["pruned"], weights=weights, seed=seed)
         rows.append({"kind": kind, "n": len(units), "dense": part["dense"].mean(),
                      "pruned": part["pruned"].mean(), "permuted": part["permuted"].mean(),
                      "diff_points": 100 * change.difference, "low": 100 * change.low,
                      "high": 100 * change.high, "p_value": change.p_value})  # fmt: skip
     table = pd.DataFrame(rows, columns=KIND_COLUMNS)
-    table["p_adjusted"] = stats.benjamini_hochberg(table["p_value"].astype(float))
+    table["p_adjusted"] = multiplicity.benjamini_hochberg(table["p_value"].astype(float))
     return table.sort_values("diff_points", ignore_index=True)
 
 

@@ -15,7 +15,7 @@ from ppmlib.analyse import outcomes
 from ppmlib.analyse.outcomes import Outcome
 from ppmlib.record.evaluation_records import DENSE, task_slug
 from ppmlib.record.records import RecordError
-from ppmlib.statistics import stats
+from ppmlib.statistics import paired
 from ppmlib.study_file.params import is_random, ratio_of
 
 NOISE = "noise"  # full width, damaged by weight noise instead of pruned
@@ -129,7 +129,7 @@ class Study:
 
     def change(
         self, run: str, row: dict[str, Any], *, seed: int, reference: str = DENSE
-    ) -> stats.Change:
+    ) -> paired.Change:
         """A run's score minus the dense model's (or another run's), paired by document."""
         first, second = self.outcome(reference, row), self.outcome(run, row)
         key = (reference, run, *_metric_key(row), seed)

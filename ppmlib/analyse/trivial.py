@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ppmlib.analyse.study_records import DENSE, Study, describe_run
-from ppmlib.statistics import resampling, stats
+from ppmlib.statistics import paired, resampling
+from ppmlib.statistics.verdicts import level_verdict
 
 BEYOND_COLUMNS = [
     "task", "axis", "run", "pruning_ratio", "expansion_ratio", "n", "value", "best", "best_value",
@@ -72,7 +73,7 @@ def beyond_table(study: Study, responders: pd.DataFrame, *, criterion: str, seed
                 "responders": len(mine), "above_points": 100 * change.difference,
                 "above_low": 100 * change.low, "above_high": 100 * change.high,
                 "above_p_value": change.p_value,
-                "against_best": stats.level_verdict(change.low, change.high),
+                "against_best": level_verdict(change.low, change.high),
                 **_on_hard(study, run.key, row, hard, seed),
             })  # fmt: skip
     return pd.DataFrame(rows, columns=BEYOND_COLUMNS)
@@ -100,6 +101,6 @@ def _on_hard(study: Study, run: str, row: dict, hard: np.ndarray | None, seed: i
     clusters = None if own.clusters is None else own.clusters[hard]
     if clusters is not None and len(set(clusters)) < 2:
         return found
-    change = stats.paired(dense.totals[hard], own.totals[hard], clusters=clusters, seed=seed)
+    change = paired.compare(dense.totals[hard], own.totals[hard], clusters=clusters, seed=seed)
     return {**found, "hard_change_points": 100 * change.difference, "hard_low": 100 * change.low,
             "hard_high": 100 * change.high, "hard_p_value": change.p_value}  # fmt: skip

@@ -15,7 +15,8 @@ from ppmlib.analyse import outcomes
 from ppmlib.analyse.levels import floor_of
 from ppmlib.analyse.study_records import DENSE, Run, Study, describe_run
 from ppmlib.record.records import RecordError
-from ppmlib.statistics import stats
+from ppmlib.statistics import multiplicity, paired
+from ppmlib.statistics.proportions import LEVEL
 from ppmlib.study_file.params import width_slug
 
 MARGIN_POINTS = 3.0  # where no claim declares another; printed wherever 'equivalent' is
@@ -69,7 +70,7 @@ def _same_metric(first: Mapping, second: Mapping) -> bool:
     return all(first[name] == second[name] for name in ("task", "metric", "filter"))
 
 
-def _inside(change: stats.Change, margin: float) -> bool:
+def _inside(change: paired.Change, margin: float) -> bool:
     return -margin / 100 < change.low90 and change.high90 < margin / 100
 
 
@@ -121,7 +122,9 @@ def verdict_table(
     table["p_adjusted"] = np.nan
     for selection in selections:
         family = (table["selection"] == selection) & table["headline"]
-        table.loc[family, "p_adjusted"] = stats.benjamini_hochberg(table.loc[family, "p_value"])
+        table.loc[family, "p_adjusted"] = multiplicity.benjamini_hochberg(
+            table.loc[family, "p_value"]
+        )
     table["change"] = [_change(row) for row in table.to_dict("records")]
     order = {name: i for i, name in enumerate(tasks)}
     table["order"] = table["task"].map(order)
@@ -145,7 +148,7 @@ def _untestable(study: Study, run: Run, row: Mapping[str, Any]) -> str | None:
 
 def _change(row: Mapping[str, Any]) -> str:
     p = row["p_value"] if np.isnan(row["p_adjusted"]) else row["p_adjusted"]
-    if p <= stats.LEVEL and row["diff_points"] != 0:
+    if p <= LEVEL and row["diff_points"] != 0:
         return "better" if (row["diff_points"] > 0) == row["better_if_positive"] else "worse"
     return "equivalent" if row["within_margin"] else "inconclusive"
 
@@ -179,8 +182,10 @@ def claims_table(
         rows.append({**claim, "run": run, "reason": reason, **(
             {} if reason else _test_claim(study, run, found[0], claim, seed))})  # fmt: skip
     tested = [row for row in rows if row["reason"] is None]
-    for row, p_holm in zip(tested, stats.holm([row["p_value"] for row in tested]), strict=True):
-        row["p_holm"], row["holds"] = float(p_holm), bool(p_holm <= stats.LEVEL)
+    for row, p_holm in zip(
+        tested, multiplicity.holm([row["p_value"] for row in tested]), strict=True
+    ):
+        row["p_holm"], row["holds"] = float(p_holm), bool(p_holm <= LEVEL)
     table = pd.DataFrame(rows, columns=CLAIM_COLUMNS).astype(object)
     return table.where(table.notna(), None)
 
@@ -204,7 +209,7 @@ def _test_claim(study: Study, run: str, row: Mapping, claim: Mapping, seed: int)
     }  # fmt: skip
 
 
-def _beyond(change: stats.Change, margin: float, unit: str, falls: bool) -> float:
+def _beyond(change: paired.Change, margin: float, unit: str, falls: bool) -> float:
     """Two-sided p-value of a fall (or rise) of the score by more than the margin."""
     if unit == "percent":
         p = change.p_above(-np.log1p(-margin)) if falls else change.p_below(-np.log1p(margin))
@@ -253,11 +258,11 @@ def judge_planted(
 
 
 def _with_significance(rows: pd.DataFrame) -> pd.DataFrame:
-    p_holm = stats.holm(rows["p_value"])
-    sure = np.asarray(p_holm) <= stats.LEVEL
+    p_holm = multiplicity.holm(rows["p_value"])
+    sure = np.asarray(p_holm) <= LEVEL
     above = False
     if permuted_everywhere(rows):
-        passed = np.asarray(stats.holm(rows["floor_p_value"])) <= stats.LEVEL
+        passed = np.asarray(multiplicity.holm(rows["floor_p_value"])) <= LEVEL
         above = passed & (rows["own_minus_floor_points"] > 0)
     return rows.assign(
         p_holm=p_holm,

@@ -18,7 +18,7 @@ from scipy.stats import norm
 
 from ppmlib import published as paper
 from ppmlib.show.wording import p_number, percent, score_text, signed
-from ppmlib.statistics import stats
+from ppmlib.statistics.proportions import LEVEL
 
 # The paper's protocol (V1, section 3.3, and the defaults of lm-eval 0.4.9.1).
 NUM_FEWSHOT = {"mmlu": 5, "gsm8k": 5}
@@ -101,7 +101,7 @@ def _pair(row: Mapping, mine: pd.Series, unlike: Sequence[str]) -> dict[str, Any
     told |= {"measured_se": None if log else ours, "z": gap / error, "p_value": p}
     if unlike:
         return {**told, "verdict": "not comparable", "reason": "; ".join(unlike)}
-    verdict = "agrees" if p > stats.LEVEL else "differs"
+    verdict = "agrees" if p > LEVEL else "differs"
     return {**told, "verdict": verdict,
             "reason": "no published error: the measured one for both" if pd.isna(row["se"])
             else f"{row['se_source']} error"}  # fmt: skip

@@ -25,7 +25,9 @@ import pandas as pd
 from scipy import stats as distributions
 
 from ppmlib import published as paper
-from ppmlib.statistics import stats
+from ppmlib.statistics import multiplicity
+from ppmlib.statistics.proportions import LEVEL, POWER
+from ppmlib.statistics.verdicts import level_verdict
 
 DRAWS = 9999
 
@@ -47,7 +49,7 @@ class Difference:
 
 
 def compare(
-    first: float, first_se: float, second: float, second_se: float, alpha: float = stats.LEVEL
+    first: float, first_se: float, second: float, second_se: float, alpha: float = LEVEL
 ) -> Difference:
     """Difference of two scores from their standard errors (Wald).
 
@@ -67,7 +69,7 @@ def compare(
     return Difference(
         difference, se, difference - reach * se, difference + reach * se, z,
         float(2 * distributions.norm.sf(abs(z))),
-        float((reach + distributions.norm.isf(1 - stats.POWER)) * se),
+        float((reach + distributions.norm.isf(1 - POWER)) * se),
     )  # fmt: skip
 
 
@@ -83,7 +85,7 @@ def one(scores: pd.DataFrame, **columns: Any) -> pd.Series:
     return scores[mask].iloc[0]
 
 
-def change(scores: pd.DataFrame, row: pd.Series, alpha: float = stats.LEVEL) -> Difference:
+def change(scores: pd.DataFrame, row: pd.Series, alpha: float = LEVEL) -> Difference:
     """One published score against the dense model's in the same metric."""
     same = {name: row[name] for name in ("model", "task", "metric")}
     dense = one(scores, pruning_ratio=0.0, **same)
@@ -98,7 +100,7 @@ def _beside_dense(table: pd.DataFrame) -> pd.DataFrame:
     return pruned.merge(dense, on=keys, how="left", validate="many_to_one")
 
 
-def changes(scores: pd.DataFrame, alpha: float = stats.LEVEL) -> pd.DataFrame:
+def changes(scores: pd.DataFrame, alpha: float = LEVEL) -> pd.DataFrame:
     """Every pruned headline score that has a standard error, against its dense model.
 
     `p_adjusted` is Benjamini-Hochberg's over the whole table (exploratory). Fractions.
@@ -108,13 +110,11 @@ def changes(scores: pd.DataFrame, alpha: float = stats.LEVEL) -> pd.DataFrame:
     found = pd.DataFrame([
         compare(row.dense, row.dense_se, row.value, row.se, alpha) for row in pruned.itertuples()
     ])  # fmt: skip
-    found["p_adjusted"] = stats.benjamini_hochberg(found["p_value"])
+    found["p_adjusted"] = multiplicity.benjamini_hochberg(found["p_value"])
     return pd.concat([pruned, found.drop(columns="se")], axis=1)
 
 
-def average_change(
-    scores: pd.DataFrame, model: str, task: str, alpha: float = stats.LEVEL
-) -> Difference:
+def average_change(scores: pd.DataFrame, model: str, task: str, alpha: float = LEVEL) -> Difference:
     """Mean of all pruned widths against the dense model, in the headline metric.
 
     The widths answered the same documents; their errors are taken as fully dependent, the worst
@@ -126,7 +126,7 @@ def average_change(
     return compare(dense["value"], dense["se"], mean["value"], mean["se"], alpha)
 
 
-def levels(scores: pd.DataFrame, floors: pd.DataFrame, alpha: float = stats.LEVEL) -> pd.DataFrame:
+def levels(scores: pd.DataFrame, floors: pd.DataFrame, alpha: float = LEVEL) -> pd.DataFrame:
     """Every headline score minus every floor of its task, with interval and level verdict.
 
     The floor counts as a known constant.
@@ -137,12 +137,12 @@ def levels(scores: pd.DataFrame, floors: pd.DataFrame, alpha: float = stats.LEVE
         above = compare(row.floor_value, 0.0, row.value, row.se, alpha)
         rows.append({
             "above": above.difference, "low": above.low, "high": above.high, "z": above.z,
-            "level": stats.level_verdict(above.low, above.high),
+            "level": level_verdict(above.low, above.high),
         })  # fmt: skip
     return pd.concat([table, pd.DataFrame(rows)], axis=1)
 
 
-def fieller(first, first_se, second, second_se, alpha: float = stats.LEVEL) -> tuple | None:
+def fieller(first, first_se, second, second_se, alpha: float = LEVEL) -> tuple | None:
     """Ratio second / first with Fieller's interval, or None where `first` may be 0.
 
     Assumes independent normal estimates. Source: Fieller 1954, JRSS B 16:175-185.
@@ -156,9 +156,7 @@ def fieller(first, first_se, second, second_se, alpha: float = stats.LEVEL) -> t
     return ratio, (ratio - spread) / (1 - g), (ratio + spread) / (1 - g)
 
 
-def retention(
-    scores: pd.DataFrame, floors: pd.DataFrame, alpha: float = stats.LEVEL
-) -> pd.DataFrame:
+def retention(scores: pd.DataFrame, floors: pd.DataFrame, alpha: float = LEVEL) -> pd.DataFrame:
     """Share of the dense score kept: as published, and of what lies above the main floor.
 
     Above the floor there is no share (missing values) where the dense score is not above it.
@@ -204,7 +202,7 @@ def permutation_p(x: Sequence[float], y: Sequence[float], groups: Sequence, seed
     return float(extreme / len(order) if exact else (1 + extreme) / (1 + len(order)))
 
 
-def correlation(x, y, groups, alpha: float = stats.LEVEL) -> dict[str, float]:
+def correlation(x, y, groups, alpha: float = LEVEL) -> dict[str, float]:
     """Pearson r with Fisher's interval, Spearman rho, and the p-values of both.
 
     `p_t` takes the points as independent and normal, as the paper does; the permutation p-values
@@ -229,7 +227,7 @@ def correlation(x, y, groups, alpha: float = stats.LEVEL) -> dict[str, float]:
     }  # fmt: skip
 
 
-def correlations(scores: pd.DataFrame, alpha: float = stats.LEVEL) -> pd.DataFrame:
+def correlations(scores: pd.DataFrame, alpha: float = LEVEL) -> pd.DataFrame:
     """The published correlation of MMLU and MC2, with and without the dense point; dose trends.
 
     Scope is a base model or both pooled. `of` names the pair: the claim itself, and each of its
@@ -254,7 +252,7 @@ def correlations(scores: pd.DataFrame, alpha: float = stats.LEVEL) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def monotonicity(scores: pd.DataFrame, alpha: float = stats.LEVEL) -> pd.DataFrame:
+def monotonicity(scores: pd.DataFrame, alpha: float = LEVEL) -> pd.DataFrame:
     """Steps from one width to the next of MMLU and MC2 in the base models, with their errors."""
     table = _tested(scores).sort_values("pruning_ratio")
     rows = []

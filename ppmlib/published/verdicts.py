@@ -16,7 +16,8 @@ from scipy.stats import ttest_ind_from_stats
 
 from ppmlib import published as paper
 from ppmlib.published import comparison
-from ppmlib.statistics import stats
+from ppmlib.statistics import multiplicity
+from ppmlib.statistics.proportions import LEVEL
 
 IN_V3 = {
     "restated": "kept in V3's abstract",
@@ -212,7 +213,7 @@ def _difference_text(found: dict[str, Any]) -> str:
     return text
 
 
-def judge(alpha: float = stats.LEVEL) -> pd.DataFrame:
+def judge(alpha: float = LEVEL) -> pd.DataFrame:
     """Every claim of claims.csv with its numbers and verdict, one row per claim.
 
     Holm's correction runs over all claims with a p-value (`p_holm`), and again over those that V3
@@ -236,7 +237,7 @@ def judge(alpha: float = stats.LEVEL) -> pd.DataFrame:
     table = pd.concat([claims, pd.DataFrame(found)], axis=1)
     family, kept = table["p_value"].notna(), table["v3"] == "restated"
     for column, members in (("p_holm", family), ("p_holm_v3", family & kept)):
-        table.loc[members, column] = stats.holm(table.loc[members, "p_value"])
+        table.loc[members, column] = multiplicity.holm(table.loc[members, "p_value"])
     for index, row in table[family].iterrows():
         table.loc[index, "verdict"] = _verdict(row, alpha)
     tested = table["kind"] == "difference"

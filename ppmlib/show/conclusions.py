@@ -19,7 +19,8 @@ from ppmlib.show.wording import (
     signed,
     widths_text,
 )
-from ppmlib.statistics import stats
+from ppmlib.statistics import multiplicity
+from ppmlib.statistics.proportions import LEVEL
 
 CHANGES = {
     "worse": "worse than the dense model",
@@ -226,7 +227,7 @@ def control_sentences(controls: pd.DataFrame, criterion: str) -> list[str]:
             )
         elif "p_value" in rows:
             tested = rows[rows["p_value"].notna()]
-            sure = tested[stats.benjamini_hochberg(tested["p_value"]) <= stats.LEVEL]
+            sure = tested[multiplicity.benjamini_hochberg(tested["p_value"]) <= LEVEL]
             text += (
                 f" Of these, {int((sure['lead'] > 0).sum())} leads and "
                 f"{int((sure['lead'] < 0).sum())} lags are significant "
@@ -251,7 +252,7 @@ def dichotomy_sentence(table: pd.DataFrame, verdicts: pd.DataFrame, criterion: s
         )
     ratios = list(table["pruning_ratio"])
     names = f"{table['instruction'].iloc[0]} minus {table['knowledge'].iloc[0]}"
-    sure = table[table["p_holm"] <= stats.LEVEL]
+    sure = table[table["p_holm"] <= LEVEL]
     for_it, against = sure[sure["difference_points"] > 0], sure[sure["difference_points"] < 0]
     top = table.loc[table["difference_points"].abs().idxmax()]
     numbers = (

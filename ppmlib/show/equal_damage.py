@@ -13,7 +13,7 @@ from ppmlib.show.wording import (
     signed,
     widths_text,
 )
-from ppmlib.statistics import stats
+from ppmlib.statistics.proportions import LEVEL
 
 
 def describe_damage(matched: pd.DataFrame, damage: pd.DataFrame, criterion: str) -> list[str]:
@@ -55,7 +55,7 @@ def _found(near: pd.DataFrame, rows: pd.DataFrame) -> str:
             f"{signed(top['difference_points'])} points at {percent(top['pruning_ratio'])} "
             f"removed; with {counted(seeds, 'seed')} a difference, not a test."
         )
-    sure = tested[tested["p_adjusted"] <= stats.LEVEL]
+    sure = tested[tested["p_adjusted"] <= LEVEL]
     parts = [
         f"{word} at {widths_text(part['pruning_ratio'], ratios)}"
         for word, part in (

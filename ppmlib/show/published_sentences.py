@@ -11,7 +11,7 @@ import pandas as pd
 from ppmlib import published as paper
 from ppmlib.published import comparison
 from ppmlib.published.verdicts import NOT_ABOVE, p_text, points, reproduced
-from ppmlib.statistics import stats
+from ppmlib.statistics.proportions import LEVEL
 
 SIZES = ("1B", "3B")
 LIMITS = (
@@ -186,7 +186,7 @@ def _correlation(correlations: pd.DataFrame) -> str:
     )
 
 
-def conclusions(claims: pd.DataFrame, alpha: float = stats.LEVEL) -> list[str]:
+def conclusions(claims: pd.DataFrame, alpha: float = LEVEL) -> list[str]:
     """The answers of the notebook as sentences, from `verdicts.judge` and the published tables."""
     scores, floors = paper.scores(), paper.floors()
     levels = comparison.levels(scores, floors, alpha)

@@ -13,7 +13,7 @@ import pandas as pd
 from ppmlib import published as paper
 from ppmlib.published import comparison
 from ppmlib.published.verdicts import p_short, points
-from ppmlib.statistics import stats
+from ppmlib.statistics.proportions import LEVEL
 
 MARKS = {
     "above floor": "\N{NO-BREAK SPACE}▲",
@@ -66,7 +66,7 @@ def _grid(table: pd.DataFrame, rows: list[str], cells: pd.Series) -> pd.DataFram
     return grid.fillna("–").rename_axis(columns="removed")
 
 
-def changes_grid(scores: pd.DataFrame, alpha: float = stats.LEVEL) -> pd.DataFrame:
+def changes_grid(scores: pd.DataFrame, alpha: float = LEVEL) -> pd.DataFrame:
     """Points against the dense model; a star where Benjamini-Hochberg p is at most alpha."""
     table = comparison.changes(scores, alpha)
     cells = [points(row.difference) + (" *" if row.p_adjusted <= alpha else "")

@@ -4,7 +4,7 @@ import pandas as pd
 
 from ppmlib.analyse.study_records import DENSE
 from ppmlib.show.wording import interval_text, joined, p_number, percent, signed
-from ppmlib.statistics import stats
+from ppmlib.statistics.proportions import LEVEL
 
 SHOWN = 300  # characters of a prompt's end or of an answer
 
@@ -67,7 +67,7 @@ def describe_kinds(table: pd.DataFrame, task: str | None, ratio: float) -> str:
             f"No kind of instruction in {task} was scored on two or more documents at "
             f"{percent(ratio)} removed."
         )
-    sure = table[table["p_adjusted"] <= stats.LEVEL]
+    sure = table[table["p_adjusted"] <= LEVEL]
     parts = []
     for word, part in (
         ("fall", sure[sure["diff_points"] < 0]),

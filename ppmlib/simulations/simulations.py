@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from ppmlib.statistics import crossed, proportions, resampling, stats
+from ppmlib.statistics import crossed, multiplicity, paired, proportions, resampling
 from ppmlib.statistics.proportions import LEVEL
 
 RATES = ((0.01, 0.01), (0.03, 0.0), (0.03, 0.005), (0.02, 0.08), (0.05, 0.05), (0.10, 0.10))
@@ -33,10 +33,10 @@ BOOTSTRAPS = 999
 
 
 @cache
-def change_of(gained: int, lost: int, n: int) -> stats.Change:
+def change_of(gained: int, lost: int, n: int) -> paired.Change:
     """The analysis's tests of n documents of which so many were gained and lost; no intervals."""
     difference = (gained - lost) / n
-    return stats.Change(
+    return paired.Change(
         n=n, units=n, difference=difference, low=-1.0, high=1.0, low90=-1.0, high90=1.0,
         p_value=proportions.mcnemar_p(gained, lost), gained=gained, lost=lost, detectable=None,
         method="tests only",
@@ -138,8 +138,8 @@ def graded_table(sizes, *, rates=(0.02, 0.05, 0.20), draws: int, seed: int) -> p
     return pd.DataFrame(rows)
 
 
-def _graded_change(change: np.ndarray, seed: int) -> stats.Change:
-    """`stats.paired_mean` without its permutation test."""
+def _graded_change(change: np.ndarray, seed: int) -> paired.Change:
+    """`paired.compare_means` without its permutation test."""
     if not change.any():
         return change_of(0, 0, change.size)
     resampled = resampling.resample(change, np.ones(change.size), seed)
@@ -161,7 +161,7 @@ def combined_table(losses=LOSSES, *, draws: int, seed: int) -> pd.DataFrame:
         lost = np.stack([rng.binomial(n, loss, draws), rng.binomial(other_n, other_loss, draws)], 1)
         covered = other = 0
         for first, second in lost:
-            found = stats.Combined(
+            found = paired.Combined(
                 [change_of(0, int(first), n), change_of(0, int(second), other_n)], [1, -1], "ab"
             )
             low, high = found.interval()
@@ -235,7 +235,7 @@ def false_positive_table(sizes, *, claims=(1, 3, 6), draws: int, seed: int) -> p
                 for tables in _null_counts(rng, n, count, kind, draws):
                     p = [_claim_p(kind, at, *table, n) for at, table in enumerate(tables)]
                     single += p[0] <= LEVEL
-                    family += bool((stats.holm(p) <= LEVEL).any())
+                    family += bool((multiplicity.holm(p) <= LEVEL).any())
                 share = family / draws
                 rows.append({"n": n, "claims": count, "kind": kind, "family": share,
                              "error": simulation_error(share, draws), "single": single / draws,
@@ -283,7 +283,7 @@ def power_table(sizes, *, effects=(0.02, 0.05, 0.10), share=0.15, draws: int, se
             p = np.array([[change_of(*row, n).p_value for row in map(tuple, counts)]
                           for counts in (real, none, other)]).T  # fmt: skip
             alone = float((p[:, 0] <= LEVEL).mean())
-            held = float(np.mean([stats.holm(row)[0] <= LEVEL for row in p]))
+            held = float(np.mean([multiplicity.holm(row)[0] <= LEVEL for row in p]))
             same = np.mean([change_of(*row, n).p_equivalent(MARGIN) <= LEVEL
                             for row in map(tuple, none)])  # fmt: skip
             detectable = proportions.detectable_binary(n, share)

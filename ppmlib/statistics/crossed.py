@@ -76,11 +76,13 @@ def cell_variance(cells: np.ndarray, extra: float, units_freedom: int) -> tuple[
     seeds, units = cells.shape
     of_seed, of_unit = cells.mean(axis=1, keepdims=True), cells.mean(axis=0, keepdims=True)
     rest = cells - of_seed - of_unit
-    squares = np.array([
-        units * np.sum(of_seed**2) / (seeds - 1),
-        seeds * (np.sum(of_unit**2) + extra**2) / (units - 1),
-        np.sum(rest**2) / ((seeds - 1) * (units - 1)),
-    ])  # fmt: skip
+    squares = np.array(
+        [
+            units * np.sum(of_seed**2) / (seeds - 1),
+            seeds * (np.sum(of_unit**2) + extra**2) / (units - 1),
+            np.sum(rest**2) / ((seeds - 1) * (units - 1)),
+        ]
+    )
     total = max(squares[0] + squares[1] - squares[2], squares[0], squares[1])
     freedom = np.array([seeds - 1, units_freedom, (seeds - 1) * (units - 1)])
     return float(total), float(total**2 / np.sum(squares**2 / freedom))

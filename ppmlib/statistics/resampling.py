@@ -89,19 +89,12 @@ class Resampled:
         low, high = np.quantile(self.replicates, shares)
         return float(low), float(high)
 
-    def p_above(self, bound: float) -> float:
-        """One-sided p-value of 'the true change is at most `bound`'."""
-        share = (1 + np.sum(self.replicates <= bound)) / (2 + self.replicates.size)
-        return self._p(share, (self.centre - bound) / self.error, 1)
-
-    def p_below(self, bound: float) -> float:
-        """One-sided p-value of 'the true change is at least `bound`'."""
-        share = (1 + np.sum(self.replicates >= bound)) / (2 + self.replicates.size)
-        return self._p(share, (bound - self.centre) / self.error, -1)
-
-    def _p(self, share: float, t: float, side: int) -> float:
+    def p_beyond(self, bound: float, side: int) -> float:
+        """One-sided p-value of 'the true change is not above (side 1) or below (-1) the bound'."""
+        share = (1 + np.sum(side * self.replicates <= side * bound)) / (2 + self.replicates.size)
         z = special.ndtri(share) - side * self.bias
         bca = special.ndtr(z / (1 + side * self.acceleration * z) - side * self.bias)
+        t = side * (self.centre - bound) / self.error
         return float(max(bca, stats.t.sf(t, self.freedom)))
 
 
@@ -130,19 +123,28 @@ def resample(change: np.ndarray, weight: np.ndarray, seed: int, *, bounded=False
     spread = (change - estimate * weight) / size
     variance = (spread @ spread + np.max(np.abs(change / size)) ** 2) / units
     return Resampled(
-        replicates, bias=float(special.ndtri(below)), acceleration=float(acceleration),
-        centre=float(centre), error=float(np.sqrt(variance / units)),
-        freedom=int(np.count_nonzero(change)) + 2, limit=1.0 if bounded else np.inf,
-    )  # fmt: skip
+        replicates,
+        bias=float(special.ndtri(below)),
+        acceleration=float(acceleration),
+        centre=float(centre),
+        error=float(np.sqrt(variance / units)),
+        freedom=int(np.count_nonzero(change)) + 2,
+        limit=1.0 if bounded else np.inf,
+    )
 
 
 def bootstrap(total: np.ndarray, weight: np.ndarray, seed) -> np.ndarray:
     """Bootstrap replicates of the weighted mean, (RESAMPLES,)."""
     result = stats.bootstrap(
-        (total, weight), ratio, paired=True, vectorized=True, n_resamples=RESAMPLES,
-        method="percentile", batch=max(1, BATCH_CELLS // total.size),
+        (total, weight),
+        ratio,
+        paired=True,
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        batch=max(1, BATCH_CELLS // total.size),
         rng=np.random.default_rng(seed),
-    )  # fmt: skip
+    )
     return result.bootstrap_distribution
 
 

@@ -10,7 +10,7 @@ from ppmlib.show.figures import BASELINE, MARKERS, PALETTE, Figure, figure
 from ppmlib.show.figures.abilities import WIDTH, X_LABEL, legend, panels, task_names, width_axis
 from ppmlib.show.figures.changes import HALO
 from ppmlib.show.wording import signed
-from ppmlib.statistics import stats
+from ppmlib.statistics.proportions import LEVEL
 
 SHARES = (("stopped", "stop by themselves"), ("repeating", "repeat themselves"),
           ("empty", "empty"))  # fmt: skip
@@ -70,7 +70,7 @@ def kinds(table: pd.DataFrame, *, task: str, run: str, root: Path | None = None)
     fig, axis = plt.subplots(figsize=(WIDTH, 0.36 * len(table) + 1.5))
     axis.axvline(0, **BASELINE)
     for at, row in enumerate(table.to_dict("records")):
-        sure = row["p_adjusted"] <= stats.LEVEL
+        sure = row["p_adjusted"] <= LEVEL
         color = (PALETTE[1] if row["diff_points"] < 0 else PALETTE[0]) if sure else "#8a8a8a"
         label = ("falls" if row["diff_points"] < 0 else "rises") if sure else "not distinguishable"
         axis.plot([row["low"], row["high"]], [at, at], color=color, linewidth=2)

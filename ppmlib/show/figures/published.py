@@ -8,7 +8,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from ppmlib.show.figures import BASELINE, CHANCE, MARKERS, PALETTE, Figure, figure
-from ppmlib.statistics import stats
+from ppmlib.statistics.proportions import LEVEL
 
 COLORS = {"1B": PALETTE[0], "3B": PALETTE[1], "1B-Instruct": PALETTE[2]}
 SHAPES = {"1B": MARKERS[0], "3B": MARKERS[1], "1B-Instruct": MARKERS[2]}
@@ -32,7 +32,7 @@ def ifeval(
     responders: pd.DataFrame,
     judged: pd.DataFrame,
     *,
-    alpha: float = stats.LEVEL,
+    alpha: float = LEVEL,
     root: Path | None = None,
     name: str = "ifeval",
 ) -> Figure:
@@ -155,7 +155,7 @@ def above_chance(
     levels: pd.DataFrame,
     retention: pd.DataFrame,
     *,
-    alpha: float = stats.LEVEL,
+    alpha: float = LEVEL,
     root: Path | None = None,
     name: str = "above-chance",
 ) -> Figure:

@@ -1,18 +1,17 @@
 """Paired statistics: how much a score changed, how surely, and what could have been seen.
 
-    paired_binary     right/wrong per document: Tango's score interval, exact McNemar test
-    paired_mean       other scores, lists and log-likelihoods: bootstrap interval, sign-flip test
-    Combined          a weighted sum of changes of several tasks
-    holm, benjamini_hochberg
-    level_verdict
+    compare_binary   right/wrong per document: Tango's score interval, exact McNemar test
+    compare_means    other scores, lists and log-likelihoods: bootstrap interval, sign-flip test
+    Combined         a weighted sum of changes of several tasks
 
 Everything is a fraction here (0.03, not 3 points); scipy and statsmodels do the work. Documents
 are taken as independent draws from the task's population; where they are not, give `clusters`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from scipy import optimize, stats
@@ -59,24 +58,19 @@ class Change:
         At 0 it comes from the test of `p_value`; elsewhere it inverts the interval: the score
         statistic (right/wrong), or the more cautious of BCa bootstrap and Student's t (others).
         """
-        if bound == 0:
-            half = self.p_value / 2
-            return half if self.difference > 0 else 1 - half
-        if self.resampled is None:
-            return float(stats.norm.sf(self._score(bound)))
-        return self.resampled.p_above(bound)
+        return self._p_beyond(bound, 1)
 
     def p_below(self, bound: float = 0.0) -> float:
         """One-sided p-value of 'the true change is at least `bound`' (small: it lies below)."""
+        return self._p_beyond(bound, -1)
+
+    def _p_beyond(self, bound: float, side: int) -> float:
         if bound == 0:
             half = self.p_value / 2
-            return half if self.difference < 0 else 1 - half
+            return half if side * self.difference > 0 else 1 - half
         if self.resampled is None:
-            return float(stats.norm.cdf(self._score(bound)))
-        return self.resampled.p_below(bound)
-
-    def _score(self, bound: float) -> float:
-        return score_statistic(bound, *self._table())
+            return float(stats.norm.sf(side * score_statistic(bound, *self._table())))
+        return self.resampled.p_beyond(bound, side)
 
     def interval(self, confidence: float) -> tuple[float, float]:
         """The interval at any confidence; `low` and `high` are that of 95%."""
@@ -99,6 +93,12 @@ class Change:
         return max(self.p_above(-margin), self.p_below(margin))
 
 
+def _ends(interval: Callable[[float], tuple[float, float]]) -> dict[str, float]:
+    """Both intervals of a `Change` by name, from a function of the confidence."""
+    (low, high), (low90, high90) = interval(0.95), interval(0.90)
+    return {"low": low, "high": high, "low90": low90, "high90": high90}
+
+
 def stratified_gain(change: np.ndarray, strata: Sequence) -> float:
     """Variance of a mean over strata of fixed sizes, relative to one drawn from all documents.
 
@@ -117,7 +117,7 @@ def stratified_gain(change: np.ndarray, strata: Sequence) -> float:
     return float(min(1.0, within / total)) if total > 0 else 1.0
 
 
-def paired_binary(
+def compare_binary(
     dense: Sequence[float], pruned: Sequence[float], strata: Sequence | None = None
 ) -> Change:
     """Change of the share of right answers: Tango's interval and McNemar's exact test.
@@ -138,23 +138,24 @@ def paired_binary(
     """
     first, second = pair_of(dense, pruned)
     if not is_binary(first, second):
-        raise ValueError("paired_binary needs values 0 and 1; use paired_mean for other scores")
+        raise ValueError("compare_binary needs values 0 and 1; use compare_means for other scores")
     n, gained, lost = first.size, int(np.sum(second > first)), int(np.sum(second < first))
     scale = 1.0 if strata is None else 1 / max(stratified_gain(second - first, strata), 0.1)
-    table_sizes = (gained * scale, lost * scale, n * scale)
-    low, high = tango_interval(*table_sizes)
-    low90, high90 = tango_interval(*table_sizes, 0.90)
     return Change(
-        n=n, units=n, difference=(gained - lost) / n, low=low, high=high, low90=low90,
-        high90=high90, p_value=mcnemar_p(gained, lost), gained=gained, lost=lost,
+        n=n,
+        units=n,
+        difference=(gained - lost) / n,
+        **_ends(partial(tango_interval, gained * scale, lost * scale, n * scale)),
+        p_value=mcnemar_p(gained, lost),
+        gained=gained,
+        lost=lost,
         detectable=detectable_binary(n, (gained + lost) / n),
-        method="Tango score interval, exact McNemar test"
-        + ("" if strata is None else ", stratified"),
+        method="Tango score interval, exact McNemar test" + ", stratified" * (strata is not None),
         scale=scale,
-    )  # fmt: skip
+    )
 
 
-def paired_mean(
+def compare_means(
     dense: Sequence[float],
     pruned: Sequence[float],
     *,
@@ -165,11 +166,9 @@ def paired_mean(
 ) -> Change:
     """Change of a weighted mean: sum(pruned - dense) / sum(weights), paired by document.
 
-    Serves scores of any kind (weights 1), lists of outcomes per document (sums, weighted by their
+    Scores of any kind (weights 1), lists of outcomes per document (sums, weighted by their
     lengths: a ratio estimator) and log-likelihoods (weighted by words). BCa bootstrap interval
-    over units, widened where few changed (`resampling.Resampled`); sign-flip permutation test over
-    units (exact when few, else p with one added): under the null a unit's change is as likely to
-    have the other sign.
+    over units, widened where few changed (`resampling.Resampled`); sign-flip permutation test.
     When no document changed, the interval of a bounded score is Tango's for no discordant pair;
     of an unbounded one (log-likelihoods, which then come from the same model) it is [0, 0].
 
@@ -190,35 +189,38 @@ def paired_mean(
     gained, lost = int(np.sum(second > first)), int(np.sum(second < first))
     common = {"n": n, "units": units, "difference": estimate, "gained": gained, "lost": lost}
     if not np.any(change):
-        wide, narrow = (tango_interval(0, 0, units, confidence) if bounded else (0.0, 0.0)
-                        for confidence in (0.95, 0.90))  # fmt: skip
+        unchanged = partial(tango_interval, 0, 0, units) if bounded else lambda _: (0.0, 0.0)
         return Change(
-            **common, low=wide[0], high=wide[1], low90=narrow[0], high90=narrow[1], p_value=1.0,
+            **common,
+            **_ends(unchanged),
+            p_value=1.0,
             detectable=detectable_binary(units, 0.0) if bounded else None,
-            method="no document changed", scale=units / n,
+            method="no document changed",
+            scale=units / n,
             resampled=None if bounded else resampling.UNCHANGED,
-        )  # fmt: skip
+        )
     resampled = resampling.resample(change, unit_weight, seed, bounded=bounded)
-    (low, high), (low90, high90) = (resampled.interval(confidence) for confidence in (0.95, 0.90))
     z = stats.norm.isf(LEVEL / 2) + stats.norm.isf(1 - POWER)
     return Change(
-        **common, low=low, high=high, low90=low90, high90=high90,
+        **common,
+        **_ends(resampled.interval),
         p_value=resampling.sign_flip_p(change, seed),
         detectable=float(z * max(resampled.replicates.std(ddof=1), resampled.error)),
-        method="BCa bootstrap interval, sign-flip permutation test", resampled=resampled,
-    )  # fmt: skip
+        method="BCa bootstrap interval, sign-flip permutation test",
+        resampled=resampled,
+    )
 
 
-def paired(
+def compare(
     dense, pruned, *, seed: int, weights=None, clusters=None, strata=None, bounded: bool = True
 ) -> Change:
-    """`paired_binary` for independent right/wrong documents, `paired_mean` for all else.
+    """`compare_binary` for independent right/wrong documents, `compare_means` for all else.
 
     Strata only sharpen the former; clusters go before strata where documents have both.
     """
     if weights is None and clusters is None and is_binary(dense, pruned):
-        return paired_binary(dense, pruned, strata)
-    return paired_mean(
+        return compare_binary(dense, pruned, strata)
+    return compare_means(
         dense, pruned, weights=weights, clusters=clusters, bounded=bounded, seed=seed
     )
 
@@ -254,8 +256,10 @@ class Combined:
             low, high = sorted(c * end for end in change.interval(confidence))
             below[group] += max(0.0, c * change.difference - low)
             above[group] += max(0.0, high - c * change.difference)
-        return (self.difference - math.hypot(*below.values()),
-                self.difference + math.hypot(*above.values()))  # fmt: skip
+        return (
+            self.difference - math.hypot(*below.values()),
+            self.difference + math.hypot(*above.values()),
+        )
 
     def p_value(self) -> float:
         """Two-sided, for a sum of 0, by inverting the interval; at least 1e-7."""
@@ -270,29 +274,3 @@ class Combined:
         if nearest(most) > 0:
             return 1 - most
         return 1 - float(optimize.brentq(nearest, least, most, xtol=1e-9))
-
-
-def holm(p_values: Sequence[float]) -> np.ndarray:
-    """p-values adjusted so that the chance of any false claim is at most the level (Holm 1979).
-
-    Own lines: statsmodels' multipletests collects garbage at every call, a fifth of a second.
-    """
-    column = column_of("p-values", p_values)
-    order = np.argsort(column)
-    adjusted = np.empty_like(column)
-    steps = np.arange(column.size, 0, -1) * column[order]
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return adjusted
-
-
-def benjamini_hochberg(p_values: Sequence[float]) -> np.ndarray:
-    """p-values adjusted for the false discovery rate (Benjamini and Hochberg 1995)."""
-    column = column_of("p-values", p_values)
-    return stats.false_discovery_control(column, method="bh") if column.size else column
-
-
-def level_verdict(low: float, high: float) -> str:
-    """Where the 95% interval of (score minus floor) lies: above, below, or not above the floor."""
-    if low > 0:
-        return "above floor"
-    return "below floor" if high < 0 else "not above floor"
