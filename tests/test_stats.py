@@ -111,9 +111,9 @@ def test_p_values_of_resampled_changes_invert_their_intervals():
     for seed, rate in ((1, 0.3), (2, 0.02), (3, 1.0)):
         found = resampling.resample(*graded(200, seed, rate), seed)
         low, high = found.interval(0.90)
-        assert found.p_above(low) == pytest.approx(0.05, abs=0.002)
-        assert found.p_below(high) == pytest.approx(0.05, abs=0.002)
-        assert found.p_above(low - 0.01) < 0.05 < found.p_above(low + 0.01)
+        assert found.p_beyond(low, 1) == pytest.approx(0.05, abs=0.002)
+        assert found.p_beyond(high, -1) == pytest.approx(0.05, abs=0.002)
+        assert found.p_beyond(low - 0.01, 1) < 0.05 < found.p_beyond(low + 0.01, 1)
     edge = resampling.resample(np.full(5, 1.0), np.ones(5), 0, bounded=True)
     assert edge.interval(0.95)[1] == 1 < resampling.resample(np.ones(5), np.ones(5), 0).interval(
         0.95

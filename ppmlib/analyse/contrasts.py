@@ -6,11 +6,12 @@ controls_table   the criterion against other selections of the same widths
 trade_off        the largest pruning ratio with no knowledge loss beyond the margin
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from ppmlib.analyse.outcomes import Outcome
 from ppmlib.analyse.study_records import DENSE, Run, Study, describe_run
 from ppmlib.analyse.verdicts import headlines
 from ppmlib.statistics import crossed, multiplicity, paired, resampling
@@ -19,6 +20,10 @@ from ppmlib.statistics import crossed, multiplicity, paired, resampling
 DICHOTOMY = ("knowledge", "instruction")
 PLANTED_AXIS = "planted"
 SEEDS_FOR_A_TEST = 5
+OF_THE_CRITERION = (
+    *("run", "pruning_ratio", "expansion_ratio", "task", "axis", "metric", "unit"),
+    *("value", "dense_value"),
+)
 
 
 def axis_tasks(verdicts: pd.DataFrame, selection: str) -> dict[str, list[str]]:
@@ -37,25 +42,24 @@ def axis_label(axis: str, tasks: Sequence[str]) -> str:
 
 
 def _complete(study: Study, run: Run, tasks: Sequence[str]) -> bool:
-    done = {row["task"] for row in study.rows(run.key) if row["headline"]}
-    return set(tasks) <= done
+    return all(study.headline(run.key, task) is not None for task in tasks)
 
 
-def _combined(study: Study, run: Run, axes: Sequence[tuple[Sequence[str], float]], seed: int):
-    """Sum over axes of sign x mean change in points: value, 95% interval, p-value.
+def _combined(study: Study, run: Run, axes: Mapping[float, Sequence[str]], name: str, seed: int):
+    """Sum over axes of sign x mean change: `<name>_points`, `low`, `high` and `p_value`.
 
     Args:
-        axes: (tasks, sign) of each axis.
+        axes: sign -> tasks of an axis.
     """
-    changes, coefficients, groups = [], [], []
-    for tasks, sign in axes:
-        for task in tasks:
-            changes.append(study.change(run.key, study.headline(run.key, task), seed=seed))
-            coefficients.append(sign / len(tasks))
-            groups.append(tuple(study.samples(DENSE, task)["doc_hash"]))
-    found = paired.Combined(changes, coefficients, groups)
+    pairs = [(task, sign / len(tasks)) for sign, tasks in axes.items() for task in tasks]
+    found = paired.Combined(
+        [study.change(run.key, study.headline(run.key, task), seed=seed) for task, _ in pairs],
+        [coefficient for _, coefficient in pairs],
+        [tuple(study.samples(DENSE, task)["doc_hash"]) for task, _ in pairs],
+    )
     low, high = found.interval()
-    return 100 * found.difference, 100 * low, 100 * high, found.p_value()
+    ends = {"low": 100 * low, "high": 100 * high, "p_value": found.p_value()}
+    return {f"{name}_points": 100 * found.difference, **ends}
 
 
 def axis_changes(
@@ -71,10 +75,9 @@ def axis_changes(
         for run in study.widths(criterion):
             if not _complete(study, run, tasks):
                 continue
-            change, low, high, p = _combined(study, run, [(tasks, 1.0)], seed)
-            rows.append({**describe_run(run), "axis": axis, "label": axis_label(axis, tasks),
-                         "tasks": len(tasks), "change_points": change,
-                         "low": low, "high": high, "p_value": p})  # fmt: skip
+            about = {"axis": axis, "label": axis_label(axis, tasks), "tasks": len(tasks)}
+            change = _combined(study, run, {1.0: tasks}, "change", seed)
+            rows.append({**describe_run(run), **about, **change})
     return pd.DataFrame(rows).assign(dense_expansion_ratio=study.runs[DENSE].expansion_ratio)
 
 
@@ -95,54 +98,53 @@ def dichotomy_table(
     if not set(DICHOTOMY) <= set(axes):
         return pd.DataFrame()
     first, second = (axes[name] for name in DICHOTOMY)
-    odds, rows = _LogOdds(study, seed), []
+    labels = {axis: axis_label(axis, axes[axis]) for axis in DICHOTOMY}
+    rows = []
     for run in study.widths(criterion):
         if not _complete(study, run, [*first, *second]):
             continue
-        knowledge, instruction = (_combined(study, run, [(tasks, 1.0)], seed)[0]
-                                  for tasks in (first, second))  # fmt: skip
-        difference, low, high, p = _combined(study, run, [(second, 1.0), (first, -1.0)], seed)
-        (odds_k, spread_k), (odds_i, spread_i) = (odds.axis(run.key, t) for t in (first, second))
-        odds_low, odds_high, _ = resampling.replicate_interval(spread_i - spread_k)
-        rows.append({
-            **describe_run(run), "knowledge": axis_label(DICHOTOMY[0], first),
-            "instruction": axis_label(DICHOTOMY[1], second),
-            "knowledge_points": knowledge, "instruction_points": instruction,
-            "difference_points": difference, "low": low, "high": high,
-            "p_value": p, "log_odds": float(odds_i - odds_k),
-            "log_odds_low": odds_low, "log_odds_high": odds_high,
-        })  # fmt: skip
+        each = {}
+        for axis in DICHOTOMY:
+            name = f"{axis}_points"
+            each[name] = _combined(study, run, {1.0: axes[axis]}, axis, seed)[name]
+        difference = _combined(study, run, {1.0: second, -1.0: first}, "difference", seed)
+        (odds_k, spread_k), (odds_i, spread_i) = (
+            _log_odds_change(study, run.key, tasks, seed) for tasks in (first, second)
+        )
+        low, high, _ = resampling.replicate_interval(spread_i - spread_k)
+        odds = {"log_odds": float(odds_i - odds_k), "log_odds_low": low, "log_odds_high": high}
+        rows.append({**describe_run(run), **labels, **each, **difference, **odds})
     table = pd.DataFrame(rows)
     if not table.empty:
         table["p_holm"] = multiplicity.holm(table["p_value"])
     return table
 
 
-class _LogOdds:
-    """Changes of log-odds with bootstrap replicates, one stream of documents per task."""
+def _log_odds_change(
+    study: Study, run: str, tasks: Sequence[str], seed: int
+) -> tuple[float, np.ndarray]:
+    """Mean change of the log-odds over an axis's tasks, and its bootstrap replicates."""
 
-    def __init__(self, study: Study, seed: int):
-        self.study, self.seed, self.made = study, seed, {}
+    def log_odds(key: str, task: str) -> np.ndarray:
+        return study.once(("log-odds", key, task, seed), lambda: _log_odds(study, key, task, seed))
 
-    def of(self, run: str, task: str) -> tuple[float, np.ndarray]:
-        """Log-odds of a score, and its replicates."""
-        if (run, task) not in self.made:
-            row = self.study.headline(run, task)
-            own = self.study.outcome(run, row)
-            replicates = resampling.mean_replicates(
-                own.totals, weights=own.weights, clusters=own.clusters, strata=own.strata,
-                seed=[self.seed, *task.encode()],
-            )  # fmt: skip
-            moved = (np.r_[row["value"], replicates] * row["n"] + 0.5) / (row["n"] + 1)
-            value, *spread = np.log(moved / (1 - moved))
-            self.made[run, task] = value, np.array(spread)
-        return self.made[run, task]
+    changes = np.array([log_odds(run, task) - log_odds(DENSE, task) for task in tasks])
+    return changes[:, 0].mean(), changes[:, 1:].mean(axis=0)
 
-    def axis(self, run: str, tasks: Sequence[str]) -> tuple[float, np.ndarray]:
-        """The mean change over an axis's tasks."""
-        pairs = [(self.of(run, task), self.of(DENSE, task)) for task in tasks]
-        return tuple(np.mean([pruned[i] - dense[i] for pruned, dense in pairs], axis=0)
-                     for i in (0, 1))  # fmt: skip
+
+def _log_odds(study: Study, run: str, task: str, seed: int) -> np.ndarray:
+    """Log-odds of a score, then of its replicates; every task draws its own documents."""
+    row = study.headline(run, task)
+    own = study.outcome(run, row)
+    replicates = resampling.mean_replicates(
+        own.totals,
+        weights=own.weights,
+        clusters=own.clusters,
+        strata=own.strata,
+        seed=[seed, *task.encode()],
+    )
+    moved = (np.r_[row["value"], replicates] * row["n"] + 0.5) / (row["n"] + 1)
+    return np.log(moved / (1 - moved))
 
 
 def controls_table(
@@ -163,45 +165,65 @@ def controls_table(
     others = sorted({run.criterion for run in study.runs.values()} - {criterion, "dense"})
     for mine in headlines(verdicts, criterion).to_dict("records"):
         for control in others:
-            runs = [run for run in study.runs.values() if run.criterion == control
-                    and run.key.split("/")[1] == mine["run"].split("/")[1]]  # fmt: skip
-            scored = {run: row["value"] for run in runs for row in study.rows(run.key)
-                      if row["headline"] and row["task"] == mine["task"]}  # fmt: skip
-            if scored:
-                rows.append(_against(study, mine, control, scored, seed))
+            width = mine["run"].split("/")[1]
+            rivals = {
+                key: study.headline(key, mine["task"])
+                for key, run in study.runs.items()
+                if run.criterion == control and key.split("/")[1] == width
+            }
+            values = {key: row["value"] for key, row in rivals.items() if row is not None}
+            if values:
+                rows.append(_against(study, mine, control, values, seed))
     return pd.DataFrame(rows)
 
 
-def _against(study: Study, mine: dict, control: str, scored: dict[Run, float], seed: int) -> dict:
-    (row,) = [r for r in study.rows(mine["run"]) if r["task"] == mine["task"] and r["headline"]]
+def _against(study: Study, mine: dict, control: str, scored: dict[str, float], seed: int) -> dict:
+    """One headline of the criterion against the `scored` runs of one control."""
+    row = study.headline(mine["run"], mine["task"])
     sign = 1 if mine["better_if_positive"] else -1
     values = np.array(list(scored.values()))
-    own, others = study.outcome(mine["run"], row), [study.outcome(r.key, row) for r in scored]
-    weight = np.ones(own.totals.size) if own.weights is None else own.weights
-    gaps = np.array([own.totals - other.totals for other in others])  # (seeds, documents)
-    lead = sign * own.effect(gaps.sum() / weight.sum() / len(gaps))
+    own, gaps = gaps_to(study, mine["run"], row, scored)
     found = {
-        "run": mine["run"], "pruning_ratio": mine["pruning_ratio"],
-        "expansion_ratio": mine["expansion_ratio"], "task": mine["task"], "axis": mine["axis"],
-        "metric": mine["metric"], "unit": mine["unit"], "value": mine["value"],
-        "dense_value": mine["dense_value"], "control": control, "seeds": len(scored),
-        "control_low": float(values.min()), "control_high": float(values.max()), "lead": lead,
+        **{name: mine[name] for name in OF_THE_CRITERION},
+        "control": control,
+        "seeds": len(scored),
+        "control_low": float(values.min()),
+        "control_high": float(values.max()),
+        "lead": sign * own.effect(gaps.sum() / own.weight.sum() / len(gaps)),
         "beats_all": bool(np.all(sign * (mine["value"] - values) > 0)),
         "beaten_by_all": bool(np.all(sign * (mine["value"] - values) < 0)),
-    }  # fmt: skip
-    if control != "random":
-        (run,) = scored
-        change = study.change(mine["run"], row, seed=seed, reference=run.key)
-        ends, p = (own.effect(change.low), own.effect(change.high)), change.p_value
-    elif len(scored) >= SEEDS_FOR_A_TEST:
-        low, high, p = crossed.over_documents_and_seeds(
-            gaps, weight, own.clusters, seed=seed, bounded=own.unit == "points"
-        )
-        ends = own.effect(low), own.effect(high)
+    }
+    if control == "random":
+        tested = over_seeds(own, gaps, seed=seed)
     else:
+        (rival,) = scored
+        change = study.change(mine["run"], row, seed=seed, reference=rival)
+        tested = change.low, change.high, change.p_value
+    if tested is None:
         return found
-    low, high = sorted(sign * end for end in ends)
-    return {**found, "lead_low": low, "lead_high": high, "p_value": p}
+    low, high = sorted(sign * own.effect(end) for end in tested[:2])
+    return {**found, "lead_low": low, "lead_high": high, "p_value": tested[2]}
+
+
+def gaps_to(study: Study, run: str, row: dict, others: Iterable[str]) -> tuple[Outcome, np.ndarray]:
+    """A run's outcome, and its totals minus those of other runs, (others, documents)."""
+    own = study.outcome(run, row)
+    return own, np.array([own.totals - study.outcome(other, row).totals for other in others])
+
+
+def over_seeds(own: Outcome, values: np.ndarray, *, seed: int) -> tuple | None:
+    """95% interval and p-value of a mean over documents and random selections, both drawn.
+
+    Args:
+        own: whose weights and clusters count. values: totals, (selections, documents).
+    Returns:
+        (low, high, p) as fractions; None for fewer than `SEEDS_FOR_A_TEST` selections.
+    """
+    if len(values) < SEEDS_FOR_A_TEST:
+        return None
+    return crossed.over_documents_and_seeds(
+        values, own.weight, own.clusters, seed=seed, bounded=own.unit == "points"
+    )
 
 
 def trade_off(verdicts: pd.DataFrame, *, criterion: str, margin_points: float) -> dict:

@@ -12,21 +12,14 @@ from typing import Any
 import pandas as pd
 
 from ppmlib.analyse.outcomes import compare, has_outcome, outcome_of, untestable
-from ppmlib.analyse.study_records import Study, describe_run
+from ppmlib.analyse.study_records import RUN_COLUMNS, Study, describe_run, metric_key
 from ppmlib.statistics import resampling
 from ppmlib.statistics.verdicts import level_verdict
 
+GAP = ("own_minus_floor_points", "own_minus_floor_low", "own_minus_floor_high")
 # Not the study's: notebook 3, which knows of no study, must come to the same level.
 SEED = 0
-NO_FLOOR = {
-    "floor": None, "floor_kind": "none", "own_minus_floor_points": None,
-    "own_minus_floor_low": None, "own_minus_floor_high": None, "floor_p_value": None,
-    "level": "no floor",
-}  # fmt: skip
-COLUMNS = [
-    "run", "selection", "criterion", "seed", "pruning_ratio", "expansion_ratio", "task", "metric",
-    "filter", "axis", "headline", "n", "value", "low", "high", "unit", "chance", *NO_FLOOR,
-]  # fmt: skip
+DESCRIBED = ("task", "metric", "filter", "axis", "headline", "n", "value")
 
 
 def interval(table: pd.DataFrame, row: Mapping[str, Any]) -> tuple[float | None, float | None]:
@@ -62,29 +55,34 @@ def judge(table: pd.DataFrame, row: Mapping[str, Any]) -> dict[str, Any]:
         (`above floor`, `not above floor`, `below floor`, `no floor`), by name.
     """
     if untestable(table, row):
-        return dict(NO_FLOOR)
-    own, p = outcome_of(table, row), None
+        return _level()
+    own = outcome_of(table, row)
     if has_outcome(table, row, floor=True):
         permuted = outcome_of(table, row, floor=True)
         change = compare(permuted, own, seed=SEED)
-        kind, floor, gap = "permuted responses", permuted.mean(), change.difference
-        low, high, p = change.low, change.high, change.p_value
-    elif row["chance"] is not None and not pd.isna(row["chance"]):
-        kind, floor = "chance", float(row["chance"])
-        low, high = (end - floor for end in _ends(table, row))
-        gap = own.mean() - floor
-    else:
-        return dict(NO_FLOOR)
+        gap = change.difference, change.low, change.high
+        return _level("permuted responses", permuted.mean(), gap, change.p_value)
+    if row["chance"] is None or pd.isna(row["chance"]):
+        return _level()
+    chance = float(row["chance"])
+    return _level("chance", chance, [end - chance for end in (own.mean(), *_ends(table, row))])
+
+
+def _level(kind="none", floor=None, gap=(None, None, None), p_value=None) -> dict[str, Any]:
+    """The names of `judge`; `gap` is the score minus its floor and the interval's ends."""
+    points = [None if value is None else 100 * value for value in gap]
     return {
-        "floor": floor, "floor_kind": kind, "own_minus_floor_points": 100 * gap,
-        "own_minus_floor_low": 100 * low, "own_minus_floor_high": 100 * high,
-        "floor_p_value": p, "level": level_verdict(low, high),
-    }  # fmt: skip
+        "floor": floor,
+        "floor_kind": kind,
+        **dict(zip(GAP, points, strict=True)),
+        "floor_p_value": p_value,
+        "level": "no floor" if floor is None else level_verdict(*gap[1:]),
+    }
 
 
 def floor_of(study: Study, run: str, row: Mapping[str, Any]) -> dict[str, Any]:
     """`judge` of a run's metric row."""
-    key = ("level", run, row["task"], row["metric"], row["filter"])
+    key = ("level", run, *metric_key(row))
     return study.once(key, lambda: judge(study.samples(run, row["task"]), row))
 
 
@@ -100,14 +98,10 @@ def scores_table(study: Study, *, all_metrics: bool = False) -> pd.DataFrame:
             if not (row["headline"] or all_metrics) or not study.has_outcomes(key, row):
                 continue
             low, high = interval(study.samples(key, row["task"]), row)
-            table.append({
-                **describe_run(run), **{name: row[name] for name in ("task", "metric", "filter")},
-                "axis": row["axis"], "headline": row["headline"], "n": row["n"],
-                "value": row["value"], "low": low, "high": high,
-                "unit": study.outcome(key, row).unit, "chance": row["chance"],
-                **floor_of(study, key, row),
-            })  # fmt: skip
+            about = {**describe_run(run), **{name: row[name] for name in (*DESCRIBED, "chance")}}
+            about |= {"low": low, "high": high, "unit": study.outcome(key, row).unit}
+            table.append({**about, **floor_of(study, key, row)})
     order = ["task", "headline", "metric", "selection", "expansion_ratio"]
-    ascending = [True, False, True, True, False]
-    table = pd.DataFrame(table, columns=COLUMNS)
-    return table.sort_values(order, ascending=ascending, ignore_index=True)
+    columns = [*RUN_COLUMNS, *DESCRIBED, "low", "high", "unit", "chance", *_level()]
+    table = pd.DataFrame(table, columns=columns)
+    return table.sort_values(order, ascending=[True, False, True, True, False], ignore_index=True)

@@ -1,67 +1,47 @@
-"""The noise floor of a study: what changes when the dense model is run again in other batches,
-by lm-eval's own engine where the study's is another one.
+"""The A/A repeat: what changes when the dense model is run again in other batches.
 
 flips    per task and metric, the documents whose outcome is another one, and by how much
-within   which changes are no larger than what flips by itself
+within   which changes are no larger than these
 """
 
 import numpy as np
 import pandas as pd
 
 from ppmlib.analyse.outcomes import Outcome
-from ppmlib.analyse.study_records import DENSE, Study
+from ppmlib.analyse.study_records import DENSE, Study, metric_key
 from ppmlib.record.evaluation_records import REPEAT
 
-COLUMNS = [
-    *("task", "metric", "filter", "n", "flips", "gained", "lost", "unit"),
-    *("value", "again", "difference", "noise"),
-]
+COUNTS = ("n", "flips", "gained", "lost", "unit", "value", "again", "difference", "noise")
 KEY = ["task", "metric", "filter"]
 
 
 def flips(study: Study) -> pd.DataFrame:
-    """How the repeated dense run differs from the dense run, per task and metric.
+    """How the A/A repeat of the dense run differs from it, per task and metric.
 
     Returns:
         a row per metric that has outcomes per document: n; flips, the documents whose outcome
         differs at all, of which gained and lost; unit, `points` or `percent` (of a perplexity);
         value and again, the two scores; difference (again minus value) and noise, both in that
         unit. noise is the largest change that the flips could make: for points all of them
-        counted in one direction, for perplexities the size of the difference. Empty without a
-        repeated run.
-    Source: DESIGN 7, the A/A floor of noise.
+        counted in one direction, for perplexities the size of the difference. Empty without an
+        A/A repeat.
     """
-    if REPEAT not in study.evaluations:
-        return pd.DataFrame(columns=COLUMNS)
     rows = []
-    for row in study.rows(REPEAT):
-        if not study.has_outcomes(DENSE, row) or not study.has_outcomes(REPEAT, row):
-            continue
-        first, second = study.outcome(DENSE, row), study.outcome(REPEAT, row)
-        change = second.totals - first.totals
-        rows.append({
-            **{name: row[name] for name in KEY},
-            "n": len(change),
-            "flips": int((change != 0).sum()),
-            "gained": int((change > 0).sum()),
-            "lost": int((change < 0).sum()),
-            "unit": first.unit,
-            **_effects(first, second),
-        })  # fmt: skip
-    return pd.DataFrame(rows, columns=COLUMNS)
+    for row in study.rows(REPEAT) if REPEAT in study.evaluations else ():
+        if study.has_outcomes(DENSE, row) and study.has_outcomes(REPEAT, row):
+            counts = _count(study.outcome(DENSE, row), study.outcome(REPEAT, row))
+            rows.append([*metric_key(row), *counts])
+    return pd.DataFrame(rows, columns=[*KEY, *COUNTS])
 
 
-def _effects(first: Outcome, second: Outcome) -> dict[str, float]:
-    weights = np.ones(len(first.totals)) if first.weights is None else first.weights
-    change = second.totals - first.totals
-    difference = first.effect(change.sum() / weights.sum())
-    at_most = first.effect(np.abs(change).sum() / weights.sum())
-    return {
-        "value": first.value(first.mean()),
-        "again": second.value(second.mean()),
-        "difference": difference,
-        "noise": abs(difference) if first.unit == "percent" else at_most,
-    }
+def _count(first: Outcome, second: Outcome) -> tuple:
+    change, weight = second.totals - first.totals, first.weight.sum()
+    counts = [int(np.sum(which)) for which in (change != 0, change > 0, change < 0)]
+    values = first.value(first.mean()), second.value(second.mean())
+    difference = first.effect(change.sum() / weight)
+    at_most = first.effect(np.abs(change).sum() / weight)
+    noise = abs(difference) if first.unit == "percent" else at_most
+    return len(change), *counts, first.unit, *values, difference, noise
 
 
 def within(changes: pd.DataFrame, noise: pd.DataFrame) -> pd.Series:
@@ -74,10 +54,7 @@ def within(changes: pd.DataFrame, noise: pd.DataFrame) -> pd.Series:
         True, False, or None where the study measured no noise of that metric; index as `changes`.
     """
     floor = noise.set_index(KEY)["noise"].to_dict()
-    known = [floor.get(tuple(key)) for key in changes[KEY].itertuples(index=False)]
+    known = [floor.get(key) for key in changes[KEY].itertuples(index=False, name=None)]
     pairs = zip(changes["diff_points"], known, strict=True)
-    return pd.Series(
-        [None if most is None else abs(change) <= most for change, most in pairs],
-        index=changes.index,
-        dtype=object,
-    )
+    found = [None if most is None else abs(change) <= most for change, most in pairs]
+    return pd.Series(found, index=changes.index, dtype=object)

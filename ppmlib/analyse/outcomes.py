@@ -31,10 +31,14 @@ class Outcome(NamedTuple):
     unit: str
     strata: np.ndarray | None = None
 
+    @property
+    def weight(self) -> np.ndarray:
+        """The weight of every document."""
+        return np.ones(self.totals.size) if self.weights is None else self.weights
+
     def mean(self) -> float:
         """The weighted mean of the totals."""
-        weight = self.totals.size if self.weights is None else self.weights.sum()
-        return float(self.totals.sum() / weight)
+        return float(self.totals.sum() / self.weight.sum())
 
     def value(self, mean: float) -> float:
         """The score itself from a weighted mean of totals: a perplexity from log-likelihoods."""
@@ -57,8 +61,7 @@ def has_outcome(table: pd.DataFrame, row: Mapping[str, Any], *, floor: bool = Fa
 def outcome_of(table: pd.DataFrame, row: Mapping[str, Any], *, floor: bool = False) -> Outcome:
     """Per-document values of a metric row, or of its permuted responses with `floor`.
 
-    A document with several answers (IFEval's instructions) counts with all of them: the score is
-    the ratio of the sums, as lm-eval's is.
+    A document with several answers (IFEval's instructions) counts with all: a ratio of sums.
 
     Raises:
         RecordError: if the samples have no such column.
@@ -100,6 +103,11 @@ def untestable(table: pd.DataFrame, row: Mapping[str, Any]) -> str | None:
 def compare(first: Outcome, second: Outcome, *, seed: int) -> paired.Change:
     """The second score minus the first, paired by document."""
     return paired.compare(
-        first.totals, second.totals, weights=first.weights, clusters=first.clusters,
-        strata=first.strata, bounded=first.unit == "points", seed=seed,
-    )  # fmt: skip
+        first.totals,
+        second.totals,
+        weights=first.weights,
+        clusters=first.clusters,
+        strata=first.strata,
+        bounded=first.unit == "points",
+        seed=seed,
+    )

@@ -4,7 +4,7 @@ Run       one evaluated width
 Study     everything that was read; comparisons are computed once and kept
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,12 +13,13 @@ import pandas as pd
 
 from ppmlib.analyse import outcomes
 from ppmlib.analyse.outcomes import Outcome
-from ppmlib.record.evaluation_records import DENSE, task_slug
+from ppmlib.record.evaluation_records import DENSE, STAGE, task_slug
 from ppmlib.record.records import RecordError
 from ppmlib.statistics import paired
 from ppmlib.study_file.params import is_random, ratio_of
 
 NOISE = "noise"  # full width, damaged by weight noise instead of pruned
+RUN_COLUMNS = ("run", "selection", "criterion", "seed", "pruning_ratio", "expansion_ratio")
 
 
 class Run(NamedTuple):
@@ -85,35 +86,33 @@ class Study:
 
     def fingerprints(self) -> dict[str, str]:
         """The fingerprint of every record read, by key."""
-        kinds = {"2_pruning": self.pruning, "3_evaluation": self.evaluations,
-                 "4_profiling": self.profiling}  # fmt: skip
-        return {f"{run}/{stage}": record["fingerprint"]
-                for stage, found in kinds.items() for run, record in found.items()}  # fmt: skip
+        read = {"2_pruning": self.pruning, STAGE: self.evaluations, "4_profiling": self.profiling}
+        return {
+            f"{run}/{stage}": record["fingerprint"]
+            for stage, found in read.items()
+            for run, record in found.items()
+        }
 
     def samples(self, run: str, task: str) -> pd.DataFrame:
         """Per-document outcomes of a task, ordered by document."""
         if (run, task) not in self._samples:
-            name = self._samples_file(run, task)
+            name = _samples_file(run, task)
             if name not in self.evaluations[run]["files"]:
                 raise RecordError(f"{name}: not named by the evaluation record of {run}")
             table = pd.read_parquet(self.root / name)
             self._samples[run, task] = table.sort_values("doc_id", ignore_index=True)
         return self._samples[run, task]
 
-    @staticmethod
-    def _samples_file(run: str, task: str) -> str:
-        return f"samples/{run}/{task_slug(task)}.parquet"
-
     def has_outcomes(self, run: str, row: dict[str, Any]) -> bool:
         """Whether a metric row has per-document values; a subtask's are in its group's table."""
-        file = self._samples_file(run, row["task"])
+        file = _samples_file(run, row["task"])
         if row.get("group") is not None or file not in self.evaluations[run]["files"]:
             return False
         return outcomes.has_outcome(self.samples(run, row["task"]), row)
 
     def outcome(self, run: str, row: dict[str, Any]) -> Outcome:
         """Per-document values of a metric row, as `outcomes.outcome_of`."""
-        key = ("outcome", run, *_metric_key(row))
+        key = ("outcome", run, *metric_key(row))
         return self.once(key, lambda: outcomes.outcome_of(self.samples(run, row["task"]), row))
 
     def once(self, key: tuple, compute: Callable[[], Any]) -> Any:
@@ -132,7 +131,7 @@ class Study:
     ) -> paired.Change:
         """A run's score minus the dense model's (or another run's), paired by document."""
         first, second = self.outcome(reference, row), self.outcome(run, row)
-        key = (reference, run, *_metric_key(row), seed)
+        key = (reference, run, *metric_key(row), seed)
         return self.once(key, lambda: outcomes.compare(first, second, seed=seed))
 
 
@@ -141,8 +140,13 @@ def is_trivial(record: dict[str, Any]) -> bool:
     return "responder" in record["results"]
 
 
-def _metric_key(row: dict[str, Any]) -> tuple[str, str, str]:
+def metric_key(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What identifies a metric among the rows of a run."""
     return row["task"], row["metric"], row["filter"]
+
+
+def _samples_file(run: str, task: str) -> str:
+    return f"samples/{run}/{task_slug(task)}.parquet"
 
 
 def run_of(key: str, results: dict[str, Any]) -> Run:
@@ -152,15 +156,11 @@ def run_of(key: str, results: dict[str, Any]) -> Run:
     if requested is None:
         requested = float(results["pruning_ratio"])
     criterion = "random" if is_random(selection, seed) else selection
-    return Run(
-        key, selection, criterion, seed, requested,
-        float(results["expansion_ratio"]), results["intermediate_size"], results["parameters"],
-    )  # fmt: skip
+    expansion_ratio = float(results["expansion_ratio"])
+    sizes = results["intermediate_size"], results["parameters"]
+    return Run(key, selection, criterion, seed, requested, expansion_ratio, *sizes)
 
 
 def describe_run(run: Run) -> dict[str, Any]:
     """The columns that identify a run in every table."""
-    return {
-        "run": run.key, "selection": run.selection, "criterion": run.criterion, "seed": run.seed,
-        "pruning_ratio": run.pruning_ratio, "expansion_ratio": run.expansion_ratio,
-    }  # fmt: skip
+    return dict(zip(RUN_COLUMNS, run, strict=False))
