@@ -9,7 +9,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 OPEN = {"cli"}  # may import every room
-UPWARD = {("prune", "evaluation"), ("published", "show")}  # to be split
+UPWARD = {("published", "show")}  # to be split
 
 
 @pytest.fixture(scope="module")

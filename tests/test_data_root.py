@@ -16,6 +16,7 @@ from ppmlib.data.data_root import DataRootError
 from ppmlib.evaluation import task_data, task_files, taskrun, tasks
 from ppmlib.evaluation.run import EvaluationError
 from ppmlib.model import models
+from ppmlib.model.quiet import quiet_libraries
 
 PAPER_TASKS = {
     "wikitext": ("EleutherAI/wikitext_document_level", "wikitext-2-raw-v1"),
@@ -163,7 +164,7 @@ def small_root(tmp_path, monkeypatch) -> Path:
 def rows_of(folder: Path, path: str, name: str | None = None, **options) -> list[int]:
     import datasets
 
-    with tasks.quiet(), data_root.local_datasets(data_root.opened(folder)):
+    with quiet_libraries(), data_root.local_datasets(data_root.opened(folder)):
         return datasets.load_dataset(path, name, split="test", **options)["a"][:]
 
 

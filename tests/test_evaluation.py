@@ -20,6 +20,7 @@ from ppmlib.evaluation import harness, samples, tasks
 from ppmlib.evaluation.protocol import subset_indices
 from ppmlib.evaluation.run import EvaluationError, evaluate
 from ppmlib.model import models
+from ppmlib.model.quiet import quiet_libraries
 from ppmlib.show import scorecard
 
 CHOICE = spec("toy_choice", "acc")
@@ -56,7 +57,7 @@ def plain(loaded, name, folder, **arguments):
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
-    with tasks.quiet():
+    with quiet_libraries():
         lm = HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=4, **arguments)
         return simple_evaluate(
             model=lm,

@@ -17,7 +17,7 @@ from ppmlib.analyse import sources, trivial, verdicts
 from ppmlib.evaluation import subject, task_data, task_files
 from ppmlib.evaluation.run import evaluate
 from ppmlib.model import models
-from ppmlib.prune import calibration, neurons, noise, scores
+from ppmlib.prune import calibration, neurons, scores
 from ppmlib.record import evaluation_records
 from ppmlib.record.records import write as write_record
 from ppmlib.study_file.params import (
@@ -282,4 +282,4 @@ def test_a_folder_named_like_a_model_of_another_kind_is_a_model_in_a_folder(tmp_
     assert loaded.identity["id"] == name
     assert not loaded.random_weights and not loaded.identity["synthetic"]
     with pytest.raises(calibration.CalibrationError, match="no calibration text for this model"):
-        noise._bare(loaded, 0.4, None)
+        subject._tune_noise(loaded, 0.4, None)

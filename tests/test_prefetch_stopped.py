@@ -19,6 +19,7 @@ from ppmlib.data.data_root import DataRoot, DataRootError
 from ppmlib.evaluation import task_data, tasks
 from ppmlib.evaluation.run import EvaluationError
 from ppmlib.model import models
+from ppmlib.model.quiet import quiet_libraries
 from ppmlib.offline import nltk_data, prefetch
 from ppmlib.offline.check import changed_files
 from ppmlib.offline.prefetch import PrefetchError
@@ -75,7 +76,7 @@ def fetch(folder: Path, *names: str, **model: str) -> DataRoot:
 def rows(root: DataRoot, config: str) -> dict[str, int]:
     import datasets
 
-    with tasks.quiet(), data_root.local_datasets(root):
+    with quiet_libraries(), data_root.local_datasets(root):
         return {name: part.num_rows for name, part in datasets.load_dataset(ARC, config).items()}
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from toy_tasks import spec, write_tasks
 
-from ppmlib.evaluation import tasks
 from ppmlib.evaluation.run import evaluate
 from ppmlib.model import models
+from ppmlib.model.quiet import quiet_libraries
 from ppmlib.prune import pruning
 
 SPECS = [spec("toy_choice", "acc"), spec("toy_generate", "exact_match", "first-word")]
@@ -30,6 +30,7 @@ from pathlib import Path
 from ppmlib.model import models
 from ppmlib.evaluation.run import evaluate
 from ppmlib.evaluation import harness
+from ppmlib.model.quiet import quiet_libraries
 from test_resume_and_widths import SETTINGS, SPECS
 
 def hang(self, requests, disable_tqdm=True):
@@ -94,7 +95,7 @@ def test_two_widths_share_no_outcome_of_the_same_task(folder, tmp_path):
             run=kept.run,
             kept_inputs={"keep_sha256": kept.keep_sha256},
         )
-        with tasks.quiet():
+        with quiet_libraries():
             lm = HFLM(loaded.model, tokenizer=loaded.tokenizer, batch_size=4, add_bos_token=True)
             plain = simple_evaluate(
                 model=lm,

@@ -16,8 +16,8 @@ from lm_eval.models.huggingface import HFLM
 
 from ppmlib.evaluation.protocol import CHAT_DATE
 from ppmlib.evaluation.samples import EvaluationError
-from ppmlib.evaluation.tasks import quiet
 from ppmlib.model.checkpoint import count_not_finite
+from ppmlib.model.quiet import quiet_libraries
 
 FIRST_TOKENS = 16  # how many ids of the first prompt the record shows
 REMEMBERED = 8  # encoded texts kept for the next options of the same question
@@ -156,7 +156,7 @@ def backend(
             model, or its logits are not finite.
     """
     _check_logits(model)
-    with quiet():
+    with quiet_libraries():
         lm = _engine(engine)(
             pretrained=model,
             tokenizer=tokenizer,
@@ -230,7 +230,7 @@ def run(
     on lm-eval's command line that draw depends on what was imported and loaded in between.
     """
     lm.begin()
-    with quiet(), seeded(seeds), torch.inference_mode():
+    with quiet_libraries(), seeded(seeds), torch.inference_mode():
         return evaluator.evaluate(
             lm=lm,
             task_dict={"tasks": task.tasks, "groups": task.groups},

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ppmlib.model import glu, models
-from ppmlib.prune import noise, pruning
+from ppmlib.prune import calibration, noise, pruning
+from ppmlib.record import records
 from ppmlib.study_file.params import NOISE, responder_kind, run_key, selection_slug
 
 
@@ -101,7 +104,7 @@ def _shown(run: str, loaded: models.Loaded, dense_width: int, shape) -> str:
 
 
 def _noisy(root: Path, loaded, record_dir: str, pruning_ratio, expansion_ratio) -> Subject:
-    run, sigma, seed, keep_sha256 = noise.recorded(
+    run, sigma, seed, keep_sha256 = _recorded_noise(
         root,
         loaded,
         record_dir=record_dir,
@@ -142,3 +145,45 @@ def _responder(kind: str, criterion: str, model: str, revision: str | None) -> S
         "tokenizer only counts its tokens."
     )
     return Subject(loaded, run, {}, results, sentence)
+
+
+def _recorded_noise(
+    root: Path,
+    loaded,
+    *,
+    record_dir: str,
+    pruning_ratio: float | None,
+    expansion_ratio: float | None,
+) -> tuple[str, float, int, str]:
+    """The tuned noise of a run from its record: run, sigma, seed, hash of the kept neurons (all).
+
+    A bare run without a record tunes it first, against the bench model's PPM and text.
+
+    Raises:
+        records.RecordError: in a study, if the record is missing, damaged or of other weights.
+    """
+    run = run_key(NOISE, 0, pruning_ratio, expansion_ratio)
+    path = records.record_path(root, f"{run}/2_pruning")
+    if not record_dir and not path.exists():
+        found, keep = _tune_noise(loaded, pruning_ratio, expansion_ratio)
+        return run, found.sigma, found.seed, pruning.keep_sha256(keep)
+    record, kept = pruning.recorded(root, run)
+    if record["inputs"]["model"] != models.weights_identity(loaded.identity):
+        raise records.RecordError(f"{path}: made with another model; tune the noise again")
+    tuned = record["results"]["noise"]
+    return run, tuned["sigma"], tuned["seed"], kept.keep_sha256
+
+
+def _tune_noise(loaded, pruning_ratio, expansion_ratio) -> tuple[noise.Matched, Tensor]:
+    from ppmlib.evaluation import harness
+
+    width = {"pruning_ratio": pruning_ratio, "expansion_ratio": expansion_ratio}
+    keep = pruning.plan(loaded.model, criterion="ppm", **width).keep
+    lm = harness.backend(
+        loaded.model, loaded.tokenizer, batch_size=64, add_bos_token=True, max_length=None,
+        softmax_dtype=None,
+    )  # fmt: skip
+    # A folder may have a packaged model's name.
+    packaged = loaded.identity["id"] if loaded.identity["synthetic"] else ""
+    text = calibration.load(None, model=packaged)
+    return noise.match(loaded.model, lm, keep, text, seed=0), noise.all_neurons(loaded.model)

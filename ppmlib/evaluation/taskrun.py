@@ -15,7 +15,8 @@ from ppmlib.evaluation import harness, responses, samples, task_code
 from ppmlib.evaluation import permuted as floors
 from ppmlib.evaluation.harness import RecordingLM
 from ppmlib.evaluation.samples import EvaluationError
-from ppmlib.evaluation.tasks import LoadedTask, new_tokens, quiet
+from ppmlib.evaluation.tasks import LoadedTask, new_tokens
+from ppmlib.model.quiet import quiet_libraries
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in the text of a function without source
 
@@ -62,7 +63,7 @@ def check_task(task: LoadedTask, lm: RecordingLM, spec: Mapping[str, Any]) -> No
 
 def first_prompt(sub, lm: RecordingLM, *, apply_chat_template: bool) -> str:
     """What the model reads of a task's first document, as `measure` would send it."""
-    with quiet():
+    with quiet_libraries():
         sub.build_all_requests(
             limit=1,
             apply_chat_template=apply_chat_template,

@@ -3,16 +3,12 @@
 Task definitions are lm-eval's own, untouched.
 """
 
-import contextlib
-import logging
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import tqdm
 from jinja2 import TemplateError
 from lm_eval.api.group import Group
 from lm_eval.api.task import Task
@@ -22,6 +18,7 @@ from lm_eval.tasks import TaskManager
 from ppmlib.data import data_root
 from ppmlib.evaluation import task_files
 from ppmlib.evaluation.samples import EvaluationError
+from ppmlib.model.quiet import quiet_libraries
 
 # What a task's templates and functions raise for a document without the fields they use.
 UNREADABLE = (TemplateError, LookupError, TypeError, ValueError, AttributeError)
@@ -30,37 +27,6 @@ NEW_TOKENS = 256  # lm-eval's own limit where a task sets none
 
 class UnreadableDocuments(EvaluationError):
     """A task's documents lack what its definition uses."""
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Silence lm-eval's, transformers', datasets' and the hub's chatter and every progress bar.
-
-    lm-eval hard-codes its bars on, so bars are switched off where they are made.
-    """
-    names = ("lm_eval", "transformers", "datasets", "huggingface_hub")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    make_bar = tqdm.std.tqdm.__init__
-
-    def make_no_bar(bar, *args, **kwargs):
-        make_bar(bar, *args, **{**kwargs, "disable": True})
-
-    before = os.environ.get("DISABLE_MULTIPROC")
-    os.environ["DISABLE_MULTIPROC"] = "1"  # lm-eval's bootstrap would fork all of torch
-    tqdm.std.tqdm.__init__ = make_no_bar
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        tqdm.std.tqdm.__init__ = make_bar
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        if before is None:
-            del os.environ["DISABLE_MULTIPROC"]
-        else:
-            os.environ["DISABLE_MULTIPROC"] = before
 
 
 @dataclass
@@ -137,7 +103,7 @@ def load(
     """
     manager = task_manager(name, folders)
     try:
-        with quiet(), data_root.local_datasets(data_root.current()):
+        with quiet_libraries(), data_root.local_datasets(data_root.current()):
             found = manager.load([name])
     except data_root.DataRootError as error:
         raise EvaluationError(f"{name}: {error}") from error

@@ -6,8 +6,6 @@ so that a study can be checked before a kernel starts.
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +23,7 @@ from ppmlib.model.checkpoint import (
     tokenizer_files,
     weight_files,
 )
+from ppmlib.model.quiet import no_loading_bars
 from ppmlib.record import records
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -280,7 +279,7 @@ def load(
         return _random(model, dtype, place)
     folder = locate(model, revision)
     try:
-        with quiet():
+        with no_loading_bars():
             network, loading = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=getattr(torch, dtype),
@@ -366,17 +365,3 @@ def device_name(place) -> str:
     if place.type == "cuda":
         return f"cuda {torch.cuda.get_device_name(place)}"
     return f"{place.type} {records.processor()}" if place.type == "cpu" else place.type
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No progress bars of transformers: noise in an executed notebook."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

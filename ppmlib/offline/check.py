@@ -17,6 +17,7 @@ from ppmlib.data import data_root
 from ppmlib.data.data_root import DataRoot
 from ppmlib.evaluation import task_data
 from ppmlib.model import checkpoint, models
+from ppmlib.model.quiet import quiet_libraries
 from ppmlib.record import records
 from ppmlib.study_file.params import Study
 from ppmlib.workflow import plan, preflight
@@ -188,11 +189,9 @@ def _columns(sources: list[task_data.Source]) -> str:
     """The columns that a task's data sets of the hub have, repository by repository."""
     import datasets
 
-    from ppmlib.evaluation import tasks
-
     found = {}
     for source in sources:
-        with tasks.quiet(), data_root.local_datasets(data_root.current()):
+        with quiet_libraries(), data_root.local_datasets(data_root.current()):
             loaded = datasets.load_dataset(source.repository, source.config)
         found[source.repository] = ", ".join(next(iter(loaded.values())).column_names)
     return "".join(f"; {name} has the columns {columns}" for name, columns in found.items())
@@ -233,7 +232,7 @@ def _first_prompt(
                 f"{sub.task_name}: its documents are not of the form it reads "
                 f"({type(error).__name__}: {error}){_columns(sources)}"
             )  # fmt: skip
-        with tasks.quiet():  # the tokenizer warns of prompts longer than the model's context
+        with quiet_libraries():  # the tokenizer warns of prompts longer than the model's context
             longest = max(longest, len(lm.tok_encode(text)))
     cut = f", cut to {lm.max_length:,}" if longest > lm.max_length else ""
     return documents, f"ok, {longest:,} tokens{cut}", None

@@ -116,7 +116,7 @@ def _dataset(
     """Fetch the files of a data set's configurations, count their rows, enter both."""
     import datasets
 
-    from ppmlib.evaluation.tasks import quiet
+    from ppmlib.model.quiet import quiet_libraries
 
     info = _listed(root, "datasets", repository, revision)
     configs = list(dict.fromkeys(configs))
@@ -127,7 +127,7 @@ def _dataset(
     names = dataset_files.needed(info.sizes, readme, configs)
     _fetch_files(root, info, names, tell, wanted_by=map(data_root.rows_key, configs))
     rows = {}
-    with quiet(), data_root.local_datasets(root, compare_rows=False):
+    with quiet_libraries(), data_root.local_datasets(root, compare_rows=False):
         for config in configs:
             loaded = datasets.load_dataset(repository, config)
             counts = {split: part.num_rows for split, part in loaded.items()}

@@ -101,14 +101,14 @@ def log_perplexity(lm, text: Text) -> float:
     import torch
     from lm_eval.api.instance import Instance
 
-    from ppmlib.evaluation.tasks import quiet
+    from ppmlib.model.quiet import quiet_libraries
 
     requests = [
         Instance("loglikelihood_rolling", {}, (document,), 0, metadata=("calibration", i, 1))
         for i, document in enumerate(text.documents)
     ]
     lm.begin()
-    with quiet(), torch.inference_mode():
+    with quiet_libraries(), torch.inference_mode():
         total = sum(lm.loglikelihood_rolling(requests, disable_tqdm=True))
     value = -total / text.words
     if not math.isfinite(value):

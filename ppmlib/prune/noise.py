@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,8 +18,7 @@ from torch import Tensor, nn
 
 from ppmlib.model import glu, models
 from ppmlib.prune import calibration, pruning
-from ppmlib.record import records
-from ppmlib.study_file.params import NOISE, run_key, width_slug
+from ppmlib.study_file.params import NOISE, width_slug
 
 FIRST_SIGMA, LARGEST_SIGMA = 0.1, 12.8
 SIGMA_TOLERANCE = 1e-3  # relative, of the root
@@ -203,48 +201,6 @@ def conclusions(found: Matched, text: calibration.Text, matched: str) -> list[st
         f"The text has {len(text.documents):,} documents, {text.words:,} words. Full width, no "
         "neuron removed: what this model loses, it loses to damage, not to narrowing.",
     ]
-
-
-def recorded(
-    root: Path,
-    loaded,
-    *,
-    record_dir: str,
-    pruning_ratio: float | None,
-    expansion_ratio: float | None,
-) -> tuple[str, float, int, str]:
-    """The tuned noise of a run from its record: run, sigma, seed, hash of the kept neurons (all).
-
-    A bare run without a record tunes it first, against the bench model's PPM and text.
-
-    Raises:
-        records.RecordError: in a study, if the record is missing, damaged or of other weights.
-    """
-    run = run_key(NOISE, 0, pruning_ratio, expansion_ratio)
-    path = records.record_path(root, f"{run}/2_pruning")
-    if not record_dir and not path.exists():
-        found, keep = _bare(loaded, pruning_ratio, expansion_ratio)
-        return run, found.sigma, found.seed, pruning.keep_sha256(keep)
-    record, kept = pruning.recorded(root, run)
-    if record["inputs"]["model"] != models.weights_identity(loaded.identity):
-        raise records.RecordError(f"{path}: made with another model; tune the noise again")
-    noise = record["results"]["noise"]
-    return run, noise["sigma"], noise["seed"], kept.keep_sha256
-
-
-def _bare(loaded, pruning_ratio, expansion_ratio) -> tuple[Matched, Tensor]:
-    from ppmlib.evaluation import harness
-
-    width = {"pruning_ratio": pruning_ratio, "expansion_ratio": expansion_ratio}
-    keep = pruning.plan(loaded.model, criterion="ppm", **width).keep
-    lm = harness.backend(
-        loaded.model, loaded.tokenizer, batch_size=64, add_bos_token=True, max_length=None,
-        softmax_dtype=None,
-    )  # fmt: skip
-    # A folder may have a packaged model's name.
-    packaged = loaded.identity["id"] if loaded.identity["synthetic"] else ""
-    text = calibration.load(None, model=packaged)
-    return match(loaded.model, lm, keep, text, seed=0), all_neurons(loaded.model)
 
 
 def all_neurons(model: nn.Module) -> Tensor:
