@@ -13,7 +13,7 @@ import pytest
 from ppmlib.analyse import contrasts, levels, sources, verdicts
 from ppmlib.record import records
 from ppmlib.record.records import RecordError
-from ppmlib.show import conclusions, limits, planted, scorecard, wording
+from ppmlib.show import conclusions, limits, planted, scorecard, verdict_tables, wording
 from ppmlib.show.figures import abilities, changes
 from ppmlib.show.time_saved import draw_savings
 from ppmlib.statistics import multiplicity, paired
@@ -446,11 +446,11 @@ def test_figures_have_alt_text_and_files(study, judged, tmp_path):
 
 
 def test_tables_for_reading_and_latex_have_no_raw_underscores(judged):
-    detail = wording.verdicts_for_reading(judged[judged["run"] == "ppm/r0.40"])
-    text = wording.latex(detail, "A 40% study_name")
+    detail = verdict_tables.tabulate_verdicts(judged[judged["run"] == "ppm/r0.40"])
+    text = verdict_tables.write_latex(detail, "A 40% study_name")
     assert r"made\_knowledge" in text and "95\\% interval" in text
     assert "_" not in text.replace(r"\_", "")
-    floors = wording.floors_for_reading(verdicts.headlines(judged, "ppm"))
+    floors = verdict_tables.tabulate_floors(verdicts.headlines(judged, "ppm"))
     assert list(floors.columns) == ["20%", "40%", "60%"]
     assert floors.loc[("made_null", "chance"), "20%"].endswith("°")
 

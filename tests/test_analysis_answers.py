@@ -11,7 +11,7 @@ import pytest
 from ppmlib.analyse import contrasts, damage, levels, responses, sources, trivial, verdicts
 from ppmlib.record import records
 from ppmlib.record.records import RecordError
-from ppmlib.show import equal_damage, limits, reading, trivial_baselines, written_answers
+from ppmlib.show import equal_damage, limits, trivial_baselines, verdict_tables, written_answers
 from ppmlib.show.figures import answers, decisions
 from ppmlib.show.figures import damage as plots
 from ppmlib.statistics import paired
@@ -242,9 +242,9 @@ def test_figures_and_tables_hold_no_missing_number(
         equal_damage.tabulate_damage(matched),
         written_answers.tabulate_answers(answered),
         written_answers.tabulate_kinds(kinds),
-        reading.claims(tested),
-        reading.trade_off(mine, trade),
-        reading.controls(compared, "ppm/r0.40"),
+        verdict_tables.tabulate_claims(tested),
+        verdict_tables.tabulate_trade_off(mine, trade),
+        verdict_tables.tabulate_controls(compared, "ppm/r0.40"),
     ).lower()
     assert not re.search(r"\bnan\b|<na>|\bnone\b", shown.replace("where none passes", ""))
     for table in (beyond, matched, answered, kinds):

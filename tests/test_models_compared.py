@@ -16,7 +16,7 @@ from ppmlib.analyse.study_records import DENSE
 from ppmlib.published import beside
 from ppmlib.record import records
 from ppmlib.record.records import RecordError
-from ppmlib.show import reading, several_models, simulated
+from ppmlib.show import conclusions, several_models, simulated
 from ppmlib.show.figures import models as plots
 from ppmlib.show.figures import simulations as simulation_plots
 from ppmlib.simulations import simulations
@@ -219,10 +219,10 @@ def test_a_change_no_larger_than_the_noise_is_flagged():
     flips = pd.DataFrame([{"task": "t", "metric": "m", "n": 100, "flips": 3}])
     heads = pd.DataFrame([{"task": "t", "change": "better", "within_noise": True,
                            "pruning_ratio": 0.4}])  # fmt: skip
-    assert "no larger than that: t at 40%" in reading.noise_sentences(flips, heads)[0]
+    assert "no larger than that: t at 40%" in conclusions.noise_sentences(flips, heads)[0]
     large = heads.assign(within_noise=None)
-    assert "is that small" in reading.noise_sentences(flips, large)[0]
-    assert "was not run again" in reading.noise_sentences(flips[:0], heads)[0]
+    assert "is that small" in conclusions.noise_sentences(flips, large)[0]
+    assert "was not run again" in conclusions.noise_sentences(flips[:0], heads)[0]
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,17 @@
 """Sentences, tables and figures: what readers see.
 
-wording               numbers as words; tables of verdicts
-conclusions           the answers of a study, in computed sentences
-limits                what the study cannot tell
-reading               tables of claims, controls and the trade-off
-scorecard             one run's tables, prompts, examples and sentences (notebook 3)
+wording               numbers as words: one way for each
+table                 tables for reading, row by row
+verdict_tables        verdicts, baselines, claims, controls, the trade-off (notebook 5)
+conclusions           a study's conclusions, limits what it cannot say
+worked_example        one verdict step by step
+trivial_baselines     what trivial baselines score, and where every width stands
+equal_damage          instruction scores at equal perplexity
+written_answers       lengths, ends, kinds of instruction, examples
+planted               planted truths, declared and found
+time_saved            speed and break-even (notebook 5)
+several_models        several studies compared (notebook 7)
+scorecard             one width's scores (notebook 3)
 efficiency_sentences  what profiling rows say (notebooks 4 and 5)
 efficiency_tables     their tables (notebook 4)
 published_sentences   the conclusions about the published numbers (notebook 6)

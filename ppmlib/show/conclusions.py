@@ -344,3 +344,28 @@ def strict_loose_sentences(verdicts: pd.DataFrame, criterion: str) -> list[str]:
                     f"judge differently at {at}: {joined(pairs)}."
                 )
     return sentences or ["Where a task has several metrics, they agree with its headline."]
+
+
+def noise_sentences(flips: pd.DataFrame, headlines: pd.DataFrame) -> list[str]:
+    """Whether anything was called a change that other batches alone could make.
+
+    Args:
+        flips: `noise_floor.flips`. headlines: verdict rows with `within_noise`.
+    """
+    if flips.empty:
+        return [
+            "The dense model was not run again in other batches: how many documents flip by "
+            "themselves is not known."
+        ]
+    flipped = flips[flips["flips"] > 0]
+    text = (
+        f"Run again in other batches, the dense model gives another outcome in "
+        f"{int(flips['flips'].sum())} of {int(flips['n'].sum())} outcomes "
+        f"({len(flipped)} of {len(flips)} metrics)."
+    )
+    sure = headlines[headlines["change"].isin(["better", "worse"])]
+    small = sure[sure["within_noise"] == True]  # noqa: E712 - None where no noise was measured
+    if small.empty:
+        return [f"{text} No change called better or worse is that small."]
+    named = [f"{row.task} at {percent(row.pruning_ratio)} removed" for row in small.itertuples()]
+    return [f"{text} Called better or worse, but no larger than that: {', '.join(named)}."]

@@ -1,63 +1,67 @@
 """Tables about time, memory and energy, for reading (notebook 4): work by work, widest first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from ppmlib.profile.ratios import by_work, end_to_end_ratio, job_name
+from ppmlib.show.table import table_of
+
+Rows = Sequence[Mapping[str, Any]]
 
 
-def widths_table(described: Sequence[Mapping[str, Any]]):
-    """The widths as a DataFrame for reading: ratios, neurons, parameters, bytes of weights."""
-    import pandas as pd
-
-    return pd.DataFrame(
-        {
+def widths_table(described: Rows) -> pd.DataFrame:
+    """The widths: ratios, neurons, parameters, bytes of weights."""
+    return table_of(
+        described,
+        "run",
+        lambda width: {
             "run": width["run"],
             "neurons per layer": width["intermediate_size"],
             "removed": f"{width['pruning_ratio']:.1%}",
             "expansion ratio": f"{width['expansion_ratio']:.2f}x",
             "parameters": f"{width['parameters']:,}",
             "weights, MB": f"{width['weights_bytes'] / 1e6:,.2f}",
-        }
-        for width in described
-    ).set_index("run")
+        },
+    )
 
 
-def times_table(rows: Sequence[Mapping[str, Any]]):
-    """The measured times as a DataFrame for reading: medians, quartiles, limits, in ms; tokens per
-    second of whole generations, all rows of the batch together.
+def _by_work(rows: Rows, cells: Callable[[Mapping], dict]) -> pd.DataFrame:
+    """A table with two rows of headers: the work, then `cells` by (group, name), by run."""
+    rows = by_work(rows)
+    table = pd.DataFrame({("", "work"): job_name(row, rows), **cells(row)} for row in rows)
+    table.columns = pd.MultiIndex.from_tuples(table.columns)
+    return table.set_index(pd.Index([row["run"] for row in rows], name="run"))
+
+
+def _range(low: str, high: str) -> str:
+    return f"{low}\u2060\u2013\u2060{high}"
+
+
+def times_table(rows: Rows) -> pd.DataFrame:
+    """The measured times: medians, quartiles, limits, in ms; tokens per second of whole
+    generations, all rows of the batch together.
     """
-    import pandas as pd
 
-    def cells(row: Mapping, group: str, name: str, limit: str, share: str) -> dict:
-        low, high = (_milliseconds(row[f"{name}_{quartile}"]) for quartile in ("q25", "q75"))
+    def phase(row: Mapping, group: str, name: str, share: str) -> dict:
+        quartiles = (_milliseconds(row[f"{name}_s_{quartile}"]) for quartile in ("q25", "q75"))
         return {
-            (group, "ms"): _milliseconds(row[name]),
-            (group, "IQR, ms"): f"{low}\u2060\u2013\u2060{high}",
-            (group, "limit, ms"): _milliseconds(row[limit]),
+            (group, "ms"): _milliseconds(row[f"{name}_s"]),
+            (group, "IQR, ms"): _range(*quartiles),
+            (group, "limit, ms"): _milliseconds(row[f"{name}_limit_s"]),
             (group, share.upper()): f"{row[share]:.0%}",
         }
 
-    table = pd.DataFrame(
-        {
-            ("", "work"): job_name(row, rows),
-            **cells(row, "first token", "ttft_s", "ttft_limit_s", "mfu"),
-            **cells(row, "each later token", "tpot_s", "tpot_limit_s", "mbu"),
-            (
-                "whole",
-                "tokens/s",
-            ): f"{row['tokens_per_s']:,.{1 if row['tokens_per_s'] < 100 else 0}f}",
+    def cells(row: Mapping) -> dict:
+        decimals = 1 if row["tokens_per_s"] < 100 else 0
+        return {
+            **phase(row, "first token", "ttft", "mfu"),
+            **phase(row, "each later token", "tpot", "mbu"),
+            ("whole", "tokens/s"): f"{row['tokens_per_s']:,.{decimals}f}",
         }
-        for row in by_work(rows)
-    )
-    return _under_two_headers(table, rows)
 
-
-def _under_two_headers(table, rows: Sequence[Mapping[str, Any]]):
-    import pandas as pd
-
-    table.columns = pd.MultiIndex.from_tuples(table.columns)
-    return table.set_index(pd.Index([row["run"] for row in by_work(rows)], name="run"))
+    return _by_work(rows, cells)
 
 
 def _milliseconds(seconds: float) -> str:
@@ -66,119 +70,105 @@ def _milliseconds(seconds: float) -> str:
     return f"{value:,.{decimals}f}"
 
 
-def memory_table(rows: Sequence[Mapping[str, Any]], described: Sequence[Mapping[str, Any]]):
+def memory_table(rows: Rows, described: Rows) -> pd.DataFrame:
     """Bytes per run and work in MB (10^6): weights and key-value cache, counted from the tensors
     and computed from the shape, and the measured peak.
     """
-    import pandas as pd
-
     widths = {width["run"]: width for width in described}
 
     def megabytes(count: int | None) -> str:
         return "not measurable here" if count is None else f"{count / 1e6:,.2f}"
 
-    return pd.DataFrame(
-        {
+    def cells(row: Mapping) -> dict:
+        width = widths[row["run"]]
+        computed = width["weights_bytes_computed"] + row["kv_cache_bytes_computed"]
+        return {
             "run": row["run"],
             "work": job_name(row, rows),
-            "weights, MB": megabytes(widths[row["run"]]["weights_bytes"]),
+            "weights, MB": megabytes(width["weights_bytes"]),
             "KV cache, MB": megabytes(row["kv_cache_bytes"]),
-            "both, computed, MB": megabytes(
-                widths[row["run"]]["weights_bytes_computed"] + row["kv_cache_bytes_computed"]
-            ),
+            "both, computed, MB": megabytes(computed),
             "measured peak, MB": megabytes(row["peak_memory_bytes"]),
         }
-        for row in by_work(rows)
-    ).set_index("run")
+
+    return table_of(by_work(rows), "run", cells)
 
 
-def checks_table(rows: Sequence[Mapping[str, Any]], tolerance: float = 0.05):
+def checks_table(rows: Rows, tolerance: float = 0.05) -> pd.DataFrame:
     """Per row: tokens asked and made, spread of the repeats, parts against an end-to-end timing.
 
     Every repeat is made a second time with the clock read only at its ends, and held against the
     sum of that repeat's parts. Medians of the repeats.
     """
-    import pandas as pd
 
-    def spread(row, name: str) -> str:
+    def spread(row: Mapping, name: str) -> str:
         return f"{(row[f'{name}_q75'] - row[f'{name}_q25']) / row[name]:.0%}"
 
-    generation = "one generation, ms"
-    table = pd.DataFrame(
-        {
-            ("", "work"): job_name(row, rows),
+    def cells(row: Mapping) -> dict:
+        ratio, generation = end_to_end_ratio(row), "one generation, ms"
+        return {
             ("tokens", "asked"): row["batch_size"] * row["new_tokens"],
             ("tokens", "made"): row["tokens"],
             ("IQR / median", "first token"): spread(row, "ttft_s"),
             ("IQR / median", "later token"): spread(row, "tpot_s"),
             (generation, "sum of parts"): _milliseconds(row["total_s"]),
             (generation, "end to end"): _milliseconds(row["end_to_end_s"]),
-            (generation, "ratio"): f"{end_to_end_ratio(row):.2f}",
-            ("", f"within {tolerance:.0%}"): (
-                "yes" if abs(end_to_end_ratio(row) - 1) <= tolerance else "no"
-            ),
+            (generation, "ratio"): f"{ratio:.2f}",
+            ("", f"within {tolerance:.0%}"): "yes" if abs(ratio - 1) <= tolerance else "no",
         }
-        for row in by_work(rows)
-    )
-    return _under_two_headers(table, rows)
+
+    return _by_work(rows, cells)
 
 
-def limits_table(rows: Sequence[Mapping[str, Any]]):
-    """What a pass needs, as a DataFrame for reading: arithmetic, bytes, least time, what binds."""
-    import pandas as pd
+def limits_table(rows: Rows) -> pd.DataFrame:
+    """What a pass needs: arithmetic, bytes, least time, and what binds."""
 
-    def cells(row: Mapping, group: str, phase: str) -> dict:
+    def phase(row: Mapping, group: str, name: str) -> dict:
         return {
-            (group, "GFLOP"): f"{row[f'{phase}_flops'] / 1e9:,.3g}",
-            (group, "MB read"): f"{row[f'{phase}_bytes'] / 1e6:,.4g}",
-            (group, "least, ms"): _milliseconds(row[f"{phase}_limit_s"]),
-            (group, "set by"): row[f"{phase}_bound"],
+            (group, "GFLOP"): f"{row[f'{name}_flops'] / 1e9:,.3g}",
+            (group, "MB read"): f"{row[f'{name}_bytes'] / 1e6:,.4g}",
+            (group, "least, ms"): _milliseconds(row[f"{name}_limit_s"]),
+            (group, "set by"): row[f"{name}_bound"],
         }
 
-    table = pd.DataFrame(
-        {
-            ("", "work"): job_name(row, rows),
-            **cells(row, "prompt pass", "ttft"),
-            **cells(row, "decode step", "tpot"),
-        }
-        for row in by_work(rows)
+    return _by_work(
+        rows, lambda row: phase(row, "prompt pass", "ttft") | phase(row, "decode step", "tpot")
     )
-    return _under_two_headers(table, rows)
 
 
-def energy_table(rows: Sequence[Mapping[str, Any]]):
-    """Joules per token as a DataFrame for reading, in mJ: all that was counted, above idle, GPU."""
-    import pandas as pd
+def energy_table(rows: Rows) -> pd.DataFrame:
+    """Joules per token in mJ: all that was counted, above idle, of the GPU alone."""
 
-    def cells(row: Mapping, group: str, name: str) -> dict:
+    def millijoules(value: float) -> str:
+        return f"{1e3 * value:,.4g}"
+
+    def kind(row: Mapping, group: str, name: str) -> dict:
         values = [each[name] for each in row["repeats"]]
         shown = {
-            (group, "all"): f"{1e3 * row[name]:,.4g}",
-            (group, "range"): f"{1e3 * min(values):,.4g}\u2060\u2013\u2060{1e3 * max(values):,.4g}",
-            (group, "above idle"): f"{1e3 * row[f'{name}_net']:,.4g}",
+            (group, "all"): millijoules(row[name]),
+            (group, "range"): _range(millijoules(min(values)), millijoules(max(values))),
+            (group, "above idle"): millijoules(row[f"{name}_net"]),
         }
         if f"{name}_gpu" in row:
-            shown[group, "GPU alone"] = f"{1e3 * row[f'{name}_gpu']:,.4g}"
+            shown[group, "GPU alone"] = millijoules(row[f"{name}_gpu"])
         return shown
 
-    table = pd.DataFrame(
-        {
-            ("", "work"): job_name(row, rows),
-            **cells(row, "per prompt token, mJ", "joules_per_prompt_token"),
-            **cells(row, "per generated token, mJ", "joules_per_generated_token"),
+    def cells(row: Mapping) -> dict:
+        return {
+            **kind(row, "per prompt token, mJ", "joules_per_prompt_token"),
+            **kind(row, "per generated token, mJ", "joules_per_generated_token"),
             ("", "mean, W"): f"{row['mean_w']:,.1f}",
         }
-        for row in by_work(rows)
-    )
-    return _under_two_headers(table, rows)
+
+    return _by_work(rows, cells)
 
 
-def alignment_table(found: Sequence[Mapping[str, Any]]):
-    """`ratios.alignment` as a DataFrame for reading: own time over aligned time."""
-    import pandas as pd
-
-    table = pd.DataFrame(
-        {
+def alignment_table(found: Rows) -> pd.DataFrame:
+    """`ratios.alignment`: own time over aligned time."""
+    return table_of(
+        found,
+        "asked",
+        lambda row: {
             "asked": row["requested"],
             "neurons": f"{row['neurons']:,}",
             "multiple of": row["multiple"],
@@ -186,10 +176,8 @@ def alignment_table(found: Sequence[Mapping[str, Any]]):
             "work": job_name(row, found),
             "phase": row["phase"],
             "time / aligned time": f"{row['ratio']:.2f}",
-            "IQR": f"{row['ratio_q25']:.2f}\u2060\u2013\u2060{row['ratio_q75']:.2f}",
+            "IQR": _range(f"{row['ratio_q25']:.2f}", f"{row['ratio_q75']:.2f}"),
             "by neurons alone": f"{row['limit_ratio']:.3f}",
             "measurable": "same width" if row["same"] else "yes" if row["differs"] else "no",
-        }
-        for row in found
+        },
     )
-    return table.set_index("asked")

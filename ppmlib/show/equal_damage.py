@@ -1,8 +1,11 @@
 """Instruction scores at equal damage in words: is it this pruning, or any damage of its size?"""
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from ppmlib.analyse.damage import MATCHED
+from ppmlib.show.table import or_dash, table_of
 from ppmlib.show.wording import (
     counted,
     interval_text,
@@ -76,27 +79,25 @@ def _found(near: pd.DataFrame, rows: pd.DataFrame) -> str:
 
 
 def tabulate_damage(matched: pd.DataFrame) -> pd.DataFrame:
-    """The matched comparisons for a page."""
-    if matched.empty:
-        return pd.DataFrame()
-    return pd.DataFrame(
-        {
+    """The comparisons with other damage of about the same perplexity."""
+
+    def cells(row: Mapping) -> dict:
+        noise = row["control"] == "noise"
+        random = f"random {percent(row['control_ratio'])}, seeds: {row['seeds']}"
+        equal = "equal" if row["matched"] else "unequal"
+        interval = "" if pd.isna(row["low"]) else f" {interval_text(row['low'], row['high'])}"
+        return {
             "task": row["task"],
             "neurons removed": percent(row["pruning_ratio"]),
             "score (perplexity)": _pair(row["value"], row["perplexity"]),
-            "against": "noise at full width"
-            if row["control"] == "noise"
-            else f"random {percent(row['control_ratio'])}, seeds: {row['seeds']}",
+            "against": "noise at full width" if noise else random,
             "its score (perplexity)": _pair(row["control_value"], row["control_perplexity"]),
-            "its damage": "–"
-            if pd.isna(row["share_of_damage"])
-            else f"{row['share_of_damage']:.0%}, {'equal' if row['matched'] else 'unequal'}",
-            "difference, points": signed(row["difference_points"])
-            + ("" if pd.isna(row["low"]) else f" {interval_text(row['low'], row['high'])}"),
-            "p adjusted": "–" if pd.isna(row["p_adjusted"]) else p_number(row["p_adjusted"]),
+            "its damage": or_dash(row["share_of_damage"], lambda share: f"{share:.0%}, {equal}"),
+            "difference, points": signed(row["difference_points"]) + interval,
+            "p adjusted": or_dash(row["p_adjusted"], p_number),
         }
-        for row in matched.to_dict("records")
-    ).set_index(["task", "neurons removed"])
+
+    return table_of(matched, ["task", "neurons removed"], cells)
 
 
 def _pair(value: float, perplexity: float) -> str:

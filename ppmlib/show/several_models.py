@@ -1,10 +1,12 @@
 """Several models in words: what they have in common, and where they part."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from ppmlib.analyse.across import Model, agreement, common_tasks, shared_ratios
+from ppmlib.show.table import table_of
+from ppmlib.show.verdict_tables import HOLDS
 from ppmlib.show.wording import difference_text, joined, percent, score_text, signed, whole
 
 
@@ -58,55 +60,56 @@ def describe_models(table: pd.DataFrame, models: Sequence[Model]) -> list[str]:
 
 
 def tabulate_models(table: pd.DataFrame, ratio: float) -> pd.DataFrame:
-    """Every common task of every model at one pruning ratio, for a page."""
-    return pd.DataFrame(
-        {
+    """Every common task of every model at one pruning ratio."""
+
+    def cells(row: Mapping) -> dict:
+        ratios = f"{row['dense_expansion_ratio']:.2f} → {row['expansion_ratio']:.2f}"
+        return {
             "task": row["task"],
             "study": row["study"],
-            "expansion ratio": whole(
-                f"{row['dense_expansion_ratio']:.2f} → {row['expansion_ratio']:.2f}"
-            ),
+            "expansion ratio": whole(ratios),
             "dense": score_text(row["dense_value"], row["unit"]),
             "pruned": score_text(row["value"], row["unit"]),
             "change": whole(difference_text(row)),
             "verdict": row["change"],
             "level": whole(row["level"]),
         }
-        for row in table[table["pruning_ratio"] == ratio].to_dict("records")
-    ).set_index(["task", "study"])
+
+    return table_of(table[table["pruning_ratio"] == ratio], ["task", "study"], cells)
 
 
 def tabulate_agreement(counts: pd.DataFrame) -> pd.DataFrame:
-    """`agreement` for a page."""
-    if counts.empty:
-        return counts
-    return pd.DataFrame(
-        {
+    """In how many models each task is worse, better, equivalent or inconclusive."""
+
+    def cells(row: Mapping) -> dict:
+        changes = f"{signed(row['low_points'])} to {signed(row['high_points'])}"
+        return {
             "task": row["task"],
             "neurons removed": percent(row["pruning_ratio"]),
             "models": row["models"],
             **{name: row[name] for name in ("worse", "better", "equivalent", "inconclusive")},
-            "changes": whole(
-                f"{signed(row['low_points'])} to {signed(row['high_points'])}"
-                + "%" * (row["unit"] == "percent")
-            ),
+            "changes": whole(changes + "%" * (row["unit"] == "percent")),
         }
-        for row in counts.to_dict("records")
-    ).set_index(["task", "neurons removed"])
+
+    return table_of(counts, ["task", "neurons removed"], cells)
 
 
 def tabulate_claims(models: Sequence[Model]) -> pd.DataFrame:
-    """What each study declared and found, as its own analysis says it; empty without claims."""
-    rows = [
-        {
-            "study": model.study,
-            "claim": claim["sentence"],
-            "holds": {True: "yes", False: "not shown", None: "not tested"}[claim["holds"]],
-        }
+    """What each study declared and found, as its own analysis says it."""
+    claims = [
+        {"study": model.study, **claim}
         for model in models
         for claim in model.analysis["results"]["claims"]
     ]
-    return pd.DataFrame(rows).set_index("study") if rows else pd.DataFrame()
+    return table_of(
+        claims,
+        "study",
+        lambda row: {
+            "study": row["study"],
+            "claim": row["sentence"],
+            "holds": HOLDS[row["holds"]],
+        },
+    )
 
 
 def _each(table: pd.DataFrame, task: str, ratio: float) -> str:

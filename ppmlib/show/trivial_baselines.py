@@ -1,8 +1,12 @@
 """Trivial baselines in words: what they score, and where every width stands against them."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from ppmlib.analyse.study_records import DENSE
+from ppmlib.show.table import DASH, table_of
+from ppmlib.show.verdict_tables import MARKS
 from ppmlib.show.wording import interval_text, joined, percent, score_text, signed
 
 NAMES = {
@@ -73,24 +77,22 @@ def summarise_baselines(beyond: pd.DataFrame, run: str) -> list[str]:
 
 
 def tabulate_baselines(beyond: pd.DataFrame) -> pd.DataFrame:
-    """Every task and width beside its best responder, for a page; ° not above, ▽ below it."""
-    marks = {"above floor": "", "not above floor": " °", "below floor": " ▽"}
-    if beyond.empty:
-        return pd.DataFrame()
-    return pd.DataFrame(
-        {
+    """Every task and width against the best trivial baseline; ° not above, ▽ below it."""
+
+    def cells(row: Mapping) -> dict:
+        best = f"{name_baseline(row['best'])}, {score_text(row['best_value'], 'points')}"
+        interval = interval_text(row["above_low"], row["above_high"])
+        mark = MARKS[row["against_best"]]
+        return {
             "task": row["task"],
-            "best responder": f"{name_baseline(row['best'])}, "
-            + score_text(row["best_value"], "points"),
+            "best responder": best,
             "neurons removed": percent(row["pruning_ratio"]),
             "score": score_text(row["value"], "points"),
-            "above it, points": f"{signed(row['above_points'])} "
-            + interval_text(row["above_low"], row["above_high"])
-            + marks[row["against_best"]],
-            "where none passes": _rest(row),
+            "above it, points": f"{signed(row['above_points'])} {interval}{mark}",
+            "where none passes": _hard_score(row),
         }
-        for row in beyond.to_dict("records")
-    ).set_index(["task", "best responder", "neurons removed"])
+
+    return table_of(beyond, ["task", "best responder", "neurons removed"], cells)
 
 
 def _stands(row: pd.Series, name: str | None) -> str:
@@ -121,10 +123,10 @@ def _hard_text(rows: pd.DataFrame, run: str) -> str:
     )
 
 
-def _rest(row: dict) -> str:
+def _hard_score(row: Mapping) -> str:
     """`7.0% of 100 (−41.0)`, the change against dense in brackets."""
     if pd.isna(row["hard_n"]):
-        return "–"
+        return DASH
     if pd.isna(row["hard_value"]):
         return f"{int(row['hard_n'])} documents"
     text = f"{score_text(row['hard_value'], 'points')} of {int(row['hard_n'])}"

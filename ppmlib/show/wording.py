@@ -1,9 +1,7 @@
-"""Numbers as readers see them: in sentences and in the tables of the analysis notebook."""
+"""Numbers as readers see them, in sentences and in tables: one way for each."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import pandas as pd
 
 LARGE_PERCENT = 900  # from here on a rise is told as a factor
 
@@ -96,94 +94,3 @@ def difference_text(row: Mapping[str, Any]) -> str:
 def whole(text: str) -> str:
     """Kept on one line in a table cell."""
     return text.replace(" ", "\u00a0")
-
-
-def verdicts_for_reading(rows: pd.DataFrame) -> pd.DataFrame:
-    """Verdict rows as a table, indexed by task and metric; perplexities change in percent."""
-
-    def unit(row) -> str:
-        return "%" if row["unit"] == "percent" else ""
-
-    return pd.DataFrame(
-        {
-            "task": row["task"],
-            "metric": row["metric"],
-            "dense": score_text(row["dense_value"], row["unit"]),
-            "pruned": score_text(row["value"], row["unit"]),
-            "change, points": signed(row["diff_points"]) + unit(row),
-            "95% interval": whole(
-                interval_text(row["ci_low_points"], row["ci_high_points"], unit(row))
-            ),
-            "change": row["change"],
-            "level": whole(row["level"]),
-            "gained / lost": whole(f"{row['gained']} / {row['lost']}"),
-            "p adjusted": "–" if pd.isna(row["p_adjusted"]) else whole(p_number(row["p_adjusted"])),
-            "detectable": "–"
-            if pd.isna(row["mde_points"])
-            else f"{row['mde_points']:.1f}{unit(row)}",
-        }
-        for row in rows.to_dict("records")
-    ).set_index(["task", "metric"])
-
-
-def floors_for_reading(rows: pd.DataFrame) -> pd.DataFrame:
-    """Headline scores minus their floors in points: tasks by widths, `°` where not above.
-
-    `▽` marks a score below its floor. Tasks without a floor are left out.
-    """
-    marks = {"above floor": "", "not above floor": " °", "below floor": " ▽"}
-    known = rows[rows["floor_kind"] != "none"].sort_values("expansion_ratio", ascending=False)
-    cells = pd.DataFrame(
-        {
-            "task": row["task"],
-            "floor": row["floor_kind"],
-            "width": percent(row["pruning_ratio"]),
-            "cell": whole(signed(row["own_minus_floor_points"]) + marks[row["level"]]),
-        }
-        for row in known.to_dict("records")
-    )
-    if cells.empty:
-        return cells
-    table = cells.pivot(index=["task", "floor"], columns="width", values="cell")
-    table = table[list(dict.fromkeys(cells["width"]))]
-    order = {task: i for i, task in enumerate(rows["task"].unique())}
-    table = table.loc[sorted(table.index, key=lambda index: order[index[0]])]
-    return table.rename_axis(columns="neurons removed")
-
-
-def dichotomy_for_reading(table: pd.DataFrame) -> pd.DataFrame:
-    """The dichotomy test per width."""
-    return pd.DataFrame(
-        {
-            "neurons removed": percent(row["pruning_ratio"]),
-            f"{row['knowledge']}, points": signed(row["knowledge_points"]),
-            f"{row['instruction']}, points": signed(row["instruction_points"]),
-            "difference [95% interval]": f"{signed(row['difference_points'])} "
-            + interval_text(row["low"], row["high"]),
-            "p Holm": p_number(row["p_holm"]),
-            "in log-odds": f"{row['log_odds']:+.2f} "
-            f"[{row['log_odds_low']:+.2f}, {row['log_odds_high']:+.2f}]".replace("-", "−"),
-        }
-        for row in table.to_dict("records")
-    ).set_index("neurons removed")
-
-
-def _escaped(text: str) -> str:
-    for raw, safe in (
-        ("_", r"\_"),
-        ("%", r"\%"),
-        ("&", r"\&"),
-        ("#", r"\#"),
-        ("−", "$-$"),
-        ("\u00a0", "~"),
-        ("–", "--"),
-    ):
-        text = text.replace(raw, safe)
-    return text
-
-
-def latex(table: pd.DataFrame, caption: str) -> str:
-    """A reading table as LaTeX (booktabs), its text escaped."""
-    shown = table.reset_index().map(lambda cell: _escaped(str(cell)))
-    shown.columns = [_escaped(str(name)) for name in shown.columns]
-    return shown.to_latex(index=False, escape=False, caption=_escaped(caption))

@@ -1,8 +1,11 @@
 """Written answers in words: their lengths and ends, the kinds of instruction, examples."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from ppmlib.analyse.study_records import DENSE
+from ppmlib.show.table import or_dash, table_of
 from ppmlib.show.wording import interval_text, joined, p_number, percent, signed
 from ppmlib.statistics.proportions import LEVEL
 
@@ -39,9 +42,11 @@ def describe_answers(table: pd.DataFrame, run: str) -> list[str]:
 
 
 def tabulate_answers(table: pd.DataFrame) -> pd.DataFrame:
-    """Every width's answers for a page."""
-    return pd.DataFrame(
-        {
+    """Every width's answers."""
+    return table_of(
+        table,
+        ["task", "neurons removed"],
+        lambda row: {
             "task": row["task"],
             "neurons removed": percent(row["pruning_ratio"]),
             "median tokens": f"{row['median_tokens']:.0f}",
@@ -53,9 +58,8 @@ def tabulate_answers(table: pd.DataFrame) -> pd.DataFrame:
             "in degenerate": signed(row["from_degenerate_points"]),
             "in others": signed(row["from_proper_points"]),
             "gained / lost": f"{row['gained']} / {row['lost']}",
-        }
-        for row in table.to_dict("records")
-    ).set_index(["task", "neurons removed"])
+        },
+    )
 
 
 def describe_kinds(table: pd.DataFrame, task: str | None, ratio: float) -> str:
@@ -89,39 +93,37 @@ def describe_kinds(table: pd.DataFrame, task: str | None, ratio: float) -> str:
 
 
 def tabulate_kinds(table: pd.DataFrame) -> pd.DataFrame:
-    """The kinds of instruction for a page."""
-    if table.empty:
-        return pd.DataFrame()
-    return pd.DataFrame(
-        {
+    """The kinds of instruction."""
+
+    def cells(row: Mapping) -> dict:
+        interval = interval_text(row["low"], row["high"])
+        return {
             "kind": row["kind"],
             "documents": row["n"],
             "dense": percent(row["dense"]),
             "pruned": percent(row["pruned"]),
-            "permuted": "–" if pd.isna(row["permuted"]) else percent(row["permuted"]),
-            "change, points": f"{signed(row['diff_points'])} "
-            + interval_text(row["low"], row["high"]),
+            "permuted": or_dash(row["permuted"], percent),
+            "change, points": f"{signed(row['diff_points'])} {interval}",
             "p adjusted": p_number(row["p_adjusted"]),
         }
-        for row in table.to_dict("records")
-    ).set_index("kind")
+
+    return table_of(table, "kind", cells)
 
 
 def tabulate_examples(drawn: pd.DataFrame) -> pd.DataFrame:
-    """`responses.draw_examples` for a page: the prompt's end, both answers and their lengths."""
-    if drawn.empty:
-        return drawn
-    return pd.DataFrame(
-        {
+    """`responses.draw_examples`: the prompt's end, both answers and their lengths."""
+    return table_of(
+        drawn,
+        ["", "document"],
+        lambda row: {
             "": row["outcome"],
             "document": row["document"],
             "end of the prompt": _on_one_line(row["prompt_end"][-SHOWN:]),
             "dense answer": _on_one_line(row["dense"][:SHOWN]),
             "pruned answer": _on_one_line(row["pruned"][:SHOWN]),
             "tokens": f"{row['dense_tokens']} → {row['pruned_tokens']}",
-        }
-        for row in drawn.to_dict("records")
-    ).set_index(["", "document"])
+        },
+    )
 
 
 def _on_one_line(text: str) -> str:
