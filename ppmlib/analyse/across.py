@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ppmlib.analyse.sources import flat
+from ppmlib.analyse.sources import about_task, flat, refuse_unlike
 from ppmlib.analyse.study_records import DENSE
 from ppmlib.record import evaluation_records, records
 from ppmlib.record.records import RecordError
@@ -19,13 +19,16 @@ from ppmlib.record.records import RecordError
 SETTINGS = "settings"
 NOT_COMPARED = ("settings.floors", "settings.engine")
 OF_THE_MODEL = ("model.dtype",)
-TASK_FIELDS = ("definition_sha256", "code_sha256", "groups_sha256", "version", "num_fewshot", "n",
-               "max_gen_toks", "doc_sha256", "target_sha256", "fewshot_sha256")  # fmt: skip
+TASK_FIELDS = (
+    *("definition_sha256", "code_sha256", "groups_sha256", "version", "num_fewshot", "n"),
+    *("max_gen_toks", "doc_sha256", "target_sha256", "fewshot_sha256"),
+)
+CHANGES = ["worse", "better", "equivalent", "inconclusive"]
 COLUMNS = [
-    "study", "model", "task", "metric", "axis", "run", "pruning_ratio", "expansion_ratio",
-    "dense_expansion_ratio", "n", "unit", "dense_value", "value", "diff_points", "ci_low_points",
-    "ci_high_points", "change", "level",
-]  # fmt: skip
+    *("study", "model", "task", "metric", "axis", "run", "pruning_ratio", "expansion_ratio"),
+    *("dense_expansion_ratio", "n", "unit", "dense_value", "value", "diff_points"),
+    *("ci_low_points", "ci_high_points", "change", "level"),
+]
 
 
 class Model(NamedTuple):
@@ -45,9 +48,15 @@ class Model(NamedTuple):
         """The study's tasks in their order."""
         return [task["name"] for task in self.analysis["inputs"]["tasks"]]
 
+    @property
+    def headlines(self) -> list[dict[str, Any]]:
+        """The verdicts on headline metrics of the judged selection."""
+        rows = self.analysis["results"]["verdicts"]
+        return [row for row in rows if row["headline"] and row["selection"] == self.criterion]
+
 
 def load(folders: Sequence[Path]) -> list[Model]:
-    """Read finished studies, refused where their numbers cannot stand beside each other.
+    """Read finished studies, refused where their numbers cannot be compared.
 
     Args:
         folders: each a study's folder with its analysis record.
@@ -64,9 +73,9 @@ def load(folders: Sequence[Path]) -> list[Model]:
             raise RecordError(f"{folder}: no evaluation of the dense model")
         models.append(Model(analysis["results"]["study"], analysis, dense))
     names = [model.study for model in models]
-    for name in names:
-        if names.count(name) > 1:
-            raise RecordError(f"study {name} is given twice: each model counts once")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise RecordError(f"study {twice[0]} is given twice: each model counts once")
     for other in models[1:]:
         _refuse_unlike(models[0], other)
     if not common_tasks(models):
@@ -76,34 +85,28 @@ def load(folders: Sequence[Path]) -> list[Model]:
 
 def _compared(model: Model) -> dict[str, Any]:
     inputs = model.dense["inputs"]
-    found = {"versions.lm_eval": inputs["versions"]["lm_eval"]}
-    found["criterion"] = model.criterion
-    for name, value in flat(inputs).items():
-        of_settings = f"{name}.".startswith(f"{SETTINGS}.") and not name.startswith(NOT_COMPARED)
-        if of_settings or name in OF_THE_MODEL:
-            found[name] = value
-    return found
+    settings = {
+        name: value
+        for name, value in sorted(flat(inputs).items())
+        if name in OF_THE_MODEL
+        or (f"{name}.".startswith(f"{SETTINGS}.") and not name.startswith(NOT_COMPARED))
+    }
+    version = inputs["versions"]["lm_eval"]
+    return {"criterion": model.criterion, **settings, "versions.lm_eval": version}
 
 
 def _refuse_unlike(first: Model, second: Model) -> None:
-    fields = [(name, a.get(name), b.get(name)) for a, b in [(_compared(first), _compared(second))]
-              for name in sorted({*a, *b})]  # fmt: skip
+    names = first.study, second.study
+    refuse_unlike(*names, _compared(first), _compared(second))
     mine, other = (model.dense["inputs"]["tasks"] for model in (first, second))
     for task in first.tasks:
         if task in mine and task in other:
-            fields += [(f"{task}: {name}", mine[task].get(name), other[task].get(name))
-                       for name in TASK_FIELDS]  # fmt: skip
-    for name, a, b in fields:
-        if a != b:
-            raise RecordError(
-                f"{first.study} and {second.study} cannot be compared: {name} is {a!r} and {b!r}"
-            )
+            refuse_unlike(*names, *about_task(task, (mine, other), TASK_FIELDS))
 
 
 def common_tasks(models: Sequence[Model]) -> list[str]:
     """Tasks with a headline verdict in every model, in the first one's order."""
-    judged = [{row["task"] for row in model.analysis["results"]["verdicts"] if row["headline"]
-               and row["selection"] == model.criterion} for model in models]  # fmt: skip
+    judged = [{row["task"] for row in model.headlines} for model in models]
     return [task for task in models[0].tasks if all(task in found for found in judged)]
 
 
@@ -113,18 +116,16 @@ def changes_table(models: Sequence[Model]) -> pd.DataFrame:
     Returns:
         a DataFrame of COLUMNS, tasks in order, models in order, widest first.
     """
-    common, rows = common_tasks(models), []
-    for task in common:
+    rows = []
+    for task in common_tasks(models):
         for model in models:
-            found = [row for row in model.analysis["results"]["verdicts"]
-                     if row["task"] == task and row["headline"]
-                     and row["selection"] == model.criterion]  # fmt: skip
-            for row in sorted(found, key=lambda row: -row["expansion_ratio"]):
-                about = {
-                    "study": model.study, "model": model.analysis["results"]["model"],
-                    "dense_expansion_ratio": model.dense["results"]["expansion_ratio"],
-                }  # fmt: skip
-                rows.append({name: {**row, **about}[name] for name in COLUMNS})
+            about = {
+                "study": model.study,
+                "model": model.analysis["results"]["model"],
+                "dense_expansion_ratio": model.dense["results"]["expansion_ratio"],
+            }
+            found = [{**row, **about} for row in model.headlines if row["task"] == task]
+            rows += sorted(found, key=lambda row: -row["expansion_ratio"])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -144,15 +145,17 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
         high_points (the range of the changes over models).
     """
     rows = []
-    ratios = shared_ratios(table)
-    at = table[table["pruning_ratio"].isin(ratios)]
-    for (task, ratio), part in at.groupby(["task", "pruning_ratio"], sort=False):
-        counts = part["change"].value_counts()
-        rows.append({
-            "task": task, "pruning_ratio": ratio, "models": len(part),
-            **{name: int(counts.get(name, 0))
-               for name in ("worse", "better", "equivalent", "inconclusive")},
-            "unit": part["unit"].iloc[0], "low_points": part["diff_points"].min(),
-            "high_points": part["diff_points"].max(),
-        })  # fmt: skip
+    shared = table[table["pruning_ratio"].isin(shared_ratios(table))]
+    for (task, ratio), part in shared.groupby(["task", "pruning_ratio"], sort=False):
+        rows.append(
+            {
+                "task": task,
+                "pruning_ratio": ratio,
+                "models": len(part),
+                **part["change"].value_counts().reindex(CHANGES, fill_value=0),
+                "unit": part["unit"].iloc[0],
+                "low_points": part["diff_points"].min(),
+                "high_points": part["diff_points"].max(),
+            }
+        )
     return pd.DataFrame(rows)

@@ -3,6 +3,7 @@
 outcome_of   the documents' values of one metric, with their unit and what is drawn together
 untestable   why a score cannot be judged, in words
 compare      two scores of the same documents, paired
+in_points    such a comparison as columns of a table
 """
 
 import math
@@ -49,6 +50,10 @@ class Outcome(NamedTuple):
         if self.unit == "percent":
             return 100 * math.expm1(-difference)
         return 100 * difference
+
+    def effects(self, *differences: float) -> list[float]:
+        """`effect` of the ends of an interval, ascending."""
+        return sorted(map(self.effect, differences))
 
 
 def has_outcome(table: pd.DataFrame, row: Mapping[str, Any], *, floor: bool = False) -> bool:
@@ -111,3 +116,13 @@ def compare(first: Outcome, second: Outcome, *, seed: int) -> paired.Change:
         bounded=first.unit == "points",
         seed=seed,
     )
+
+
+def in_points(change: paired.Change, name: str, prefix: str = "") -> dict[str, float]:
+    """A change of a score in points, its 95% interval and p-value, as columns of a table."""
+    return {
+        name: 100 * change.difference,
+        f"{prefix}low": 100 * change.low,
+        f"{prefix}high": 100 * change.high,
+        f"{prefix}p_value": change.p_value,
+    }

@@ -8,21 +8,23 @@ draw_examples    documents gained and lost, drawn with a seed
 import numpy as np
 import pandas as pd
 
-from ppmlib.analyse.outcomes import Outcome
+from ppmlib.analyse.outcomes import in_points
 from ppmlib.analyse.study_records import DENSE, Study, describe_run
 from ppmlib.evaluation.responses import repetition
 from ppmlib.statistics import multiplicity, paired
 
 REPEATS_FROM = 0.5  # share of repeated word 4-grams from which an answer counts as repeating
 EXAMPLES = 12
+IDS = "instruction_ids"
+STRICT = "inst_level_strict_acc,none"
 RESPONSE_COLUMNS = [
-    "task", "run", "selection", "pruning_ratio", "expansion_ratio", "n", "median_tokens",
-    "shorter", "longer", "stopped", "repeating", "empty", "change_points", "from_degenerate_points",
-    "from_proper_points", "degenerate", "gained", "gained_shorter", "gained_degenerate", "lost",
-    "lost_degenerate",
-]  # fmt: skip
-KIND_COLUMNS = ["kind", "n", "dense", "pruned", "permuted", "diff_points", "low", "high", "p_value",
-                "p_adjusted"]  # fmt: skip
+    *("task", "run", "selection", "pruning_ratio", "expansion_ratio", "n", "median_tokens"),
+    *("shorter", "longer", "stopped", "repeating", "empty"),
+    *("change_points", "from_degenerate_points", "from_proper_points", "degenerate"),
+    *("gained", "gained_shorter", "gained_degenerate", "lost", "lost_degenerate"),
+]
+KIND_VALUES = ["dense", "pruned", "permuted"]
+KIND_COLUMNS = ["kind", "n", *KIND_VALUES, "diff_points", "low", "high", "p_value", "p_adjusted"]
 
 
 def features(table: pd.DataFrame) -> pd.DataFrame:
@@ -30,14 +32,17 @@ def features(table: pd.DataFrame) -> pd.DataFrame:
 
     An answer is degenerate if it is empty, repeats itself or ran into the token limit.
     """
-    text = table["response"]
-    found = pd.DataFrame({
-        "tokens": table["response_tokens"].astype(float), "stopped": table["stopped"].astype(bool),
-        "empty": text.str.strip() == "",
-        "repeating": text.map(repetition) >= REPEATS_FROM,
-    })  # fmt: skip
-    found["degenerate"] = found["empty"] | found["repeating"] | ~found["stopped"]
-    return found
+    text, stopped = table["response"], table["stopped"].astype(bool)
+    empty, repeating = text.str.strip() == "", text.map(repetition) >= REPEATS_FROM
+    return pd.DataFrame(
+        {
+            "tokens": table["response_tokens"].astype(float),
+            "stopped": stopped,
+            "empty": empty,
+            "repeating": repeating,
+            "degenerate": empty | repeating | ~stopped,
+        }
+    )
 
 
 def generation_tasks(study: Study, tasks) -> list[str]:
@@ -61,43 +66,38 @@ def response_table(study: Study, tasks, *, criterion: str) -> pd.DataFrame:
             row = study.headline(run.key, task)
             if row is None or not study.has_outcomes(run.key, row):
                 continue
-            own, base = study.outcome(run.key, row), study.outcome(DENSE, row)
+            own = study.outcome(run.key, row)
+            gap = own.totals - study.outcome(DENSE, row).totals
             mine = features(study.samples(run.key, task))
-            rows.append({"task": task, **describe_run(run), **_answers(dense, mine),
-                         **_shares(base, own, dense, mine)})  # fmt: skip
+            about = {"task": task, **describe_run(run), "n": len(mine)}
+            rows.append({**about, **_describe_answers(dense, mine, gap, own.weight.sum())})
     return pd.DataFrame(rows, columns=RESPONSE_COLUMNS)
 
 
-def _answers(dense: pd.DataFrame, mine: pd.DataFrame) -> dict[str, float]:
+def _describe_answers(dense: pd.DataFrame, mine: pd.DataFrame, gap: np.ndarray, weight: float):
+    shorter, longer = mine["tokens"] < dense["tokens"], mine["tokens"] > dense["tokens"]
+    gained, lost, bad = gap > 0, gap < 0, mine["degenerate"].to_numpy()
+    shares = {"shorter": shorter, "longer": longer, **mine.drop(columns="tokens")}
+    parts = {"change": gap, "from_degenerate": gap[bad], "from_proper": gap[~bad]}
+    counted = {
+        "gained": gained,
+        "gained_shorter": gained & shorter,
+        "gained_degenerate": gained & bad,
+        "lost": lost,
+        "lost_degenerate": lost & bad,
+    }
     return {
-        "n": len(mine), "median_tokens": float(mine["tokens"].median()),
-        "shorter": float((mine["tokens"] < dense["tokens"]).mean()),
-        "longer": float((mine["tokens"] > dense["tokens"]).mean()),
-        **{name: float(mine[name].mean())
-           for name in ("stopped", "repeating", "empty", "degenerate")},
-    }  # fmt: skip
-
-
-def _shares(base: Outcome, own: Outcome, dense: pd.DataFrame, mine: pd.DataFrame) -> dict:
-    gap = own.totals - base.totals
-    weight = gap.size if own.weights is None else own.weights.sum()
-    bad, gained, lost = mine["degenerate"].to_numpy(), gap > 0, gap < 0
-    return {
-        "change_points": 100 * float(gap.sum() / weight),
-        "from_degenerate_points": 100 * float(gap[bad].sum() / weight),
-        "from_proper_points": 100 * float(gap[~bad].sum() / weight),
-        "gained": int(gained.sum()), "lost": int(lost.sum()),
-        "gained_shorter": int((gained & (mine["tokens"] < dense["tokens"]).to_numpy()).sum()),
-        "gained_degenerate": int((gained & bad).sum()),
-        "lost_degenerate": int((lost & bad).sum()),
-    }  # fmt: skip
+        "median_tokens": float(mine["tokens"].median()),
+        **{name: float(which.mean()) for name, which in shares.items()},
+        **{f"{name}_points": 100 * float(part.sum() / weight) for name, part in parts.items()},
+        **{name: int(which.sum()) for name, which in counted.items()},
+    }
 
 
 def task_with_kinds(study: Study, tasks) -> str | None:
     """The first task whose documents name their kinds of instruction, or None."""
-    found = [t for t in generation_tasks(study, tasks)
-             if "instruction_ids" in study.samples(DENSE, t)]  # fmt: skip
-    return found[0] if found else None
+    named = (t for t in generation_tasks(study, tasks) if IDS in study.samples(DENSE, t))
+    return next(named, None)
 
 
 def kinds_table(study: Study, task: str | None, run: str, *, seed: int) -> pd.DataFrame:
@@ -108,41 +108,32 @@ def kinds_table(study: Study, task: str | None, run: str, *, seed: int) -> pd.Da
     Benjamini-Hochberg over the kinds. `permuted`: the share of the same answers handed to other
     documents. Kinds of fewer than two documents have no row; without a task there is none.
     """
-    column = "inst_level_strict_acc,none"
-    if task is None or study.headline(run, task) is None:
-        return pd.DataFrame(columns=KIND_COLUMNS)
-    tables = {key: study.samples(key, task) for key in (DENSE, run)}
-    if any(column not in table for table in tables.values()):
-        return pd.DataFrame(columns=KIND_COLUMNS)
-    long = _by_kind(tables[DENSE], tables[run], column)
+    evaluated = task is not None and study.headline(run, task) is not None
+    tables = [study.samples(key, task) for key in (DENSE, run)] if evaluated else []
     rows = []
-    for kind, part in long.groupby("kind", sort=True):
-        units = part.groupby("document", sort=False)[["dense", "pruned", "permuted"]].sum()
-        counts = part.groupby("document", sort=False).size().to_numpy(float)
-        if len(units) < 2:
-            continue
-        weights = None if (counts == 1).all() else counts
-        change = paired.compare(units["dense"], units["pruned"], weights=weights, seed=seed)
-        rows.append({"kind": kind, "n": len(units), "dense": part["dense"].mean(),
-                     "pruned": part["pruned"].mean(), "permuted": part["permuted"].mean(),
-                     "diff_points": 100 * change.difference, "low": 100 * change.low,
-                     "high": 100 * change.high, "p_value": change.p_value})  # fmt: skip
+    if tables and all(STRICT in table for table in tables):
+        for kind, part in _split_kinds(*tables).groupby("kind", sort=True):
+            documents = part.groupby("document", sort=False)
+            units, counts = documents[KIND_VALUES].sum(), documents.size().to_numpy(float)
+            if len(units) < 2:
+                continue
+            weights = None if (counts == 1).all() else counts
+            change = paired.compare(units["dense"], units["pruned"], weights=weights, seed=seed)
+            about = {"kind": kind, "n": len(units), **part[KIND_VALUES].mean()}
+            rows.append({**about, **in_points(change, "diff_points")})
     table = pd.DataFrame(rows, columns=KIND_COLUMNS)
     table["p_adjusted"] = multiplicity.benjamini_hochberg(table["p_value"].astype(float))
     return table.sort_values("diff_points", ignore_index=True)
 
 
-def _by_kind(dense: pd.DataFrame, pruned: pd.DataFrame, column: str) -> pd.DataFrame:
+def _split_kinds(dense: pd.DataFrame, pruned: pd.DataFrame) -> pd.DataFrame:
     """One row per document and instruction."""
-    permuted = pruned.get(f"permuted:{column}")
-    rows = []
-    for at, kinds in enumerate(dense["instruction_ids"]):
-        for place, kind in enumerate(kinds):
-            rows.append({"document": at, "kind": kind, "dense": dense[column][at][place],
-                         "pruned": pruned[column][at][place],
-                         "permuted": np.nan if permuted is None
-                         else permuted[at][place]})  # fmt: skip
-    return pd.DataFrame(rows, columns=["document", "kind", "dense", "pruned", "permuted"])
+    unknown = dense[IDS].map(lambda kinds: [np.nan] * len(kinds))
+    columns = [dense[IDS], dense[STRICT], pruned[STRICT], pruned.get(f"permuted:{STRICT}", unknown)]
+    names = ["kind", *KIND_VALUES]
+    long = pd.DataFrame(dict(zip(names, columns, strict=True))).explode(names)
+    long = long.dropna(subset="kind").astype(dict.fromkeys(KIND_VALUES, float))
+    return long.rename_axis("document").reset_index()
 
 
 def draw_examples(study: Study, task: str | None, run: str, *, seed: int, count: int = EXAMPLES):
@@ -157,12 +148,11 @@ def draw_examples(study: Study, task: str | None, run: str, *, seed: int, count:
         return pd.DataFrame()
     gap = study.outcome(run, row).totals - study.outcome(DENSE, row).totals
     dense, pruned = study.samples(DENSE, task), study.samples(run, task)
-    generator, chosen = np.random.default_rng(seed), []
+    generator = np.random.default_rng(seed)
     gained, lost = np.flatnonzero(gap > 0), np.flatnonzero(gap < 0)
     take = min(len(gained), max(count // 2, count - len(lost)))
-    for name, found, number in (("gained", gained, take), ("lost", lost, count - take)):
-        picked = np.sort(generator.permutation(found)[:number])
-        chosen += [(name, at) for at in picked]
+    chosen = [("gained", at) for at in np.sort(generator.permutation(gained)[:take])]
+    chosen += [("lost", at) for at in np.sort(generator.permutation(lost)[: count - take])]
     return pd.DataFrame(
         {
             "outcome": name,

@@ -36,11 +36,8 @@ def break_even_table(record: Mapping[str, Any]) -> pd.DataFrame:
 def own_widths(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The profiled widths by run, without those of further multiples."""
     widths = record["results"]["widths"]
-    return {
-        width["run"]: width
-        for width in widths
-        if width["keep_multiple_of"] == widths[0]["keep_multiple_of"]
-    }
+    own = widths[0]["keep_multiple_of"]
+    return {width["run"]: width for width in widths if width["keep_multiple_of"] == own}
 
 
 def answers_table(
@@ -57,8 +54,8 @@ def answers_table(
     """
     rows = record["measured"]["rows"]
     smallest = min(rows, key=lambda row: row["batch_size"])
-    timed = {row["run"]: row["repeats"] for row in rows
-             if ratios.job(row) == ratios.job(smallest)}  # fmt: skip
+    work = ratios.job(smallest)
+    timed = {row["run"]: row["repeats"] for row in rows if ratios.job(row) == work}
     found = []
     for task in generation_tasks(study, tasks):
         dense = float(study.samples(DENSE, task)["response_tokens"].mean())
@@ -67,10 +64,17 @@ def answers_table(
             if run.key not in timed or study.headline(run.key, task) is None:
                 continue
             tokens = float(study.samples(run.key, task)["response_tokens"].mean())
-            ratio = float(np.median(_answer_s(timed[run.key], tokens) / base))
-            found.append({"task": task, "run": run.key, "batch_size": smallest["batch_size"],
-                          "tokens": tokens, "dense_tokens": dense, "length_ratio": tokens / dense,
-                          "time_ratio": ratio})  # fmt: skip
+            found.append(
+                {
+                    "task": task,
+                    "run": run.key,
+                    "batch_size": smallest["batch_size"],
+                    "tokens": tokens,
+                    "dense_tokens": dense,
+                    "length_ratio": tokens / dense,
+                    "time_ratio": float(np.median(_answer_s(timed[run.key], tokens) / base)),
+                }
+            )
     return pd.DataFrame(found)
 
 

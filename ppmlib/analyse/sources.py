@@ -9,6 +9,7 @@ Scores with their floors are in `levels`, verdicts in `verdicts`, comparisons ac
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,11 @@ from ppmlib.record.evaluation_records import REPEAT
 from ppmlib.record.records import RecordError
 
 # What identifies a width; all other inputs must be the same for every width of a study.
-WIDTH_INPUTS = frozenset({
-    "run", "criterion", "seed", "pruning_ratio", "expansion_ratio", "keep_multiple_of",
-    "keep_sha256", "keep_count", "intermediate_size", "requested", "upstream", "criterion_sha256",
-    "noise",
-})  # fmt: skip
+WIDTH_INPUTS = {
+    *("run", "criterion", "criterion_sha256", "seed", "pruning_ratio", "expansion_ratio"),
+    *("keep_multiple_of", "keep_sha256", "keep_count", "intermediate_size", "requested"),
+    *("upstream", "noise"),
+}
 # What a responder without a model cannot have, and what the repeated dense run differs in.
 NOT_OF_RESPONDERS = ("model", "settings", "responder")
 NOT_OF_REPEAT = ("settings.floors", "settings.engine")
@@ -55,14 +56,18 @@ def load(root: Path) -> Study:
     """
     root = Path(root)
     evaluations = evaluation_records.find(root)
-    pruning = {key.rsplit("/", 1)[0]: r for key, r in records.find(root, "2_pruning").items()}
-    profiling = {key.rsplit("/", 1)[0]: r for key, r in records.find(root, "4_profiling").items()}
+    pruning, profiling = (
+        {key.rsplit("/", 1)[0]: record for key, record in records.find(root, stage).items()}
+        for stage in ("2_pruning", "4_profiling")
+    )
     if DENSE not in evaluations:
-        raise RecordError(
-            f"{records.record_path(root, evaluation_records.key(DENSE))}: no such record"
-        )
-    runs = {key: run_of(key, record["results"]) for key, record in evaluations.items()
-            if key != REPEAT and not is_trivial(record)}  # fmt: skip
+        path = records.record_path(root, evaluation_records.key(DENSE))
+        raise RecordError(f"{path}: no such record")
+    runs = {
+        key: run_of(key, record["results"])
+        for key, record in evaluations.items()
+        if key != REPEAT and not is_trivial(record)
+    }
     missing = _missing(root, evaluations, set(pruning))
     study = Study(root, runs, evaluations, profiling, pruning, missing)
     for key in sorted(set(evaluations) - {DENSE}):
@@ -108,39 +113,47 @@ def _refuse_unlike_inputs(study: Study, key: str) -> None:
     ignored = NOT_OF_RESPONDERS if trivial else NOT_OF_REPEAT if key == REPEAT else ()
     # A control may be evaluated on fewer tasks: per-task inputs are compared where both have them.
     common = set.intersection(*(set(record["results"]["tasks"]) for record in both))
-    first, second = (flat(_compared_inputs(record["inputs"], common)) for record in both)
-    for name in sorted(set(first) | set(second)):
-        aside = any(f"{name}.".startswith(f"{part}.") for part in ignored)
-        # A responder has no batches; the repeated dense run is there for its other ones.
-        aside |= bool(ignored) and name.rpartition(".")[2] == "batch_size"
-        if aside or first.get(name) == second.get(name):
-            continue
-        raise RecordError(
-            f"{DENSE} and {key} cannot be compared: {name} is {first.get(name)!r} "
-            f"and {second.get(name)!r}"
-        )
+
+    def compared(record: dict[str, Any]) -> dict[str, Any]:
+        inputs = {name: v for name, v in record["inputs"].items() if name not in WIDTH_INPUTS}
+        tasks = inputs.get("tasks", {})
+        inputs["tasks"] = {task: about for task, about in tasks.items() if task in common}
+        return {name: value for name, value in sorted(flat(inputs).items()) if not aside(name)}
+
+    def aside(name: str) -> bool:
+        # A responder has no batches; the A/A repeat is there for its other ones.
+        other_batches = bool(ignored) and name.rpartition(".")[2] == "batch_size"
+        return other_batches or any(f"{name}.".startswith(f"{part}.") for part in ignored)
+
+    refuse_unlike(DENSE, key, *map(compared, both))
 
 
-def _compared_inputs(inputs: dict[str, Any], tasks: set[str]) -> dict[str, Any]:
-    about = {name: value for name, value in inputs.get("tasks", {}).items() if name in tasks}
-    return {n: v for n, v in inputs.items() if n not in WIDTH_INPUTS} | {"tasks": about}
+def refuse_unlike(first: str, second: str, mine: Mapping, other: Mapping) -> None:
+    """RecordError naming the first field in which two records differ, and both values."""
+    for name in dict.fromkeys([*mine, *other]):
+        if mine.get(name) != other.get(name):
+            raise RecordError(
+                f"{first} and {second} cannot be compared: {name} is {mine.get(name)!r} "
+                f"and {other.get(name)!r}"
+            )
+
+
+def about_task(task: str, both: Sequence[Mapping], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Fields of one task in two records, as `refuse_unlike` takes them."""
+    return [{f"{task}: {name}": tasks[task].get(name) for name in names} for tasks in both]
 
 
 def _refuse_unlike_documents(study: Study, key: str) -> None:
     dense, other = (study.evaluations[k]["results"]["tasks"] for k in (DENSE, key))
     for task in sorted(set(dense) & set(other)):
-        for name in ("version", "num_fewshot", "output_type", "n"):
-            if dense[task].get(name) != other[task].get(name):
-                raise RecordError(
-                    f"{DENSE} and {key} cannot be compared: {task}: {name} is "
-                    f"{dense[task].get(name)!r} and {other[task].get(name)!r}"
-                )
+        fields = ("version", "num_fewshot", "output_type", "n")
+        refuse_unlike(DENSE, key, *about_task(task, (dense, other), fields))
         first, second = study.samples(DENSE, task), study.samples(key, task)
+        if len(first) != len(second):
+            raise RecordError(
+                f"{DENSE} and {key}: {task} has {len(first)} and {len(second)} documents"
+            )
         for column in ("doc_id", "doc_hash", "target_hash"):
-            if len(first) != len(second):
-                raise RecordError(
-                    f"{DENSE} and {key}: {task} has {len(first)} and {len(second)} documents"
-                )
             unlike = np.flatnonzero(first[column].to_numpy() != second[column].to_numpy())
             if unlike.size:
                 at = unlike[0]

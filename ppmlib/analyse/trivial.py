@@ -7,23 +7,25 @@ beyond_table      each width against the best responder, and on what no responde
 import numpy as np
 import pandas as pd
 
+from ppmlib.analyse.outcomes import in_points
 from ppmlib.analyse.study_records import DENSE, Study, describe_run
 from ppmlib.statistics import paired, resampling
 from ppmlib.statistics.verdicts import level_verdict
 
+RESPONDER_COLUMNS = ["task", "metric", "responder", "run", "n", "value", "low", "high"]
 BEYOND_COLUMNS = [
-    "task", "axis", "run", "pruning_ratio", "expansion_ratio", "n", "value", "best", "best_value",
-    "responders", "above_points", "above_low", "above_high", "above_p_value", "against_best",
-    "hard_n", "hard_value", "hard_change_points", "hard_low", "hard_high", "hard_p_value",
-]  # fmt: skip
+    *("task", "axis", "run", "pruning_ratio", "expansion_ratio", "n", "value"),
+    *("best", "best_value", "responders"),
+    *("above_points", "above_low", "above_high", "above_p_value", "against_best"),
+    *("hard_n", "hard_value", "hard_change_points", "hard_low", "hard_high", "hard_p_value"),
+]
 
 
 def responder_table(study: Study, *, seed: int) -> pd.DataFrame:
     """Score of every trivial responder with its 95% interval, headline metrics in points.
 
     Returns:
-        task, metric, responder, run, n, value, low, high; the best of a task first. Empty where no
-        responder was evaluated.
+        a DataFrame of RESPONDER_COLUMNS, the best of a task first.
     """
     rows = []
     for kind, run in study.trivial.items():
@@ -33,14 +35,11 @@ def responder_table(study: Study, *, seed: int) -> pd.DataFrame:
             own = study.outcome(run, row)
             if own.unit != "points" or own.totals.size < 2:
                 continue
-            value, low, high = resampling.mean_interval(
+            interval = resampling.mean_interval(
                 own.totals, weights=own.weights, clusters=own.clusters, seed=seed
             )
-            rows.append({"task": row["task"], "metric": row["metric"], "responder": kind,
-                         "run": run, "n": own.totals.size, "value": value, "low": low,
-                         "high": high})  # fmt: skip
-    columns = ["task", "metric", "responder", "run", "n", "value", "low", "high"]
-    table = pd.DataFrame(rows, columns=columns)
+            rows.append([row["task"], row["metric"], kind, run, own.totals.size, *interval])
+    table = pd.DataFrame(rows, columns=RESPONDER_COLUMNS)
     return table.sort_values(["task", "value"], ascending=[True, False], ignore_index=True)
 
 
@@ -57,25 +56,20 @@ def beyond_table(study: Study, responders: pd.DataFrame, *, criterion: str, seed
     """
     rows = []
     for task, mine in responders.groupby("task", sort=False):
-        dense = study.headline(DENSE, task)
-        if dense is None:
+        if study.headline(DENSE, task) is None:
             continue
-        hard = _hard(study, task, mine)
+        hard, best = _hard(study, task, mine), mine.iloc[0]
+        of_best = {"best": best["responder"], "best_value": best["value"], "responders": len(mine)}
         for run in [study.runs[DENSE], *study.widths(criterion)]:
             row = study.headline(run.key, task)
             if row is None or not study.has_outcomes(run.key, row):
                 continue
-            best = mine.iloc[0]
             change = study.change(run.key, row, seed=seed, reference=best["run"])
-            rows.append({
-                "task": task, "axis": row["axis"], **describe_run(run), "n": change.n,
-                "value": row["value"], "best": best["responder"], "best_value": best["value"],
-                "responders": len(mine), "above_points": 100 * change.difference,
-                "above_low": 100 * change.low, "above_high": 100 * change.high,
-                "above_p_value": change.p_value,
-                "against_best": level_verdict(change.low, change.high),
-                **_on_hard(study, run.key, row, hard, seed),
-            })  # fmt: skip
+            about = {"axis": row["axis"], **describe_run(run), "n": change.n, "value": row["value"]}
+            above = in_points(change, "above_points", "above_")
+            above["against_best"] = level_verdict(change.low, change.high)
+            on_hard = _on_hard(study, run.key, row, hard, seed)
+            rows.append({"task": task, **about, **of_best, **above, **on_hard})
     return pd.DataFrame(rows, columns=BEYOND_COLUMNS)
 
 
@@ -102,5 +96,4 @@ def _on_hard(study: Study, run: str, row: dict, hard: np.ndarray | None, seed: i
     if clusters is not None and len(set(clusters)) < 2:
         return found
     change = paired.compare(dense.totals[hard], own.totals[hard], clusters=clusters, seed=seed)
-    return {**found, "hard_change_points": 100 * change.difference, "hard_low": 100 * change.low,
-            "hard_high": 100 * change.high, "hard_p_value": change.p_value}  # fmt: skip
+    return {**found, **in_points(change, "hard_change_points", "hard_")}

@@ -13,17 +13,18 @@ import pandas as pd
 
 from ppmlib.analyse import outcomes
 from ppmlib.analyse.levels import floor_of
-from ppmlib.analyse.study_records import DENSE, Run, Study, describe_run
+from ppmlib.analyse.study_records import DENSE, Run, Study, describe_run, metric_key
 from ppmlib.record.records import RecordError
-from ppmlib.statistics import multiplicity, paired
+from ppmlib.statistics import multiplicity
 from ppmlib.statistics.proportions import LEVEL
+from ppmlib.statistics.verdicts import change_verdict
 from ppmlib.study_file.params import width_slug
 
 MARGIN_POINTS = 3.0  # where no claim declares another; printed wherever 'equivalent' is
 CLAIM_COLUMNS = [
-    "task", "pruning_ratio", "direction", "margin_points", "run", "unit", "diff_points",
-    "ci_low_points", "ci_high_points", "p_value", "p_holm", "holds", "reason",
-]  # fmt: skip
+    *("task", "pruning_ratio", "direction", "margin_points", "run", "unit", "diff_points"),
+    *("ci_low_points", "ci_high_points", "p_value", "p_holm", "holds", "reason"),
+]
 
 
 def margin_of(claims: Sequence[Mapping[str, Any]], task: str, pruning_ratio: float) -> float:
@@ -44,34 +45,40 @@ def margin_of(claims: Sequence[Mapping[str, Any]], task: str, pruning_ratio: flo
 
 def verdict_row(study: Study, run: Run, row: Mapping[str, Any], margin: float, seed: int) -> dict:
     """One score of one pruned width against the dense model: numbers, no verdict yet."""
-    change = study.change(run.key, row, seed=seed)
-    outcome = study.outcome(run.key, row)
-    (dense,) = [r for r in study.rows(DENSE) if _same_metric(r, row)]
-    low, high = sorted(outcome.effect(end) for end in (change.low, change.high))
-    detectable = change.detectable
-    inside = outcome.unit == "points" and _inside(change, margin)
+    change, own = study.change(run.key, row, seed=seed), study.outcome(run.key, row)
+    low, high = own.effects(change.low, change.high)
+    low90, high90 = own.effects(change.low90, change.high90)
+    points = own.unit == "points"
+    inside = -margin / 100 < change.low90 and change.high90 < margin / 100
     return {
         **describe_run(run),
         **{name: row[name] for name in ("task", "metric", "filter", "axis", "headline")},
-        "n": change.n, "units": change.units, "value": row["value"], "dense_value": dense["value"],
-        "unit": outcome.unit, "diff_points": outcome.effect(change.difference),
-        "ci_low_points": low, "ci_high_points": high, "p_value": change.p_value,
-        "low90_points": min(outcome.effect(change.low90), outcome.effect(change.high90)),
-        "high90_points": max(outcome.effect(change.low90), outcome.effect(change.high90)),
-        "gained": change.gained, "lost": change.lost,
-        "mde_points": None if detectable is None else abs(outcome.effect(-detectable)),
-        "margin_points": margin if outcome.unit == "points" else None, "within_margin": inside,
+        "n": change.n,
+        "units": change.units,
+        "value": row["value"],
+        "dense_value": _dense_row(study, row)["value"],
+        "unit": own.unit,
+        "diff_points": own.effect(change.difference),
+        "ci_low_points": low,
+        "ci_high_points": high,
+        "p_value": change.p_value,
+        "low90_points": low90,
+        "high90_points": high90,
+        "gained": change.gained,
+        "lost": change.lost,
+        "mde_points": change.detectable and abs(own.effect(-change.detectable)),
+        "margin_points": margin if points else None,
+        "within_margin": points and inside,
         "better_if_positive": bool(row["higher_is_better"]),
-        **floor_of(study, run.key, row), "method": change.method,
-    }  # fmt: skip
+        **floor_of(study, run.key, row),
+        "method": change.method,
+    }
 
 
-def _same_metric(first: Mapping, second: Mapping) -> bool:
-    return all(first[name] == second[name] for name in ("task", "metric", "filter"))
-
-
-def _inside(change: paired.Change, margin: float) -> bool:
-    return -margin / 100 < change.low90 and change.high90 < margin / 100
+def _dense_row(study: Study, row: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The dense model's row of the same metric."""
+    same = (dense for dense in study.rows(DENSE) if metric_key(dense) == metric_key(row))
+    return next(same, None)
 
 
 def verdict_table(
@@ -86,8 +93,8 @@ def verdict_table(
 
     Headline metrics of one selection, over all tasks and widths, are a family: `p_adjusted` is
     Benjamini-Hochberg's over it and decides `change`. Other metrics of the criterion (strict and
-    loose, prompt and instruction level) are shown beside them with an unadjusted verdict and
-    `p_adjusted` null. Controls have headline metrics only.
+    loose, prompt and instruction level) have an unadjusted verdict and `p_adjusted` null.
+    Controls have headline metrics only.
 
     Args:
         tasks: names in the order wanted; tasks without records go to `study.missing`.
@@ -97,19 +104,18 @@ def verdict_table(
     Raises:
         RecordError: if no headline of the criterion can be tested at any width.
     """
-    rows = []
-    evaluated = {row["task"] for row in study.rows(DENSE)}
+    rows, evaluated = [], {row["task"] for row in study.rows(DENSE)}
     _note(study, [f"task {task} was not evaluated" for task in tasks if task not in evaluated])
     for run in study.widths(criterion):
         absent = evaluated - {row["task"] for row in study.rows(run.key)}
-        _note(study, [f"{run.key}: task {task} was not evaluated"
-                      for task in tasks if task in absent])  # fmt: skip
+        noted = [f"{run.key}: task {task} was not evaluated" for task in tasks if task in absent]
+        _note(study, noted)
     selections = [criterion, *(s for s in study.selections() if s != criterion)]
     for run in [run for selection in selections for run in study.widths(selection)]:
         for row in sorted(study.rows(run.key), key=lambda r: not r["headline"]):
             if row["task"] not in tasks or not (row["headline"] or run.selection == criterion):
                 continue
-            reason = _untestable(study, run, row)
+            reason = _untestable(study, run.key, row)
             if reason is None:
                 margin = margin_of(claims, row["task"], run.pruning_ratio)
                 rows.append(verdict_row(study, run, row, margin, bootstrap_seed))
@@ -122,12 +128,10 @@ def verdict_table(
     table["p_adjusted"] = np.nan
     for selection in selections:
         family = (table["selection"] == selection) & table["headline"]
-        table.loc[family, "p_adjusted"] = multiplicity.benjamini_hochberg(
-            table.loc[family, "p_value"]
-        )
-    table["change"] = [_change(row) for row in table.to_dict("records")]
-    order = {name: i for i, name in enumerate(tasks)}
-    table["order"] = table["task"].map(order)
+        p_values = table.loc[family, "p_value"]
+        table.loc[family, "p_adjusted"] = multiplicity.benjamini_hochberg(p_values)
+    table["change"] = [_verdict(row) for row in table.to_dict("records")]
+    table["order"] = table["task"].map(list(tasks).index)
     keys = ["order", "headline", "metric", "selection", "expansion_ratio"]
     table = table.sort_values(keys, ascending=[True, False, True, True, False], kind="stable")
     return table.drop(columns="order").reset_index(drop=True)
@@ -137,20 +141,19 @@ def _note(study: Study, sentences: Sequence[str]) -> None:
     study.missing += [sentence for sentence in sentences if sentence not in study.missing]
 
 
-def _untestable(study: Study, run: Run, row: Mapping[str, Any]) -> str | None:
-    if not any(_same_metric(r, row) for r in study.rows(DENSE)):
+def _untestable(study: Study, run: str, row: Mapping[str, Any]) -> str | None:
+    if _dense_row(study, row) is None:
         return "was not evaluated for the dense model"
-    if not study.has_outcomes(run.key, row):
+    if not study.has_outcomes(run, row):
         return "has no per-document values: not tested"
-    reason = outcomes.untestable(study.samples(run.key, row["task"]), row)
+    reason = outcomes.untestable(study.samples(run, row["task"]), row)
     return reason and f"{reason}: not tested"
 
 
-def _change(row: Mapping[str, Any]) -> str:
+def _verdict(row: Mapping[str, Any]) -> str:
     p = row["p_value"] if np.isnan(row["p_adjusted"]) else row["p_adjusted"]
-    if p <= LEVEL and row["diff_points"] != 0:
-        return "better" if (row["diff_points"] > 0) == row["better_if_positive"] else "worse"
-    return "equivalent" if row["within_margin"] else "inconclusive"
+    better = row["diff_points"] if row["better_if_positive"] else -row["diff_points"]
+    return change_verdict(p, better, row["within_margin"])
 
 
 def headlines(table: pd.DataFrame, selection: str) -> pd.DataFrame:
@@ -174,48 +177,35 @@ def claims_table(
     rows = []
     for claim in claims:
         run = f"{criterion}/{width_slug(claim['pruning_ratio'])}"
-        found = [r for r in study.rows(run) if r["task"] == claim["task"] and r["headline"]] if (
-            run in study.runs) else []  # fmt: skip
-        reason = "was not evaluated"
-        if found:
-            reason = _untestable(study, study.runs[run], found[0])
-        rows.append({**claim, "run": run, "reason": reason, **(
-            {} if reason else _test_claim(study, run, found[0], claim, seed))})  # fmt: skip
+        row = study.headline(run, claim["task"]) if run in study.runs else None
+        reason = "was not evaluated" if row is None else _untestable(study, run, row)
+        tested = {} if reason else _test_claim(study, run, row, claim, seed)
+        rows.append({**claim, "run": run, "reason": reason, **tested})
     tested = [row for row in rows if row["reason"] is None]
-    for row, p_holm in zip(
-        tested, multiplicity.holm([row["p_value"] for row in tested]), strict=True
-    ):
+    adjusted = multiplicity.holm([row["p_value"] for row in tested])
+    for row, p_holm in zip(tested, adjusted, strict=True):
         row["p_holm"], row["holds"] = float(p_holm), bool(p_holm <= LEVEL)
     table = pd.DataFrame(rows, columns=CLAIM_COLUMNS).astype(object)
     return table.where(table.notna(), None)
 
 
 def _test_claim(study: Study, run: str, row: Mapping, claim: Mapping, seed: int) -> dict:
-    change, outcome = study.change(run, row, seed=seed), study.outcome(run, row)
+    change, own = study.change(run, row, seed=seed), study.outcome(run, row)
     margin = claim["margin_points"] / 100
+    # A perplexity rises by a share where the mean log-likelihood falls by that share's logarithm.
+    percent = own.unit == "percent"
+    lower, upper = (-np.log1p(margin), -np.log1p(-margin)) if percent else (-margin, margin)
+    ends = change.low, change.high
     if claim["direction"] == "equivalent":
-        low, high, p = change.low90, change.high90, change.p_equivalent(margin)
-        if outcome.unit == "percent":
-            p = max(change.p_above(-np.log1p(margin)), change.p_below(-np.log1p(-margin)))
+        ends = change.low90, change.high90
+        p = max(change.p_above(lower), change.p_below(upper))
     else:
-        low, high = change.low, change.high
-        falls = (claim["direction"] == "better") != row["higher_is_better"]
-        # The mean log-likelihood per word falls when the perplexity rises.
-        p = _beyond(change, margin, outcome.unit, falls)
-    low, high = sorted(outcome.effect(end) for end in (low, high))
-    return {
-        "unit": outcome.unit, "diff_points": outcome.effect(change.difference),
-        "ci_low_points": low, "ci_high_points": high, "p_value": p,
-    }  # fmt: skip
-
-
-def _beyond(change: paired.Change, margin: float, unit: str, falls: bool) -> float:
-    """Two-sided p-value of a fall (or rise) of the score by more than the margin."""
-    if unit == "percent":
-        p = change.p_above(-np.log1p(-margin)) if falls else change.p_below(-np.log1p(margin))
-    else:
-        p = change.p_below(-margin) if falls else change.p_above(margin)
-    return min(1.0, 2 * p)
+        rises = (claim["direction"] == "better") == row["higher_is_better"]
+        p = change.p_above(upper) if rises != percent else change.p_below(lower)
+        p = min(1.0, 2 * p)
+    low, high = own.effects(*ends)
+    points = {"diff_points": own.effect(change.difference), "ci_low_points": low}
+    return {"unit": own.unit, **points, "ci_high_points": high, "p_value": p}
 
 
 class PlantedTruth(NamedTuple):
@@ -249,27 +239,21 @@ def judge_planted(
     for task, truth in planted.items():
         of_task = (verdicts["task"] == task) & (verdicts["metric"] == truth.metric)
         rows = verdicts[of_task & (verdicts["selection"] == selection)]
-        held = False
         if not rows.empty:
             rows = _with_significance(rows)
-            held = HELD[truth.expected](rows)
+        held = not rows.empty and HELD[truth.expected](rows)
         found.append(PlantedTruth(task, truth.metric, truth.expected, truth.declared, held, rows))
     return found
 
 
 def _with_significance(rows: pd.DataFrame) -> pd.DataFrame:
-    p_holm = multiplicity.holm(rows["p_value"])
-    sure = np.asarray(p_holm) <= LEVEL
-    above = False
+    p_holm, above = multiplicity.holm(rows["p_value"]), False
     if permuted_everywhere(rows):
-        passed = np.asarray(multiplicity.holm(rows["floor_p_value"])) <= LEVEL
+        passed = multiplicity.holm(rows["floor_p_value"]) <= LEVEL
         above = passed & (rows["own_minus_floor_points"] > 0)
-    return rows.assign(
-        p_holm=p_holm,
-        fallen=sure & (rows["diff_points"] < 0),
-        risen=sure & (rows["diff_points"] > 0),
-        above_permuted=above,
-    )
+    sure, change = p_holm <= LEVEL, rows["diff_points"]
+    significant = {"fallen": sure & (change < 0), "risen": sure & (change > 0)}
+    return rows.assign(p_holm=p_holm, **significant, above_permuted=above)
 
 
 def permuted_everywhere(rows: pd.DataFrame) -> bool:
@@ -286,13 +270,11 @@ HELD = {
 
 def shown_run(verdicts: pd.DataFrame, claims: Sequence[Mapping[str, Any]], criterion: str) -> str:
     """The width shown in detail: that of most claims, else the middle one."""
-    runs = list(dict.fromkeys(headlines(verdicts, criterion)["run"]))
+    widths = headlines(verdicts, criterion).drop_duplicates("run").sort_values("pruning_ratio")
+    runs = list(widths["run"])
     declared = [f"{criterion}/{width_slug(claim['pruning_ratio'])}" for claim in claims]
     declared = [run for run in declared if run in runs]
-    if declared:
-        return max(declared, key=declared.count)
-    ratios = headlines(verdicts, criterion).drop_duplicates("run").sort_values("pruning_ratio")
-    return ratios["run"].iloc[len(ratios) // 2]
+    return max(declared, key=declared.count) if declared else runs[len(runs) // 2]
 
 
 def bench_truths(tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
