@@ -7,6 +7,7 @@ trade_off        the largest pruning ratio with no knowledge loss beyond the mar
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 
 import numpy as np
 import pandas as pd
@@ -45,8 +46,10 @@ def _complete(study: Study, run: Run, tasks: Sequence[str]) -> bool:
     return all(study.headline(run.key, task) is not None for task in tasks)
 
 
-def _combined(study: Study, run: Run, axes: Mapping[float, Sequence[str]], name: str, seed: int):
-    """Sum over axes of sign x mean change: `<name>_points`, `low`, `high` and `p_value`.
+def _combined(
+    study: Study, run: Run, axes: Mapping[float, Sequence[str]], seed: int
+) -> tuple[float, dict[str, float]]:
+    """Sum over axes of sign x mean change in points; its interval and p-value by name.
 
     Args:
         axes: sign -> tasks of an axis.
@@ -57,9 +60,8 @@ def _combined(study: Study, run: Run, axes: Mapping[float, Sequence[str]], name:
         [coefficient for _, coefficient in pairs],
         [tuple(study.samples(DENSE, task)["doc_hash"]) for task, _ in pairs],
     )
-    low, high = found.interval()
-    ends = {"low": 100 * low, "high": 100 * high, "p_value": found.p_value()}
-    return {f"{name}_points": 100 * found.difference, **ends}
+    low, high = (100 * end for end in found.interval())
+    return 100 * found.difference, {"low": low, "high": high, "p_value": found.p_value()}
 
 
 def axis_changes(
@@ -76,8 +78,8 @@ def axis_changes(
             if not _complete(study, run, tasks):
                 continue
             about = {"axis": axis, "label": axis_label(axis, tasks), "tasks": len(tasks)}
-            change = _combined(study, run, {1.0: tasks}, "change", seed)
-            rows.append({**describe_run(run), **about, **change})
+            change, ends = _combined(study, run, {1.0: tasks}, seed)
+            rows.append({**describe_run(run), **about, "change_points": change, **ends})
     return pd.DataFrame(rows).assign(dense_expansion_ratio=study.runs[DENSE].expansion_ratio)
 
 
@@ -103,17 +105,17 @@ def dichotomy_table(
     for run in study.widths(criterion):
         if not _complete(study, run, [*first, *second]):
             continue
-        each = {}
-        for axis in DICHOTOMY:
-            name = f"{axis}_points"
-            each[name] = _combined(study, run, {1.0: axes[axis]}, axis, seed)[name]
-        difference = _combined(study, run, {1.0: second, -1.0: first}, "difference", seed)
+        points = {
+            f"{axis}_points": _combined(study, run, {1.0: axes[axis]}, seed)[0]
+            for axis in DICHOTOMY
+        }
+        points["difference_points"], ends = _combined(study, run, {1.0: second, -1.0: first}, seed)
         (odds_k, spread_k), (odds_i, spread_i) = (
             _log_odds_change(study, run.key, tasks, seed) for tasks in (first, second)
         )
         low, high, _ = resampling.replicate_interval(spread_i - spread_k)
         odds = {"log_odds": float(odds_i - odds_k), "log_odds_low": low, "log_odds_high": high}
-        rows.append({**describe_run(run), **labels, **each, **difference, **odds})
+        rows.append({**describe_run(run), **labels, **points, **ends, **odds})
     table = pd.DataFrame(rows)
     if not table.empty:
         table["p_holm"] = multiplicity.holm(table["p_value"])
@@ -166,12 +168,12 @@ def controls_table(
     for mine in headlines(verdicts, criterion).to_dict("records"):
         for control in others:
             width = mine["run"].split("/")[1]
-            rivals = {
-                key: study.headline(key, mine["task"])
+            values = {
+                key: row["value"]
                 for key, run in study.runs.items()
                 if run.criterion == control and key.split("/")[1] == width
+                if (row := study.headline(key, mine["task"]))
             }
-            values = {key: row["value"] for key, row in rivals.items() if row is not None}
             if values:
                 rows.append(_against(study, mine, control, values, seed))
     return pd.DataFrame(rows)
@@ -246,9 +248,6 @@ def trade_off(verdicts: pd.DataFrame, *, criterion: str, margin_points: float) -
         and bool((group["low90_points"] > -margin_points).all())
         for ratio, group in rows.groupby("pruning_ratio")
     }
-    best = None
-    for ratio, holds in sorted(passed.items()):
-        if not holds:
-            break
-        best = ratio
+    held = list(takewhile(passed.get, sorted(passed)))
+    best = held[-1] if held else None
     return {"ratio": best, "tasks": tasks, "margin_points": margin_points, "passed": passed}

@@ -32,17 +32,12 @@ def features(table: pd.DataFrame) -> pd.DataFrame:
 
     An answer is degenerate if it is empty, repeats itself or ran into the token limit.
     """
-    text, stopped = table["response"], table["stopped"].astype(bool)
-    empty, repeating = text.str.strip() == "", text.map(repetition) >= REPEATS_FROM
-    return pd.DataFrame(
-        {
-            "tokens": table["response_tokens"].astype(float),
-            "stopped": stopped,
-            "empty": empty,
-            "repeating": repeating,
-            "degenerate": empty | repeating | ~stopped,
-        }
-    )
+    found = pd.DataFrame({"tokens": table["response_tokens"].astype(float)})
+    found["stopped"] = table["stopped"].astype(bool)
+    found["empty"] = table["response"].str.strip() == ""
+    found["repeating"] = table["response"].map(repetition) >= REPEATS_FROM
+    found["degenerate"] = found["empty"] | found["repeating"] | ~found["stopped"]
+    return found
 
 
 def generation_tasks(study: Study, tasks) -> list[str]:
@@ -62,10 +57,7 @@ def response_table(study: Study, tasks, *, criterion: str) -> pd.DataFrame:
     rows = []
     for task in generation_tasks(study, tasks):
         dense = features(study.samples(DENSE, task))
-        for run in [study.runs[DENSE], *study.widths(criterion)]:
-            row = study.headline(run.key, task)
-            if row is None or not study.has_outcomes(run.key, row):
-                continue
+        for run, row in study.scored(task, criterion):
             own = study.outcome(run.key, row)
             gap = own.totals - study.outcome(DENSE, row).totals
             mine = features(study.samples(run.key, task))
@@ -151,17 +143,17 @@ def draw_examples(study: Study, task: str | None, run: str, *, seed: int, count:
     generator = np.random.default_rng(seed)
     gained, lost = np.flatnonzero(gap > 0), np.flatnonzero(gap < 0)
     take = min(len(gained), max(count // 2, count - len(lost)))
-    chosen = [("gained", at) for at in np.sort(generator.permutation(gained)[:take])]
-    chosen += [("lost", at) for at in np.sort(generator.permutation(lost)[: count - take])]
-    return pd.DataFrame(
-        {
-            "outcome": name,
-            "document": dense["doc_id"][at],
-            "prompt_end": dense["prompt_end"][at],
-            "dense": dense["response"][at],
-            "pruned": pruned["response"][at],
-            "dense_tokens": dense["response_tokens"][at],
-            "pruned_tokens": pruned["response_tokens"][at],
-        }
-        for name, at in chosen
-    )
+    picked = {
+        "gained": np.sort(generator.permutation(gained)[:take]),
+        "lost": np.sort(generator.permutation(lost)[: count - take]),
+    }
+    columns = {
+        "document": dense["doc_id"],
+        "prompt_end": dense["prompt_end"],
+        "dense": dense["response"],
+        "pruned": pruned["response"],
+        "dense_tokens": dense["response_tokens"],
+        "pruned_tokens": pruned["response_tokens"],
+    }
+    parts = {outcome: pd.DataFrame(columns).loc[rows] for outcome, rows in picked.items()}
+    return pd.concat(parts, names=["outcome"]).reset_index("outcome").reset_index(drop=True)

@@ -156,11 +156,11 @@ def _refuse_unlike_documents(study: Study, key: str) -> None:
         for column in ("doc_id", "doc_hash", "target_hash"):
             unlike = np.flatnonzero(first[column].to_numpy() != second[column].to_numpy())
             if unlike.size:
+                document, ours, theirs = first["doc_id"], first[column], second[column]
                 at = unlike[0]
                 raise RecordError(
-                    f"{DENSE} and {key} cannot be compared: {task}, document "
-                    f"{first['doc_id'][at]}: {column} is {first[column][at]!r} and "
-                    f"{second[column][at]!r} ({unlike.size} documents differ)"
+                    f"{DENSE} and {key} cannot be compared: {task}, document {document[at]}: "
+                    f"{column} is {ours[at]!r} and {theirs[at]!r} ({unlike.size} documents differ)"
                 )
 
 
@@ -194,10 +194,8 @@ def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def write_tables(root: Path, **tables: pd.DataFrame) -> list[Path]:
     """Write `tables/<name>.csv` for every table that has rows; the paths written."""
-    written = []
-    for name, table in tables.items():
-        if not table.empty:
-            path = Path(root) / "tables" / f"{name}.csv"
-            records.write_text(path, table.to_csv(index=False))
-            written.append(path)
-    return written
+    folder = Path(root) / "tables"
+    files = {folder / f"{name}.csv": table for name, table in tables.items() if not table.empty}
+    for path, table in files.items():
+        records.write_text(path, table.to_csv(index=False))
+    return list(files)

@@ -4,7 +4,7 @@ Run       one evaluated width
 Study     everything that was read; comparisons are computed once and kept
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -125,6 +125,16 @@ class Study:
         """The headline row of a task, or None where the run was not evaluated on it."""
         found = [row for row in self.rows(run) if row["task"] == task and row["headline"]]
         return found[0] if found else None
+
+    def scored(self, task: str, criterion: str) -> Iterator[tuple[Run, dict[str, Any]]]:
+        """The dense model and the widths of a criterion with their headline row of a task.
+
+        Runs that were not evaluated on it, or without per-document values, are left out.
+        """
+        for run in [self.runs[DENSE], *self.widths(criterion)]:
+            row = self.headline(run.key, task)
+            if row is not None and self.has_outcomes(run.key, row):
+                yield run, row
 
     def change(
         self, run: str, row: dict[str, Any], *, seed: int, reference: str = DENSE

@@ -60,10 +60,7 @@ def beyond_table(study: Study, responders: pd.DataFrame, *, criterion: str, seed
             continue
         hard, best = _hard(study, task, mine), mine.iloc[0]
         of_best = {"best": best["responder"], "best_value": best["value"], "responders": len(mine)}
-        for run in [study.runs[DENSE], *study.widths(criterion)]:
-            row = study.headline(run.key, task)
-            if row is None or not study.has_outcomes(run.key, row):
-                continue
+        for run, row in study.scored(task, criterion):
             change = study.change(run.key, row, seed=seed, reference=best["run"])
             about = {"axis": row["axis"], **describe_run(run), "n": change.n, "value": row["value"]}
             above = in_points(change, "above_points", "above_")

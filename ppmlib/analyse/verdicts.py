@@ -105,11 +105,10 @@ def verdict_table(
         RecordError: if no headline of the criterion can be tested at any width.
     """
     rows, evaluated = [], {row["task"] for row in study.rows(DENSE)}
-    _note(study, [f"task {task} was not evaluated" for task in tasks if task not in evaluated])
+    missing = [f"task {task} was not evaluated" for task in tasks if task not in evaluated]
     for run in study.widths(criterion):
         absent = evaluated - {row["task"] for row in study.rows(run.key)}
-        noted = [f"{run.key}: task {task} was not evaluated" for task in tasks if task in absent]
-        _note(study, noted)
+        missing += [f"{run.key}: task {task} was not evaluated" for task in tasks if task in absent]
     selections = [criterion, *(s for s in study.selections() if s != criterion)]
     for run in [run for selection in selections for run in study.widths(selection)]:
         for row in sorted(study.rows(run.key), key=lambda r: not r["headline"]):
@@ -120,7 +119,8 @@ def verdict_table(
                 margin = margin_of(claims, row["task"], run.pruning_ratio)
                 rows.append(verdict_row(study, run, row, margin, bootstrap_seed))
             elif row["headline"]:
-                _note(study, [f"{run.key}: {row['task']} {row['metric']} {reason}"])
+                missing.append(f"{run.key}: {row['task']} {row['metric']} {reason}")
+    study.missing = list(dict.fromkeys([*study.missing, *missing]))
     if not any(row["selection"] == criterion and row["headline"] for row in rows):
         reasons = "; ".join(study.missing) or "the study holds the dense model only"
         raise RecordError(f"no width of {criterion} can be compared: {reasons}")
@@ -135,10 +135,6 @@ def verdict_table(
     keys = ["order", "headline", "metric", "selection", "expansion_ratio"]
     table = table.sort_values(keys, ascending=[True, False, True, True, False], kind="stable")
     return table.drop(columns="order").reset_index(drop=True)
-
-
-def _note(study: Study, sentences: Sequence[str]) -> None:
-    study.missing += [sentence for sentence in sentences if sentence not in study.missing]
 
 
 def _untestable(study: Study, run: str, row: Mapping[str, Any]) -> str | None:
