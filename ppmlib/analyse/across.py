@@ -1,9 +1,4 @@
-"""Several finished studies compared: each model a replicate, nothing pooled.
-
-load            the studies' analyses, refused where they were not evaluated alike
-changes_table   every common headline of every model and width
-agreement       task by task, in how many models it fell, held or rose
-"""
+"""Several finished studies compared: each model a replicate, nothing pooled (notebook 7)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +6,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ppmlib.analyse.sources import about_task, flat, refuse_unlike
+from ppmlib.analyse.sources import about_task, flatten, refuse_unlike
 from ppmlib.analyse.study_records import DENSE
 from ppmlib.record import evaluation_records, records
 from ppmlib.record.records import RecordError
 
-SETTINGS = "settings"
 NOT_COMPARED = ("settings.floors", "settings.engine")
 OF_THE_MODEL = ("model.dtype",)
 TASK_FIELDS = (
@@ -58,8 +52,6 @@ class Model(NamedTuple):
 def load(folders: Sequence[Path]) -> list[Model]:
     """Read finished studies, refused where their numbers cannot be compared.
 
-    Args:
-        folders: each a study's folder with its analysis record.
     Raises:
         RecordError: for a folder without a verified analysis, a study given twice, or studies that
             differ in lm-eval's version, a setting of the evaluation (BOS, batch size, ...), or the
@@ -87,9 +79,9 @@ def _compared(model: Model) -> dict[str, Any]:
     inputs = model.dense["inputs"]
     settings = {
         name: value
-        for name, value in sorted(flat(inputs).items())
+        for name, value in flatten(inputs).items()
         if name in OF_THE_MODEL
-        or (f"{name}.".startswith(f"{SETTINGS}.") and not name.startswith(NOT_COMPARED))
+        or (name.startswith("settings.") and not name.startswith(NOT_COMPARED))
     }
     version = inputs["versions"]["lm_eval"]
     return {"criterion": model.criterion, **settings, "versions.lm_eval": version}
@@ -138,11 +130,7 @@ def shared_ratios(table: pd.DataFrame) -> list[float]:
 def agreement(table: pd.DataFrame) -> pd.DataFrame:
     """Task by task at each common pruning ratio: how many models are worse, better, or neither.
 
-    Counts of models, no p-value: two or three models are no sample.
-
-    Returns:
-        task, pruning_ratio, models, worse, better, equivalent, inconclusive, low_points and
-        high_points (the range of the changes over models).
+    Counts of models, no p-value; `low_points` and `high_points`: the range of their changes.
     """
     rows = []
     shared = table[table["pruning_ratio"].isin(shared_ratios(table))]

@@ -1,10 +1,4 @@
-"""Comparisons across tasks and selections.
-
-axis_changes     mean change of each axis in points, with its interval
-dichotomy_table  do instructions change differently from knowledge? tested at each width
-controls_table   the criterion against other selections of the same widths
-trade_off        the largest pruning ratio with no knowledge loss beyond the margin
-"""
+"""Comparisons across tasks and selections: axes, the dichotomy, controls, the trade-off."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
@@ -31,10 +25,8 @@ def axis_tasks(verdicts: pd.DataFrame, selection: str) -> dict[str, list[str]]:
     """Tasks of each axis whose headline is in points, planted tasks left out."""
     rows = headlines(verdicts, selection)
     rows = rows[(rows["unit"] == "points") & (rows["axis"] != PLANTED_AXIS)]
-    return {
-        axis: list(group.drop_duplicates())
-        for axis, group in rows.groupby("axis", sort=False)["task"]
-    }
+    groups = rows.groupby("axis", sort=False)["task"]
+    return {axis: list(tasks.drop_duplicates()) for axis, tasks in groups}
 
 
 def axis_label(axis: str, tasks: Sequence[str]) -> str:
@@ -69,8 +61,7 @@ def axis_changes(
 ) -> pd.DataFrame:
     """Mean change of each axis in points at each width.
 
-    95% intervals by square-and-add from those of the tasks (`paired.Combined`); tasks with the same
-    documents count as fully dependent. They speak of these tasks, not of other tasks of the axis.
+    Intervals as in `paired.Combined`: they speak of these tasks, not of others of the axis.
     """
     rows = []
     for axis, tasks in axis_tasks(verdicts, criterion).items():
@@ -156,12 +147,8 @@ def controls_table(
 
     `lead` is the criterion's score minus the control's, in points with the sign turned so that
     positive is better (in percent lower perplexity). Fixed selections: paired by document, with
-    interval and p-value. Random selections: the range over their seeds; with 5 seeds or more also
-    an interval from a bootstrap over documents and seeds.
-
-    Returns:
-        task, metric, width, value, control, seeds, control_low, control_high, lead and, where
-        there is one, lead_low, lead_high, p_value.
+    interval and p-value (`lead_low`, `lead_high`, `p_value`). Random selections: the range over
+    their seeds; with 5 seeds or more also an interval from a bootstrap over documents and seeds.
     """
     rows = []
     others = sorted({run.criterion for run in study.runs.values()} - {criterion, "dense"})
@@ -185,6 +172,7 @@ def _against(study: Study, mine: dict, control: str, scored: dict[str, float], s
     sign = 1 if mine["better_if_positive"] else -1
     values = np.array(list(scored.values()))
     own, gaps = gaps_to(study, mine["run"], row, scored)
+    leads = sign * (mine["value"] - values)
     found = {
         **{name: mine[name] for name in OF_THE_CRITERION},
         "control": control,
@@ -192,8 +180,8 @@ def _against(study: Study, mine: dict, control: str, scored: dict[str, float], s
         "control_low": float(values.min()),
         "control_high": float(values.max()),
         "lead": sign * own.effect(gaps.sum() / own.weight.sum() / len(gaps)),
-        "beats_all": bool(np.all(sign * (mine["value"] - values) > 0)),
-        "beaten_by_all": bool(np.all(sign * (mine["value"] - values) < 0)),
+        "beats_all": bool(np.all(leads > 0)),
+        "beaten_by_all": bool(np.all(leads < 0)),
     }
     if control == "random":
         tested = over_seeds(own, gaps, seed=seed)
@@ -214,12 +202,10 @@ def gaps_to(study: Study, run: str, row: dict, others: Iterable[str]) -> tuple[O
 
 
 def over_seeds(own: Outcome, values: np.ndarray, *, seed: int) -> tuple | None:
-    """95% interval and p-value of a mean over documents and random selections, both drawn.
+    """(low, high, p) of a mean over documents and random selections; None with too few of these.
 
     Args:
         own: whose weights and clusters count. values: totals, (selections, documents).
-    Returns:
-        (low, high, p) as fractions; None for fewer than `SEEDS_FOR_A_TEST` selections.
     """
     if len(values) < SEEDS_FOR_A_TEST:
         return None
@@ -235,10 +221,9 @@ def trade_off(verdicts: pd.DataFrame, *, criterion: str, margin_points: float) -
     A ratio counts only if every knowledge task passes there and at all smaller ones.
 
     Args:
-        margin_points: the study's `tradeoff_margin_points`; margins of claims have no part in it.
+        margin_points: the study's `tradeoff_margin_points`, whatever margins claims have.
     Returns:
-        ratio (None: none, or no knowledge task), tasks, margin_points, and per ratio whether it
-        passed.
+        ratio (None where no ratio or no task qualifies), tasks, margin_points, passed by ratio.
     """
     rows = headlines(verdicts, criterion)
     rows = rows[(rows["axis"] == DICHOTOMY[0]) & (rows["unit"] == "points")]

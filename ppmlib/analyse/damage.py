@@ -1,8 +1,6 @@
-"""Instruction scores against perplexity, for every kind of damage: narrower, or only damaged?
+"""Instruction scores against perplexity, for every kind of damage: narrower, or only damaged?"""
 
-damage_table    instruction score and perplexity of every run that has both
-matched_table   each width of the criterion against other damage of about the same perplexity
-"""
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -24,24 +22,16 @@ MATCHED_COLUMNS = [
 ]
 
 
-def axes_of_damage(verdicts: pd.DataFrame, criterion: str) -> tuple[list[str], str | None]:
-    """The instruction tasks in points, and the first word perplexity among the headlines."""
-    rows = headlines(verdicts, criterion)
-    tasks = rows[(rows["axis"] == AXIS) & (rows["unit"] == "points")]["task"].unique()
-    perplexities = rows[rows["unit"] == "percent"]["task"].unique()
-    return list(tasks), perplexities[0] if len(perplexities) else None
-
-
 def damage_table(study: Study, verdicts: pd.DataFrame, *, criterion: str) -> pd.DataFrame:
-    """Every run with an instruction score and a perplexity, one row per run and instruction task.
+    """Every run with an instruction score in points and a (first) perplexity: DAMAGE_COLUMNS.
 
-    Returns:
-        a DataFrame of DAMAGE_COLUMNS; empty where no width of the criterion has both.
+    One row per run and instruction task; empty where no width of the criterion has both.
     """
-    tasks, text = axes_of_damage(verdicts, criterion)
-    rows = []
+    found = headlines(verdicts, criterion)
+    tasks = found[(found["axis"] == AXIS) & (found["unit"] == "points")]["task"].unique()
+    rows, texts = [], found[found["unit"] == "percent"]["task"].unique()[:1]
     for run in study.runs.values():
-        for task in tasks if text else ():
+        for task, text in product(tasks, texts):
             score, perplexity = study.headline(run.key, task), study.headline(run.key, text)
             if score is not None and perplexity is not None:
                 kind = "dense" if run.key == DENSE else run.criterion
@@ -121,9 +111,8 @@ def _against_noise(study: Study, damage: pd.DataFrame, mine: dict, seed: int) ->
     if found.empty:
         return None
     value, perplexity = found.iloc[0][["value", "perplexity"]]
-    change = study.change(
-        mine["run"], study.headline(mine["run"], mine["task"]), seed=seed, reference=run
-    )
+    row = study.headline(mine["run"], mine["task"])
+    change = study.change(mine["run"], row, seed=seed, reference=run)
     return {
         "control_ratio": 0.0,
         "seeds": 1,

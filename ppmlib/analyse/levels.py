@@ -1,10 +1,4 @@
-"""Scores with their error bars, and what their level is worth beside a floor.
-
-interval      of one score
-judge         one score against its floor: the only place where a level is judged
-floor_of      the same for a run of a study, kept
-scores_table  every score of a study with both
-"""
+"""Scores with their 95% intervals, and what their level is worth against a floor."""
 
 from collections.abc import Mapping
 from typing import Any

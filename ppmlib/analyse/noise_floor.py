@@ -1,8 +1,4 @@
-"""The A/A repeat: what changes when the dense model is run again in other batches.
-
-flips    per task and metric, the documents whose outcome is another one, and by how much
-within   which changes are no larger than these
-"""
+"""The A/A repeat: what changes when the dense model is run again in other batches."""
 
 import numpy as np
 import pandas as pd
@@ -45,13 +41,12 @@ def _count(first: Outcome, second: Outcome) -> tuple:
 
 
 def within(changes: pd.DataFrame, noise: pd.DataFrame) -> pd.Series:
-    """Whether each change is no larger than the noise of its task and metric.
+    """Whether each change (`diff_points`) is no larger than the noise of its task and metric.
 
     Args:
-        changes: columns task, metric, filter and diff_points (points, or percent of a perplexity).
-        noise: what `flips` gave.
+        noise: of `flips`.
     Returns:
-        True, False, or None where the study measured no noise of that metric; index as `changes`.
+        True, False, or None where no noise of that metric was measured; index as `changes`.
     """
     floor = noise.set_index(KEY)["noise"].to_dict()
     known = [floor.get(key) for key in changes[KEY].itertuples(index=False, name=None)]

@@ -1,10 +1,4 @@
-"""One score per document, read from a task's table of samples; nothing here knows of a study.
-
-outcome_of   the documents' values of one metric, with their unit and what is drawn together
-untestable   why a score cannot be judged, in words
-compare      two scores of the same documents, paired
-in_points    such a comparison as columns of a table
-"""
+"""One score per document, read from a task's table of samples; nothing here knows of a study."""
 
 import math
 from collections.abc import Mapping

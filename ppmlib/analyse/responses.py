@@ -1,9 +1,4 @@
-"""How answers changed: their length, repetition and ends, the kinds of instruction, examples.
-
-response_table   length, self-stopping, repetition of every width; which answers the change is in
-kinds_table      which kinds of instruction moved at one width
-draw_examples    documents gained and lost, drawn with a seed
-"""
+"""How answers changed: their length, repetition and ends, the kinds of instruction, examples."""
 
 import numpy as np
 import pandas as pd
@@ -131,9 +126,7 @@ def _split_kinds(dense: pd.DataFrame, pruned: pd.DataFrame) -> pd.DataFrame:
 def draw_examples(study: Study, task: str | None, run: str, *, seed: int, count: int = EXAMPLES):
     """Documents gained and lost at one width, half of each where there are enough, by seed.
 
-    Returns:
-        a DataFrame: outcome (`gained` or `lost`), document, prompt_end, dense, pruned (answers),
-        dense_tokens, pruned_tokens. Empty without a task, or where no document changed.
+    `dense` and `pruned` are the answers. Empty without a task, or where no document changed.
     """
     row = None if task is None else study.headline(run, task)
     if row is None:

@@ -1,8 +1,4 @@
-"""What a narrower model saves: speed, and how much longer its answers may be (notebook 5).
-
-break_even_table  how many tokens a width makes in the time of the dense model's answer
-answers_table     time per answer, with the lengths that the evaluation saw
-"""
+"""What a narrower model saves, and how much longer its answers may be (notebook 5)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -49,8 +45,8 @@ def answers_table(
     (its first workload), round by round.
 
     Returns:
-        per task with written answers and profiled width, narrowest last: mean `tokens` and
-        `dense_tokens` of an answer, `length_ratio`, and `time_ratio`, the median over rounds.
+        per task with written answers and profiled width, narrowest last: mean tokens of an answer,
+        their ratio, and `time_ratio`, the median over rounds.
     """
     rows = record["measured"]["rows"]
     smallest = min(rows, key=lambda row: row["batch_size"])

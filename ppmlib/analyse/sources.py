@@ -1,12 +1,4 @@
-"""A study's records read and checked, and tables for reading and for the record.
-
-    load          evaluation, pruning and profiling records, refused where they are unlike
-    runs_table    the widths that were evaluated
-    plain_rows, write_tables   tables as JSON rows and as CSV files
-
-Scores with their floors are in `levels`, verdicts in `verdicts`, comparisons across tasks in
-`contrasts`, sentences in `conclusions`.
-"""
+"""A study's records read and checked; its tables as JSON rows and CSV files."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -94,17 +86,10 @@ def _missing(root: Path, evaluations: dict[str, Any], pruned: set[str]) -> list[
     ] + sorted(absent)
 
 
-def flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested inputs as `a.b` -> value; lists of named tasks by their names."""
-    if isinstance(value, list) and value and all(isinstance(v, dict) for v in value):
-        named = {str(item.get("name", item.get("task", i))): item for i, item in enumerate(value)}
-        return flat(named, prefix)
-    if not isinstance(value, dict):
-        return {prefix: value}
-    found: dict[str, Any] = {}
-    for name, item in value.items():
-        found |= flat(item, f"{prefix}.{name}" if prefix else str(name))
-    return found
+def flatten(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested inputs as `a.b` -> value, by name."""
+    (flat,) = pd.json_normalize(inputs).to_dict("records")
+    return dict(sorted(flat.items()))
 
 
 def _refuse_unlike_inputs(study: Study, key: str) -> None:
@@ -118,7 +103,7 @@ def _refuse_unlike_inputs(study: Study, key: str) -> None:
         inputs = {name: v for name, v in record["inputs"].items() if name not in WIDTH_INPUTS}
         tasks = inputs.get("tasks", {})
         inputs["tasks"] = {task: about for task, about in tasks.items() if task in common}
-        return {name: value for name, value in sorted(flat(inputs).items()) if not aside(name)}
+        return {name: value for name, value in flatten(inputs).items() if not aside(name)}
 
     def aside(name: str) -> bool:
         # A responder has no batches; the A/A repeat is there for its other ones.
@@ -162,24 +147,6 @@ def _refuse_unlike_documents(study: Study, key: str) -> None:
                     f"{DENSE} and {key} cannot be compared: {task}, document {document[at]}: "
                     f"{column} is {ours[at]!r} and {theirs[at]!r} ({unlike.size} documents differ)"
                 )
-
-
-def runs_table(study: Study) -> pd.DataFrame:
-    """The evaluated widths for reading, dense first."""
-    order = [DENSE, *(run.key for s in study.selections() for run in study.widths(s))]
-    rows = [(study.runs[key], study.evaluations[key]["results"]["tasks"]) for key in order]
-    return pd.DataFrame(
-        {
-            "run": run.key,
-            "expansion ratio": f"{run.expansion_ratio:.2f}x",
-            "neurons removed": f"{100 * run.pruning_ratio:.3g}%",
-            "neurons per layer": run.intermediate_size,
-            "parameters": f"{run.parameters:,}",
-            "tasks": len(tasks),
-            "documents": f"{sum(task['n'] for task in tasks.values()):,}",
-        }
-        for run, tasks in rows
-    ).set_index("run")
 
 
 def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -1,8 +1,4 @@
-"""The records of one study in memory: its runs, their scores per document, paired comparisons.
-
-Run       one evaluated width
-Study     everything that was read; comparisons are computed once and kept
-"""
+"""The records of one study in memory: its runs, their scores per document, paired comparisons."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -33,13 +29,6 @@ class Run(NamedTuple):
     expansion_ratio: float
     intermediate_size: int
     parameters: int
-
-    @property
-    def label(self) -> str:
-        """For readers: `40% removed (2.40x)`."""
-        if self.key == DENSE:
-            return f"dense ({self.expansion_ratio:.2f}x)"
-        return f"{100 * self.pruning_ratio:.3g}% removed ({self.expansion_ratio:.2f}x)"
 
 
 @dataclass
@@ -79,10 +68,10 @@ class Study:
         """All selections but the dense model, in order of their names."""
         return sorted({run.selection for run in self.runs.values()} - {"dense"})
 
-    def rows(self, run: str, source: str = "model") -> list[dict[str, Any]]:
-        """The metric rows of a run's evaluation record."""
+    def rows(self, run: str) -> list[dict[str, Any]]:
+        """The metric rows of a run's evaluation record, those of permuted responses left out."""
         rows = self.evaluations[run]["results"]["rows"]
-        return [row for row in rows if row["source"] == source]
+        return [row for row in rows if row["source"] == "model"]
 
     def fingerprints(self) -> dict[str, str]:
         """The fingerprint of every record read, by key."""

@@ -1,8 +1,4 @@
-"""Trivial baselines on the study's own documents, and every width against the best of them.
-
-responder_table   the score of every responder on every task
-beyond_table      each width against the best responder, and on what no responder passes
-"""
+"""Trivial baselines on the study's own documents, and every width against the best of them."""
 
 import numpy as np
 import pandas as pd
@@ -22,11 +18,7 @@ BEYOND_COLUMNS = [
 
 
 def responder_table(study: Study, *, seed: int) -> pd.DataFrame:
-    """Score of every trivial responder with its 95% interval, headline metrics in points.
-
-    Returns:
-        a DataFrame of RESPONDER_COLUMNS, the best of a task first.
-    """
+    """Score of every trivial baseline with its 95% interval, headlines in points, best first."""
     rows = []
     for kind, run in study.trivial.items():
         for row in study.rows(run):
@@ -50,9 +42,6 @@ def beyond_table(study: Study, responders: pd.DataFrame, *, criterion: str, seed
     chosen on the same documents, which favours it. `hard_*`: right/wrong tasks with written
     answers only, over the documents that no responder passes; the change is paired with the dense
     model. Where fewer than two such documents are left there is none.
-
-    Returns:
-        a DataFrame of BEYOND_COLUMNS, one row per task and run.
     """
     rows = []
     for task, mine in responders.groupby("task", sort=False):

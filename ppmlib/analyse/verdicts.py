@@ -1,9 +1,4 @@
-"""What changed and what the level is worth: verdicts, declared claims, planted truths.
-
-verdict_table   every score of every width against the dense model, and against its floor
-claims_table    the declared claims, Holm over them
-judge_planted   the planted truths of a bench study, judged as they were declared
-"""
+"""What changed and what the level is worth: verdicts, declared claims, planted truths."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -28,11 +23,7 @@ CLAIM_COLUMNS = [
 
 
 def margin_of(claims: Sequence[Mapping[str, Any]], task: str, pruning_ratio: float) -> float:
-    """The equivalence margin of a task at one width, in points.
-
-    The one that an equivalence claim declares for this task and ratio, the strictest of several;
-    without a claim `MARGIN_POINTS`.
-    """
+    """The equivalence margin of a task at one width: the strictest declared, in points."""
     declared = [
         claim["margin_points"]
         for claim in claims

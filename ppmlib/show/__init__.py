@@ -3,6 +3,7 @@
 wording               numbers as words: one way for each
 table                 tables for reading, row by row
 verdict_tables        verdicts, baselines, claims, controls, the trade-off (notebook 5)
+runs                  the evaluated widths (notebook 5)
 conclusions           a study's conclusions, limits what it cannot say
 worked_example        one verdict step by step
 trivial_baselines     what trivial baselines score, and where every width stands
