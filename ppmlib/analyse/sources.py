@@ -20,7 +20,7 @@ WIDTH_INPUTS = {
     *("keep_multiple_of", "keep_sha256", "keep_count", "intermediate_size", "requested"),
     *("upstream", "noise"),
 }
-# What a responder without a model cannot have, and what the repeated dense run differs in.
+# What a trivial baseline, which has no model, cannot have; what the A/A repeat differs in.
 NOT_OF_RESPONDERS = ("model", "settings", "responder")
 NOT_OF_REPEAT = ("settings.floors", "settings.engine")
 
@@ -106,7 +106,7 @@ def _refuse_unlike_inputs(study: Study, key: str) -> None:
         return {name: value for name, value in flatten(inputs).items() if not aside(name)}
 
     def aside(name: str) -> bool:
-        # A responder has no batches; the A/A repeat is there for its other ones.
+        # A trivial baseline has no batches; the A/A repeat has other batches on purpose.
         other_batches = bool(ignored) and name.rpartition(".")[2] == "batch_size"
         return other_batches or any(f"{name}.".startswith(f"{part}.") for part in ignored)
 

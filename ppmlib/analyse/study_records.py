@@ -35,8 +35,8 @@ class Run(NamedTuple):
 class Study:
     """The records of a study, by run. `missing` says in words what is not there.
 
-    `runs` are models that can be compared with the dense one; trivial responders and the repeated
-    dense run have evaluations, but are no widths.
+    `runs` are models that can be compared with the dense one; trivial baselines and the A/A repeat
+    have evaluations, but are not widths.
     """
 
     root: Path
@@ -50,7 +50,7 @@ class Study:
 
     @property
     def trivial(self) -> dict[str, str]:
-        """The runs of trivial responders, by their kind (`constant`, `echo`)."""
+        """The runs of trivial baselines, by their kind (`constant`, `echo`)."""
         found = sorted(self.evaluations.items())
         return {record["results"]["responder"]: run for run, record in found if is_trivial(record)}
 
@@ -135,7 +135,7 @@ class Study:
 
 
 def is_trivial(record: dict[str, Any]) -> bool:
-    """Whether an evaluation is of a trivial responder, which reads no prompt."""
+    """Whether an evaluation is of a trivial baseline, which reads no prompt."""
     return "responder" in record["results"]
 
 

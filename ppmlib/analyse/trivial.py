@@ -38,9 +38,9 @@ def responder_table(study: Study, *, seed: int) -> pd.DataFrame:
 def beyond_table(study: Study, responders: pd.DataFrame, *, criterion: str, seed: int):
     """The dense model and every width of the criterion against the best trivial baseline.
 
-    `above_points`: the score minus that of the best responder, paired by document; the best is
+    `above_points`: the score minus that of the best baseline, paired by document; the best is
     chosen on the same documents, which favours it. `hard_*`: right/wrong tasks with written
-    answers only, over the documents that no responder passes; the change is paired with the dense
+    answers only, over the documents that no baseline passes; the change is paired with the dense
     model. Where fewer than two such documents are left there is none.
     """
     rows = []
@@ -60,7 +60,7 @@ def beyond_table(study: Study, responders: pd.DataFrame, *, criterion: str, seed
 
 
 def _hard(study: Study, task: str, responders: pd.DataFrame) -> np.ndarray | None:
-    """Which documents no responder passes; None for choices and graded scores."""
+    """Which documents no baseline passes; None for choices and graded scores."""
     if "response" not in study.samples(DENSE, task):
         return None
     columns = [study.outcome(run, study.headline(run, task)) for run in responders["run"]]

@@ -1,8 +1,4 @@
-"""Paired statistics: how much a score changed, how surely, and what could have been seen.
-
-    compare_binary   right/wrong per document: Tango's score interval, exact McNemar test
-    compare_means    other scores, lists and log-likelihoods: bootstrap interval, sign-flip test
-    Combined         a weighted sum of changes of several tasks
+"""How much a score changed between two models on the same documents, and how surely.
 
 Everything is a fraction here (0.03, not 3 points); scipy and statsmodels do the work. Documents
 are taken as independent draws from the task's population; where they are not, give `clusters`.
@@ -102,8 +98,8 @@ def _ends(interval: Callable[[float], tuple[float, float]]) -> dict[str, float]:
 def stratified_gain(change: np.ndarray, strata: Sequence) -> float:
     """Variance of a mean over strata of fixed sizes, relative to one drawn from all documents.
 
-    Between 0 and 1: what differs between strata (subjects of MMLU) is no error of the whole. 1
-    where nothing varies. A stratum of one document adds its squared distance from the overall mean.
+    Between 0 and 1: differences between strata (subjects of MMLU) are not sampling error. 1 where
+    nothing varies. A stratum of one document adds its squared distance from the overall mean.
     """
     names, member = np.unique(np.asarray(strata, dtype=str), return_inverse=True)
     if member.size != change.size:
@@ -122,15 +118,13 @@ def compare_binary(
 ) -> Change:
     """Change of the share of right answers: Tango's interval and McNemar's exact test.
 
-    The conditional exact test is used at every size (a binomial test of gained against lost
-    pairs): its level never exceeds the nominal one, at little cost in power when pairs are many.
-    With no discordant pair p is 1 and the interval says how much could have been missed.
+    The test is exact at every size: its level never exceeds the nominal one. With no discordant
+    pair p is 1 and the interval says how much could have been missed.
 
     Args:
         dense, pruned: 0 or 1 for each document, in the same order.
         strata: a name per document where the sizes of the strata are fixed. The interval is then
-            Tango's at the effective sample size; the test is exact within strata as well and
-            stays as it is.
+            Tango's at the effective sample size; the test stays exact.
     Raises:
         ValueError: for fewer than 2 documents, unequal lengths, or values other than 0 and 1.
     Source: McNemar 1947; Tango 1998; statsmodels.stats.contingency_tables.mcnemar; effective
@@ -230,9 +224,9 @@ class Combined:
     """A weighted sum of changes of several tasks, with intervals and a p-value.
 
     The square-and-add method (MOVER): the distances of each change to its own limits are added in
-    squares, so the sum inherits what the single intervals do with few changed documents, where a
-    percentile bootstrap of the sum covers as little as 62% in simulations. Changes of one group
-    answered the same documents: their distances are added as they are, the worst case.
+    squares, so that few changed documents are allowed for (a percentile bootstrap of the sum
+    covers as little as 62% in simulations). Changes of one group answered the same documents:
+    their distances are added as they are, the worst case.
 
     Args:
         coefficients: one per change. groups: one name per change.

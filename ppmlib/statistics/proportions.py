@@ -75,8 +75,7 @@ def detectable_binary(n: int, discordant_share: float) -> float | None:
     """The smallest true difference that the exact McNemar test shows with 80% power.
 
     The share of discordant documents is taken as seen, or as the difference itself where that is
-    larger. None if no difference at all could be shown (fewer than 6 documents). The power is
-    summed over the binomial numbers of discordant pairs, with no approximation but their range.
+    larger. None if no difference at all could be shown (fewer than 6 documents).
     """
 
     needed = _needed_wins(n)

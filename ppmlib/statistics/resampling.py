@@ -1,12 +1,4 @@
-"""Bootstrap intervals and sign-flip tests over independent units, with scipy.
-
-    resample          a mean change with intervals and p-values that hold where few units changed
-    mean_interval     the level of one score
-    mean_replicates   resampled means, paired by their seed
-    sign_flip_p       is a paired change more than chance?
-
-Units are documents, or clusters of documents. Everything seeded.
-"""
+"""Bootstrap intervals and sign-flip tests over documents, or clusters of them; all seeded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,12 +48,10 @@ class Resampled:
     """A weighted mean change of units, with what its intervals and p-values are made of.
 
     Two sources, of which the more cautious one counts: the BCa bootstrap (`replicates`, `bias` and
-    `acceleration`), and Student's t around `centre` with `error` and `freedom`. Resampling cannot
-    see changes that happen to be rare in the sample: with few changed documents BCa alone covers
-    87-90% in simulations. The t interval is that of the units and two pseudo-documents of the
-    largest change, one gained and one lost, half of each in either sample: what Agresti and Min
-    add to right/wrong tables; as many degrees of freedom as units changed, these two included,
-    allow for a spread known from few only.
+    `acceleration`), and Student's t around `centre` with `error` and `freedom`: with few changed
+    documents BCa alone covers 87-90% in simulations. The t interval is that of the units and two
+    pseudo-documents of the largest change, one gained and one lost, as Agresti and Min add them to
+    right/wrong tables; its degrees of freedom are the units that changed, these two included.
 
     Source: Efron 1987, JASA 82:171-185 (BCa; its p-values invert its limits); Agresti and Min
         2005, Statistics in Medicine 24:729-740.
@@ -187,8 +177,8 @@ def mean_interval(totals, *, weights=None, clusters=None, seed: int) -> tuple[fl
     """A weighted mean and its 95% interval.
 
     Wilson's for independent right/wrong documents and where all is right or all is wrong, else
-    BCa bootstrap over documents or clusters; of scores between 0 and 1, with the allowance for few
-    scores above 0 of `Resampled` (BCa alone covers 91% where 5 of 100 are).
+    BCa bootstrap over documents or clusters; of scores between 0 and 1 as in `Resampled` (where 5
+    of 100 are above 0, BCa alone covers 91%).
 
     Returns:
         (mean, low, high). Any other constant score has an interval of no width.
