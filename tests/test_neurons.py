@@ -1,3 +1,4 @@
+import matplotlib.style
 import pandas as pd
 import pytest
 import torch
@@ -79,3 +80,13 @@ def test_the_dense_model_has_a_figure_too():
     values = scores.score_model(llama(), "ppm")
     figure = figures.kept_strip(torch.arange(192).expand(3, -1), values, run="dense/r0.00")
     assert figure.table["share of score kept (%)"].tolist() == pytest.approx([100] * 3)
+
+
+def test_figures_leave_the_settings_of_matplotlib_alone_and_do_not_depend_on_them():
+    values = scores.score_model(llama(), "ppm")
+    before = matplotlib.rcParams.copy()
+    figure = figures.distributions(values, {"r0.20": 154}, selection="ppm")
+    assert matplotlib.rcParams == before
+    assert not matplotlib.rcParams["figure.constrained_layout.use"], "a style was set on import"
+    with matplotlib.style.context("classic"):
+        assert figures.distributions(values, {"r0.20": 154}, selection="ppm").png == figure.png

@@ -1,17 +1,18 @@
 """The study's figures, one style.
 
-figure      one finished figure: PNG and PDF files, alt text, its numbers as a table
+figure      one finished figure: PNG and PDF files, alt text, its numbers; `styled`, its style
+drawing     what they share: small multiples, interval lines, forest plots, axes, legends
 neurons     scores, cuts and kept neurons (notebooks 1 and 2)
 noise       noise against damage (notebook 2_noise)
 abilities   scores against expansion ratio, differences, the dichotomy (notebook 5)
-scorecard   one run's scores beside chance and floors (notebook 3)
+scorecard   one run's scores with chance and floors (notebook 3)
 changes     differences from the dense model, speed (notebook 5)
 decisions   declared claims and the trade-off (notebook 5)
 damage      trivial responders; instructions against perplexity (notebook 5)
 answers     written answers by width, kinds of instruction (notebook 5)
 efficiency  time and memory against width (notebook 4)
 published   the paper's numbers (notebook 6)
-models      several studies beside each other (notebook 7)
+models      several studies side by side (notebook 7)
 simulations coverage, false positives and power (notebook 8)
 """
 
@@ -21,7 +22,6 @@ import io
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import matplotlib
 import matplotlib.pyplot as plt
 import pandas as pd
 from cycler import cycler
@@ -30,7 +30,7 @@ from PIL import Image
 from ppmlib.record import records
 from ppmlib.show.images import shown_width
 
-# Okabe-Ito: told apart by readers with any common colour vision; markers differ as well.
+# Okabe-Ito: distinguishable with any common colour vision; markers differ as well.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 BASELINE = {"color": "#444444", "linestyle": "--", "linewidth": 1.2}
@@ -38,27 +38,28 @@ CHANCE = {"color": "#999999", "linestyle": ":", "linewidth": 1.4}
 DPI = 192
 
 
-def style() -> None:
-    """Set the one style of all figures: seaborn's white grid, readable at 10 cm width.
+STYLE = {
+    "axes.prop_cycle": cycler(color=PALETTE),
+    "figure.constrained_layout.use": True,
+    "axes.titlesize": "medium",
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.linewidth": 0.5,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+}
 
-    matplotlib ships that style; importing seaborn itself costs a second per notebook.
+
+def styled():
+    """A context in which figures have the one style, also as a decorator: `@styled()`.
+
+    It must cover drawing and saving: matplotlib reads parts of the style only when it saves.
+    seaborn's white grid comes with matplotlib; importing seaborn costs a second per notebook.
     """
-    plt.style.use(["seaborn-v0_8-whitegrid", "seaborn-v0_8-notebook"])
-    matplotlib.rcParams.update(
-        {
-            "axes.prop_cycle": cycler(color=PALETTE),
-            "figure.constrained_layout.use": True,
-            "axes.titlesize": "medium",
-            "axes.titleweight": "bold",
-            "axes.titlelocation": "left",
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "grid.linewidth": 0.5,
-            "legend.frameon": False,
-            "svg.hashsalt": "ppmlib",
-            "pdf.fonttype": 42,
-        }
-    )
+    styles = ["seaborn-v0_8-whitegrid", "seaborn-v0_8-notebook", STYLE]
+    return plt.style.context(styles, after_reset=True)
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,3 @@ def _indexed(png: io.BytesIO) -> bytes:
         colours = picture.convert("RGB").quantize(256)
         colours.save(buffer, format="png", optimize=True, dpi=(DPI, DPI))
     return buffer.getvalue()
-
-
-style()

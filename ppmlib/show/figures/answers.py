@@ -2,63 +2,59 @@
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 
-from ppmlib.show.figures import BASELINE, MARKERS, PALETTE, Figure, figure
-from ppmlib.show.figures.abilities import WIDTH, X_LABEL, legend, panels, task_names, width_axis
-from ppmlib.show.figures.changes import HALO
+from ppmlib.show.figures import MARKERS, PALETTE, Figure, drawing, figure, styled
+from ppmlib.show.figures.drawing import CONTROL, LINE
 from ppmlib.show.wording import signed
 from ppmlib.statistics.proportions import LEVEL
 
-SHARES = (("stopped", "stop by themselves"), ("repeating", "repeat themselves"),
-          ("empty", "empty"))  # fmt: skip
+SHARES = {"stopped": "stop by themselves", "repeating": "repeat themselves", "empty": "empty"}
 
 
+@styled()
 def lengths(table: pd.DataFrame, *, tasks, root: Path | None = None) -> Figure | None:
     """Per task with written answers: shares that stop, repeat or are empty, by width.
 
     Args:
         table: `responses.response_table`; None if it has no rows.
     """
-    names = task_names(table, tasks)
+    names = drawing.task_names(table, tasks)
     if not names:
         return None
-    fig, axes = panels(len(names))
-    for axis, task in zip(axes.flat, names, strict=False):
+    table = table[table["task"].isin(names)]
+    ends = {}
+
+    def draw(axis, task: str) -> pd.DataFrame:
         mine = table[table["task"] == task].sort_values("expansion_ratio", ascending=False)
-        for (name, label), color, marker in zip(SHARES, PALETTE, MARKERS, strict=False):
-            axis.plot(mine["expansion_ratio"], 100 * mine[name], color=color, marker=marker,
-                      markersize=4.5, linewidth=1.4, label=label)  # fmt: skip
-        first, last = mine.iloc[0], mine.iloc[-1]
-        axis.set_title(f"{task}\nmedian {first['median_tokens']:.0f} → "
-                       f"{last['median_tokens']:.0f} tokens", fontsize=9)  # fmt: skip
+        for (name, label), color, marker in zip(SHARES.items(), PALETTE, MARKERS, strict=False):
+            look = {"color": color, "marker": marker, "label": label}
+            axis.plot(mine["expansion_ratio"], 100 * mine[name], **LINE, **look)
+        first, last = ends[task] = mine.iloc[0], mine.iloc[-1]
+        tokens = f"{first['median_tokens']:.0f} → {last['median_tokens']:.0f} tokens"
+        axis.set_title(f"{task}\nmedian {tokens}", fontsize=9)
         axis.set_ylim(-3, 103)
-        width_axis(axis, mine)
-    for axis in axes[:, 0]:
-        axis.set_ylabel("answers, %", fontsize=9)
-    fig.supxlabel(X_LABEL, fontsize=9)
-    legend(fig, axes)
-    shown = table[table["task"].isin(names)]
-    words = []
-    for task, rows in shown.groupby("task", sort=False):
-        rows = rows.sort_values("expansion_ratio")
-        words.append(f"{task} {100 * rows['stopped'].iloc[-1]:.0f} to "
-                     f"{100 * rows['stopped'].iloc[0]:.0f}% stop")  # fmt: skip
-    columns = ["task", "run", "expansion_ratio", "median_tokens", "stopped", "repeating", "empty",
-               "change_points", "from_degenerate_points", "from_proper_points"]  # fmt: skip
+        return mine
+
+    fig = drawing.small_multiples(names, draw, y_label="answers, %")
+    words = "; ".join(
+        f"{task} {100 * ends[task][0]['stopped']:.0f} to {100 * ends[task][1]['stopped']:.0f}% stop"
+        for task in table["task"].drop_duplicates()
+    )
+    columns = ["expansion_ratio", "median_tokens", *SHARES, "change_points"]
+    columns += ["from_degenerate_points", "from_proper_points"]
     return figure(
         fig,
         name="answers_by_width",
         title="Written answers by width: how many stop by themselves before the token limit, "
         "repeat themselves or are empty; median length of dense and narrowest above each panel.",
-        alt=f"Small line charts, dense to narrowest: {'; '.join(words)}.",
-        table=shown[columns].set_index(["task", "run"]),
+        alt=f"Small line charts, dense to narrowest: {words}.",
+        table=table.set_index(["task", "run"])[columns],
         root=root,
     )
 
 
+@styled()
 def kinds(table: pd.DataFrame, *, task: str, run: str, root: Path | None = None) -> Figure | None:
     """Change of every kind of instruction with its 95% interval; None if there is none.
 
@@ -67,22 +63,19 @@ def kinds(table: pd.DataFrame, *, task: str, run: str, root: Path | None = None)
     """
     if table.empty:
         return None
-    fig, axis = plt.subplots(figsize=(WIDTH, 0.36 * len(table) + 1.5))
-    axis.axvline(0, **BASELINE)
-    for at, row in enumerate(table.to_dict("records")):
-        sure = row["p_adjusted"] <= LEVEL
-        color = (PALETTE[1] if row["diff_points"] < 0 else PALETTE[0]) if sure else "#8a8a8a"
-        label = ("falls" if row["diff_points"] < 0 else "rises") if sure else "not distinguishable"
-        axis.plot([row["low"], row["high"]], [at, at], color=color, linewidth=2)
-        axis.plot(row["diff_points"], at, "o", color=color, markersize=7, label=label)
-        axis.annotate(signed(row["diff_points"]), (row["high"], at), fontsize=8, xytext=(5, 0),
-                      textcoords="offset points", va="center", bbox=HALO)  # fmt: skip
-    axis.set_yticks(np.arange(len(table)),
-                    [f"{r.kind}, n = {r.n}" for r in table.itertuples()], fontsize=8)  # fmt: skip
-    axis.set_ylim(len(table) - 0.5, -0.5)
+    names = [f"{row.kind}, n = {row.n}" for row in table.itertuples()]
+    label = "change of the share followed, points (95% interval)"
+    height = 0.36 * len(table) + 1.5
+    fig, axis = drawing.forest(names, height=height, x_label=label, fontsize=8)
+    looks = {True: (PALETTE[1], "falls"), False: (PALETTE[0], "rises")}
+    for at, row in enumerate(table.itertuples()):
+        sure = row.p_adjusted <= LEVEL
+        color, label = looks[row.diff_points < 0] if sure else (CONTROL, "not distinguishable")
+        axis.plot([row.low, row.high], [at, at], color=color, linewidth=2)
+        axis.plot(row.diff_points, at, "o", color=color, markersize=7, label=label)
+        drawing.write_value(axis, signed(row.diff_points), (row.high, at))
     axis.margins(x=0.14)
-    axis.set_xlabel("change of the share followed, points (95% interval)", fontsize=9)
-    legend(fig, np.array([axis]))
+    drawing.add_legend(axis)
     top, bottom = table.iloc[-1], table.iloc[0]
     return figure(
         fig,

@@ -1,65 +1,60 @@
-"""What understands nothing, and what only damages (notebook 5)."""
+"""Scores against trivial baselines, and against what only damages the model (notebook 5)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-from ppmlib.show.figures import BASELINE, CHANCE, MARKERS, PALETTE, Figure, figure
-from ppmlib.show.figures.abilities import (
-    CAPS,
-    CONTROL,
-    X_LABEL,
-    legend,
-    panels,
-    task_names,
-    width_axis,
-)
+from ppmlib.show.figures import BASELINE, CHANCE, MARKERS, PALETTE, Figure, drawing, figure, styled
+from ppmlib.show.figures.abilities import seeds_label
+from ppmlib.show.figures.drawing import CONTROL, LINE
 from ppmlib.show.trivial_baselines import name_baseline
 
 BAND = "#E69F00"
-KINDS = {"dense": ("#000000", "*"), "random": (CONTROL, MARKERS[1]),
-         "noise": (PALETTE[3], MARKERS[3])}  # fmt: skip
 
 
+@styled()
 def trivial(
-    responders: pd.DataFrame, beyond: pd.DataFrame, *, tasks, criterion: str,
+    responders: pd.DataFrame,
+    beyond: pd.DataFrame,
+    *,
+    tasks: Sequence[str],
+    criterion: str,
     root: Path | None = None,
-) -> Figure | None:  # fmt: skip
-    """Scores against the range of answers that understand nothing; None without responders.
+) -> Figure | None:
+    """Scores against the range of the trivial baselines; None without them.
 
     Args:
         responders: `trivial.responder_table`; beyond: `trivial.beyond_table`.
         tasks: in the order of the panels.
     """
-    names = task_names(beyond, tasks)
+    names = drawing.task_names(beyond, tasks)
     if not names:
         return None
-    fig, axes = panels(len(names))
-    for axis, task in zip(axes.flat, names, strict=False):
+
+    def draw(axis, task: str) -> pd.DataFrame:
         band, mine = responders[responders["task"] == task], beyond[beyond["task"] == task]
         mine = mine.sort_values("expansion_ratio", ascending=False)
         low, high = 100 * band["value"].min(), 100 * band["value"].max()
         axis.axhspan(low, high, color=BAND, alpha=0.3, lw=0, label="trivial responders, range")
         axis.axhline(high, color=BAND, lw=1.4)
-        axis.plot(mine["expansion_ratio"], 100 * mine["value"], color=PALETTE[0], marker=MARKERS[0],
-                  markersize=4.5, linewidth=1.4, label=f"{criterion}, all documents")  # fmt: skip
+        look = {"color": PALETTE[0], "marker": MARKERS[0], "label": f"{criterion}, all documents"}
+        axis.plot(mine["expansion_ratio"], 100 * mine["value"], **LINE, **look)
         hard = mine[mine["hard_value"].notna()]
         if len(hard):
-            axis.plot(hard["expansion_ratio"], 100 * hard["hard_value"].astype(float), "--",
-                      color=PALETTE[1], marker=MARKERS[2], markersize=4.5, linewidth=1.2,
-                      label="documents that none of them passes")  # fmt: skip
-        best = name_baseline(band["responder"].iloc[0])
-        axis.set_title(f"{task}\nbest: {best}", fontsize=9)
+            x, y = hard["expansion_ratio"], 100 * hard["hard_value"].astype(float)
+            look = {"color": PALETTE[1], "marker": MARKERS[2], "markersize": 4.5, "linewidth": 1.2}
+            axis.plot(x, y, "--", label="documents that none of them passes", **look)
+        axis.set_title(f"{task}\nbest: {name_baseline(band['responder'].iloc[0])}", fontsize=9)
         axis.set_ylim(-2, min(103, max(high, 100 * mine["value"].max()) + 8))
-        width_axis(axis, mine)
-    for axis in axes[:, 0]:
-        axis.set_ylabel("score, %", fontsize=9)
-    fig.supxlabel(X_LABEL, fontsize=9)
-    legend(fig, axes, columns=2)
+        return mine
+
+    fig = drawing.small_multiples(names, draw, legend_columns=2)
     shown = beyond[beyond["task"].isin(names)]
     above = shown[shown["against_best"] == "above floor"]
+    columns = ["expansion_ratio", "n", "value", "best", "best_value"]
+    columns += ["above_points", "above_low", "above_high", "hard_n", "hard_value"]
     return figure(
         fig,
         name="trivial_responders",
@@ -67,17 +62,20 @@ def trivial(
         "documents that none of them passes.",
         alt=f"Small line charts, one per task: in {len(above)} of {len(shown)} cases the score is "
         "surely above that of the best trivial responder.",
-        table=shown[["task", "run", "expansion_ratio", "n", "value", "best", "best_value",
-                     "above_points", "above_low", "above_high", "hard_n", "hard_value"]]
-        .set_index(["task", "run"]),
+        table=shown.set_index(["task", "run"])[columns],
         root=root,
-    )  # fmt: skip
+    )
 
 
+@styled()
 def damage(
-    table: pd.DataFrame, pooled: pd.DataFrame, *, criterion: str, responders: pd.DataFrame,
+    table: pd.DataFrame,
+    pooled: pd.DataFrame,
+    *,
+    criterion: str,
+    responders: pd.DataFrame,
     root: Path | None = None,
-) -> Figure | None:  # fmt: skip
+) -> Figure | None:
     """Instruction score against perplexity for every kind of damage; None if there is nothing.
 
     Args:
@@ -87,32 +85,21 @@ def damage(
     if table.empty:
         return None
     names = list(table["task"].unique())
-    fig, axes = panels(len(names), columns=1, height=3.6)
+    fig, axes = drawing.grid(len(names), columns=1, height=3.6)
     for axis, task in zip(axes.flat, names, strict=True):
-        mine = table[table["task"] == task]
-        best = responders[responders["task"] == task] if len(responders) else responders
+        mine, best, random = (
+            part[part["task"] == task] if len(part) else part
+            for part in (table, responders, pooled)
+        )
         if len(best):
             axis.axhline(100 * best["value"].max(), **CHANCE, label="best trivial responder")
-        dense = mine[mine["kind"] == "dense"]
-        axis.axhline(100 * dense["value"].iloc[0], **BASELINE)
-        _path(axis, pd.concat([dense, mine[mine["kind"] == criterion]]), PALETTE[0], criterion)
-        others = [kind for kind in mine["kind"].unique()
-                  if kind not in ("dense", criterion, "random")]  # fmt: skip
-        for kind, color, marker in zip(others, (PALETTE[3], *PALETTE[4:]), MARKERS[3:],
-                                       strict=False):  # fmt: skip
-            part = mine[mine["kind"] == kind].sort_values("perplexity")
-            axis.plot(part["perplexity"], 100 * part["value"], linestyle=":", color=color,
-                      marker=marker, markersize=6, label=_kind_label(kind))  # fmt: skip
-        _random(axis, mine, pooled[pooled["task"] == task] if len(pooled) else pooled)
-        _star(axis, dense)
-        axis.set_xscale("log")
-        _plain_log(axis, mine["perplexity"])
+        _draw_damage(axis, mine, random, criterion)
+        drawing.log_axis(axis, _plain_ticks(mine["perplexity"]))
         axis.set_title(task, fontsize=10)
-        axis.set_ylabel("score, %", fontsize=9)
         axis.set_ylim(-2, min(103, 100 * mine["value"].max() + 8))
-        axis.set_xlabel(f"{mine['perplexity_task'].iloc[0]}, word perplexity (log scale)",
-                        fontsize=9)  # fmt: skip
-    legend(fig, axes, columns=3)
+        name = mine["perplexity_task"].iloc[0]
+        drawing.label_axes(axis, f"{name}, word perplexity (log scale)", "score, %")
+    drawing.add_legend(axes)
     ends = table[table["kind"] == criterion].sort_values("perplexity").iloc[-1]
     kinds = ", ".join(kind for kind in table["kind"].unique() if kind != "dense")
     return figure(
@@ -130,49 +117,39 @@ def damage(
     )
 
 
-def _kind_label(kind: str) -> str:
-    return "noise at full width" if kind == "noise" else kind
+def _draw_damage(axis, rows: pd.DataFrame, pooled: pd.DataFrame, criterion: str) -> None:
+    """Score by perplexity: the criterion's widths in order, other selections, dense as a star."""
+
+    def draw(part: pd.DataFrame, **look) -> None:
+        axis.plot(part["perplexity"], 100 * part["value"], **look)
+
+    dense, random = (rows[rows["kind"] == kind] for kind in ("dense", "random"))
+    axis.axhline(100 * dense["value"].iloc[0], **BASELINE)
+    own = pd.concat([dense, rows[rows["kind"] == criterion]]).sort_values("pruning_ratio")
+    draw(own, color=PALETTE[0], marker=MARKERS[0], markersize=5, label=criterion)
+    for row in own[own["pruning_ratio"] > 0].itertuples():
+        place = {"xytext": (5, 5), "textcoords": "offset points", "fontsize": 8}
+        point = row.perplexity, 100 * row.value
+        axis.annotate(f"{100 * row.pruning_ratio:.3g}%", point, color=PALETTE[0], **place)
+    others = [kind for kind in rows["kind"].unique() if kind not in ("dense", criterion, "random")]
+    looks = zip((PALETTE[3], *PALETTE[4:]), MARKERS[3:], strict=False)
+    for kind, (color, marker) in zip(others, looks, strict=False):
+        part = rows[rows["kind"] == kind].sort_values("perplexity")
+        label = "noise at full width" if kind == "noise" else kind
+        draw(part, linestyle=":", color=color, marker=marker, markersize=6, label=label)
+    draw(random, linestyle="none", marker=".", color=CONTROL, alpha=0.5, markersize=4)
+    if len(pooled):
+        look = {"color": CONTROL, "marker": MARKERS[1], "markersize": 4.5, "linewidth": 1}
+        ends = (100 * pooled[name] for name in ("value", "low", "high"))
+        label = seeds_label(pooled)
+        drawing.error_line(axis, pooled["perplexity"], *ends, linestyle="--", label=label, **look)
+    draw(dense, linestyle="none", marker="*", color="#000000", markersize=10, label="dense")
 
 
-def _path(axis, rows: pd.DataFrame, color: str, label: str) -> None:
-    """The widths in order, with the share removed beside each point."""
-    rows = rows.sort_values("pruning_ratio")
-    axis.plot(rows["perplexity"], 100 * rows["value"], color=color, marker=MARKERS[0],
-              markersize=5, label=label)  # fmt: skip
-    for row in rows[rows["pruning_ratio"] > 0].itertuples():
-        axis.annotate(f"{100 * row.pruning_ratio:.3g}%", (row.perplexity, 100 * row.value),
-                      xytext=(5, 5), textcoords="offset points", fontsize=8,
-                      color=color)  # fmt: skip
-
-
-def _random(axis, mine: pd.DataFrame, pooled: pd.DataFrame) -> None:
-    color, marker = KINDS["random"]
-    each = mine[mine["kind"] == "random"]
-    axis.plot(each["perplexity"], 100 * each["value"], ".", color=color, alpha=0.5, markersize=4)
-    if pooled.empty:
-        return
-    seeds = int(pooled["seeds"].max())
-    value = 100 * pooled["value"]
-    spread = [(value - 100 * pooled["low"]).clip(lower=0), (100 * pooled["high"] - value).clip(
-        lower=0)]  # fmt: skip
-    axis.errorbar(pooled["perplexity"], value, yerr=spread, color=color, marker=marker, **CAPS,
-                  markersize=4.5, linewidth=1, linestyle="--",
-                  label=f"random, {seeds} seed{'s' * (seeds > 1)}")  # fmt: skip
-
-
-def _star(axis, dense: pd.DataFrame) -> None:
-    color, marker = KINDS["dense"]
-    axis.plot(dense["perplexity"], 100 * dense["value"], marker, color=color, markersize=10,
-              linestyle="none", label="dense")  # fmt: skip
-
-
-def _plain_log(axis, values: pd.Series) -> None:
-    """Few plain numbers on a logarithmic axis, none of them on top of another."""
+def _plain_ticks(values: pd.Series) -> np.ndarray | list[float]:
+    """Few plain numbers for a logarithmic axis, none of them on top of another."""
     low, high = float(values.min()), float(values.max())
     steps = np.array([m * 10.0**e for e in range(-2, 9) for m in (1, 1.5, 2, 3, 5, 7)])
     inside = steps[(steps >= 0.9 * low) & (steps <= 1.1 * high)]
     every = max(1, -(-len(inside) // 7))
-    axis.set_xticks(inside[::every] if len(inside) else [low])
-    axis.xaxis.set_major_formatter(ScalarFormatter())
-    axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.tick_params(labelsize=9)
+    return inside[::every] if len(inside) else [low]

@@ -3,17 +3,16 @@
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 
-from ppmlib.show.figures import BASELINE, MARKERS, PALETTE, Figure, figure
-from ppmlib.show.figures.abilities import CAPS, CONTROL, WIDTH, X_LABEL, legend, width_axis
+from ppmlib.show.figures import BASELINE, MARKERS, PALETTE, Figure, drawing, figure, styled
+from ppmlib.show.figures.drawing import CONTROL, X_LABEL, ZONE
 from ppmlib.show.wording import percent, signed
 
 HELD = {True: ("o", PALETTE[2], "holds"), False: ("X", PALETTE[1], "not shown")}
-ZONE = "#cfe3d6"
 
 
+@styled()
 def claims(table: pd.DataFrame, *, root: Path | None = None) -> Figure | None:
     """Each tested claim: what was declared as a zone, what was found with its interval.
 
@@ -25,46 +24,41 @@ def claims(table: pd.DataFrame, *, root: Path | None = None) -> Figure | None:
     rows = table[table["holds"].notna() & (table["unit"] == "points")]
     if rows.empty:
         return None
-    fig, axis = plt.subplots(figsize=(WIDTH, 0.62 * len(rows) + 1.7))
-    reach = 1.15 * max(
-        rows[["ci_low_points", "ci_high_points"]].astype(float).abs().max().max(),
-        1.5 * float(rows["margin_points"].max()), 5.0,
-    )  # fmt: skip
-    axis.axvline(0, **BASELINE)
-    for at, row in enumerate(rows.to_dict("records")):
-        margin = row["margin_points"]
-        zone = {"better": (margin, reach), "worse": (-reach, -margin),
-                "equivalent": (-margin, margin)}[row["direction"]]  # fmt: skip
-        axis.barh(at, zone[1] - zone[0], left=zone[0], height=0.66, color=ZONE, zorder=0,
-                  label="declared")  # fmt: skip
-        marker, color, label = HELD[row["holds"]]
-        ends = [row["ci_low_points"], row["ci_high_points"]]
-        axis.plot(ends, [at, at], color=color, linewidth=2.2)
-        axis.plot(row["diff_points"], at, marker, color=color, markersize=9, label=label)
     names = [f"{r.task}\n{r.direction}, {percent(r.pruning_ratio)}" for r in rows.itertuples()]
-    axis.set_yticks(range(len(rows)), names, fontsize=9)
-    axis.set_ylim(len(rows) - 0.5, -0.5)
+    label = "difference to the dense model, points"
+    fig, axis = drawing.forest(names, height=0.62 * len(rows) + 1.7, x_label=label)
+    ends = rows[["ci_low_points", "ci_high_points"]].astype(float)
+    reach = 1.15 * max(ends.abs().max().max(), 1.5 * float(rows["margin_points"].max()), 5.0)
+    for at, row in enumerate(rows.itertuples()):
+        low, high = {
+            "better": (row.margin_points, reach),
+            "worse": (-reach, -row.margin_points),
+            "equivalent": (-row.margin_points, row.margin_points),
+        }[row.direction]
+        axis.barh(at, high - low, left=low, height=0.66, color=ZONE, zorder=0, label="declared")
+        marker, color, label = HELD[row.holds]
+        axis.plot([row.ci_low_points, row.ci_high_points], [at, at], color=color, linewidth=2.2)
+        axis.plot(row.diff_points, at, marker, color=color, markersize=9, label=label)
     axis.set_xlim(-reach, reach)
     axis.grid(visible=False, axis="y")
-    axis.set_xlabel("difference to the dense model, points", fontsize=9)
-    legend(fig, np.array([axis]))
-    said = "; ".join(
+    drawing.add_legend(axis)
+    found = "; ".join(
         f"{r.task} {r.direction}: {signed(r.diff_points)}, {HELD[r.holds][2]}"
         for r in rows.itertuples()
     )
-    columns = ["task", "pruning_ratio", "direction", "margin_points", "diff_points",
-               "ci_low_points", "ci_high_points", "p_holm", "holds"]  # fmt: skip
+    columns = ["pruning_ratio", "direction", "margin_points", "diff_points", *ends]
     return figure(
         fig,
         name="declared_claims",
         title="Declared claims: green where the change was declared to lie, the change found with "
         "its interval (90% for equivalence, else 95%).",
-        alt=f"Forest plot of declared claims, in points: {said}.",
-        table=rows[columns].set_index("task"),
+        alt=f"Forest plot of declared claims, in points: {found}.",
+        table=rows.set_index("task")[[*columns, "p_holm", "holds"]],
         root=root,
     )
 
 
+@styled()
 def trade_off(rows: pd.DataFrame, found: dict, *, root: Path | None = None) -> Figure | None:
     """Loss of each knowledge task with its one-sided 95% bound, against the margin.
 
@@ -75,22 +69,22 @@ def trade_off(rows: pd.DataFrame, found: dict, *, root: Path | None = None) -> F
         return None
     rows = rows[rows["task"].isin(found["tasks"])]
     rows = rows.sort_values("expansion_ratio", ascending=False)
-    fig, axis = plt.subplots(figsize=(WIDTH, 3.6))
+    fig, axis = plt.subplots(figsize=(drawing.WIDTH, 3.6))
     axis.axhline(0, **BASELINE, label="dense")
     margin = found["margin_points"]
     if margin:
         axis.axhspan(-margin, margin, color=ZONE, zorder=0, label=f"within {margin:g} points")
-    for (task, part), color, marker in zip(rows.groupby("task", sort=False),
-                                           (*PALETTE, CONTROL), MARKERS, strict=False):  # fmt: skip
-        change = part["diff_points"]
-        axis.errorbar(part["expansion_ratio"], change, yerr=[change - part["low90_points"],
-                      part["high90_points"] - change], color=color, marker=marker, **CAPS,
-                      markersize=5, label=task)  # fmt: skip
-    width_axis(axis, rows)
-    axis.set_xlabel(X_LABEL, fontsize=9)
-    axis.set_ylabel("change, points (90% interval)", fontsize=9)
-    legend(fig, np.array([axis]))
+    change = ["diff_points", "low90_points", "high90_points"]
+    looks = zip((*PALETTE, CONTROL), MARKERS, strict=False)
+    for (task, part), (color, marker) in zip(rows.groupby("task", sort=False), looks, strict=False):
+        look = {"color": color, "marker": marker, "markersize": 5, "label": task}
+        ends = (part[name] for name in change)
+        drawing.error_line(axis, part["expansion_ratio"], *ends, **look)
+    drawing.width_axis(axis, rows)
+    drawing.label_axes(axis, X_LABEL, "change, points (90% interval)")
+    drawing.add_legend(axis)
     best = "none" if found["ratio"] is None else f"{percent(found['ratio'])} removed"
+    table = rows.assign(margin_points=margin).set_index(["task", "run"])
     return figure(
         fig,
         name="trade_off",
@@ -98,9 +92,6 @@ def trade_off(rows: pd.DataFrame, found: dict, *, root: Path | None = None) -> F
         "a width passes where the whole interval lies above minus the margin.",
         alt=f"Line chart of the changes of {len(found['tasks'])} knowledge tasks by expansion "
         f"ratio; the largest passing width: {best}.",
-        table=rows.assign(margin_points=margin)[
-            ["task", "run", "pruning_ratio", "expansion_ratio", "diff_points", "low90_points",
-             "high90_points", "margin_points"]
-        ].set_index(["task", "run"]),
+        table=table[["pruning_ratio", "expansion_ratio", *change, "margin_points"]],
         root=root,
-    )  # fmt: skip
+    )

@@ -1,9 +1,10 @@
 """Time, speed, memory and energy against width (notebooks 4 and 5).
 
-One row of charts per workload, prefill and decode side by side, one line per batch size.
+One row of charts per workload, prefill and decode side by side, one line per batch size. The
+tables of all functions: `rows` as measured, `described` by `Widths.describe` for every run.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,15 @@ import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from ppmlib.profile.ratios import job, job_name
-from ppmlib.show.figures import BASELINE, CHANCE, MARKERS, PALETTE, Figure, figure
+from ppmlib.show.figures import BASELINE, CHANCE, MARKERS, PALETTE, Figure, drawing, figure, styled
 
 PHASES = {"prefill": "First token (prefill)", "decode": "Each later token (decode)"}
 ENERGY = {"prefill": "Per prompt token", "decode": "Per generated token"}
 LOG_FROM = 40  # times the smallest value: below the largest, it would lie on the axis
+Rows = Sequence[Mapping[str, Any]]
 
 
-def _joined(rows: Sequence[Mapping], described: Sequence[Mapping]) -> pd.DataFrame:
+def _join_widths(rows: Rows, described: Rows) -> pd.DataFrame:
     """Rows with their widths, wide last; only those of the study's own `keep_multiple_of`."""
     own = described[0]["keep_multiple_of"]
     flat = pd.DataFrame(rows).drop(columns="repeats")
@@ -30,81 +32,46 @@ def _joined(rows: Sequence[Mapping], described: Sequence[Mapping]) -> pd.DataFra
     return table[table["keep_multiple_of"] == own].sort_values("expansion_ratio", kind="stable")
 
 
-def times(
-    rows: Sequence[Mapping[str, Any]],
-    described: Sequence[Mapping[str, Any]],
+def _by_phase(
+    table: pd.DataFrame,
+    draw: Callable,
     *,
-    root: Path | None = None,
-    name: str = "times",
-) -> Figure:
-    """Time to first token and time per later token against expansion ratio, with their limits.
+    titles: Mapping[str, str] = PHASES,
+    x_label: str = "expansion ratio",
+    y_label: str | None = None,
+    legend_columns: int = 4,
+):
+    """A figure of two charts per workload.
 
     Args:
-        rows: measured rows with limits (`limits.add_limits`).
-        described: `Widths.describe` of every run.
-        root, name: as `figures.figure`.
+        draw: called with an axis, the rows of its workload and its phase.
+        y_label: of both charts of a workload, which then share their y axis.
     """
-    table = _joined(rows, described)
-    fig, axes, panels = _panels(table)
-    for axis, part, phase in panels:
-        key = {"prefill": "ttft", "decode": "tpot"}[phase]
-        for batch, line, look in _lines(part):
-            median = 1e3 * line[f"{key}_s"]
-            error = [median - 1e3 * line[f"{key}_s_q25"], 1e3 * line[f"{key}_s_q75"] - median]
-            axis.errorbar(line["expansion_ratio"], median, yerr=error, **look, label=batch)
-            limit = 1e3 * line[f"{key}_limit_s"]
-            axis.plot(line["expansion_ratio"], limit, **CHANCE | {"color": look["color"]})
-        axis.plot([], [], **CHANCE, label="hardware limit")
-        axis.axvline(table["expansion_ratio"].max(), **BASELINE, label="dense")
-        axis.set(xlabel="expansion ratio", ylabel="milliseconds")
-        _from_zero_or_log(axis, part[[f"{key}_s", f"{key}_limit_s"]])
-    _legend(fig, axes)
-    return figure(
-        fig,
-        name=name,
-        title="Time against width: median and interquartile range of the repeats, same work for "
-        "every width; dotted: the least time the device's measured rates allow.",
-        alt=_times_alt(table),
-        table=table.set_index(["run", "work"]),
-        root=root,
-    )
-
-
-def _times_alt(table: pd.DataFrame) -> str:
-    parts = []
-    for work, part in table.groupby("work", sort=False):
-        ends = part.iloc[[-1, 0]]
-        for key, what in (("ttft_s", "first token"), ("tpot_s", "each later token")):
-            dense, narrow = 1e3 * ends[key]
-            parts.append(f"{work}, {what}: {dense:.3g} ms dense, {narrow:.3g} ms narrowest")
-    return "Two line charts of milliseconds against expansion ratio; " + "; ".join(parts) + "."
-
-
-def _panels(table: pd.DataFrame, titles: Mapping[str, str] = PHASES, *, sharey: bool = False):
-    """A figure of two charts per workload: it, its axes, and (axis, rows, phase) of each chart."""
     workloads = list(dict.fromkeys(table["workload"]))
-    size = (10, 3.4 * len(workloads) + 0.6)
-    fig, axes = plt.subplots(len(workloads), 2, figsize=size, squeeze=False, sharey=sharey)
-    panels = []
+    size, shared = (10, 3.4 * len(workloads) + 0.6), y_label is not None
+    fig, axes = plt.subplots(len(workloads), 2, figsize=size, squeeze=False, sharey=shared)
     for line, workload in zip(axes, workloads, strict=True):
         for axis, (phase, title) in zip(line, titles.items(), strict=True):
             named = f"{workload}: {title[0].lower()}{title[1:]}" if len(workloads) > 1 else title
-            axis.set_title(named)
-            panels.append((axis, table[table["workload"] == workload], phase))
-    return fig, axes, panels
+            axis.set(title=named, xlabel=x_label)
+            draw(axis, table[table["workload"] == workload], phase)
+        if shared:
+            line[0].set_ylabel(y_label)
+    drawing.add_legend(axes, legend_columns, where="lower", fontsize=None)
+    return fig
 
 
-def _lines(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, dict[str, Any]]]:
-    """Per batch size: its name, its rows, and how its line looks."""
+def _batches(table: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, str, dict[str, Any]]]:
+    """Per batch size: its rows, the colour of its line, and all of how the line looks."""
     for (batch, part), color, marker in zip(
         table.groupby("batch_size"), cycle(PALETTE), cycle(MARKERS), strict=False
     ):
-        look = {"color": color, "marker": marker, "capsize": 3, "capthick": 1.5}
-        yield f"batch {batch}", part, look
+        look = {"color": color, "marker": marker, "label": f"batch {batch}", "capthick": 1.5}
+        yield part, color, look
 
 
-def _from_zero_or_log(axis, drawn: pd.DataFrame) -> None:
-    if drawn.max(axis=None) < LOG_FROM * drawn.min(axis=None):
+def _start_at_zero_or_log(axis, values: pd.DataFrame) -> None:
+    if values.max(axis=None) < LOG_FROM * values.min(axis=None):
         axis.set_ylim(bottom=0)
         return
     axis.set_yscale("log")
@@ -114,36 +81,64 @@ def _from_zero_or_log(axis, drawn: pd.DataFrame) -> None:
     axis.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _legend(fig, axes, columns: int = 4) -> None:
-    handles, labels = axes[0, 1].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(labels)))
+@styled()
+def times(rows: Rows, described: Rows, *, root: Path | None = None, name: str = "times") -> Figure:
+    """Time to first token and time per later token against expansion ratio, with their limits.
+
+    Args:
+        rows: measured rows with limits (`limits.add_limits`).
+    """
+    table = _join_widths(rows, described)
+
+    def draw(axis, part: pd.DataFrame, phase: str) -> None:
+        key = {"prefill": "ttft", "decode": "tpot"}[phase]
+        for line, color, look in _batches(part):
+            x = line["expansion_ratio"]
+            ends = (1e3 * line[f"{key}_{of}"] for of in ("s", "s_q25", "s_q75"))
+            drawing.error_line(axis, x, *ends, **look)
+            axis.plot(x, 1e3 * line[f"{key}_limit_s"], **CHANCE | {"color": color})
+        axis.plot([], [], **CHANCE, label="hardware limit")
+        axis.axvline(table["expansion_ratio"].max(), **BASELINE, label="dense")
+        axis.set_ylabel("milliseconds")
+        _start_at_zero_or_log(axis, part[[f"{key}_s", f"{key}_limit_s"]])
+
+    parts = []
+    for work, part in table.groupby("work", sort=False):
+        for key, what in (("ttft_s", "first token"), ("tpot_s", "each later token")):
+            dense, narrow = 1e3 * part.iloc[[-1, 0]][key]
+            parts.append(f"{work}, {what}: {dense:.3g} ms dense, {narrow:.3g} ms narrowest")
+    return figure(
+        _by_phase(table, draw),
+        name=name,
+        title="Time against width: median and interquartile range of the repeats, same work for "
+        "every width; dotted: the least time the device's measured rates allow.",
+        alt="Two line charts of milliseconds against expansion ratio; " + "; ".join(parts) + ".",
+        table=table.set_index(["run", "work"]),
+        root=root,
+    )
 
 
+@styled()
 def memory(
-    rows: Sequence[Mapping[str, Any]],
-    described: Sequence[Mapping[str, Any]],
-    *,
-    root: Path | None = None,
-    name: str = "memory",
+    rows: Rows, described: Rows, *, root: Path | None = None, name: str = "memory"
 ) -> Figure:
     """Bytes of weights and, stacked on them, of the key-value cache, per width and batch size.
 
     Of several workloads the one with the largest cache is drawn.
     """
+    table = _join_widths(rows, described)
     largest = max(rows, key=lambda row: row["kv_cache_bytes"])["workload"]
-    table = _joined(rows, described)
     table = table[table["workload"] == largest]
-    batches = sorted(table["batch_size"].unique())
+    batches = table.groupby("batch_size")
     fig, axes = plt.subplots(1, len(batches), figsize=(10, 3.6), sharey=True, squeeze=False)
-    for axis, batch in zip(axes[0], batches, strict=True):
-        part = table[table["batch_size"] == batch]
+    for axis, (batch, part) in zip(axes[0], batches, strict=True):
         labels = [f"{ratio:.2f}x" for ratio in part["expansion_ratio"]]
         weights, cache = part["weights_bytes"] / 1e6, part["kv_cache_bytes"] / 1e6
         axis.bar(labels, weights, color=PALETTE[0], label="weights")
         axis.bar(labels, cache, bottom=weights, color=PALETTE[4], hatch="//", label="KV cache")
         axis.set(title=f"Batch {batch}", xlabel="expansion ratio")
     axes[0, 0].set_ylabel("MB")
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    drawing.add_legend(axes[0, :1], columns=2, where="lower", fontsize=None)
     dense, narrow = (table["weights_bytes"].iloc[i] / 1e6 for i in (-1, 0))
     cache = table["kv_cache_bytes"].max() / 1e6
     return figure(
@@ -158,19 +153,15 @@ def memory(
     )
 
 
+@styled()
 def speed(
-    gains: Sequence[Mapping[str, Any]],
-    described: Sequence[Mapping[str, Any]],
-    *,
-    dense: str,
-    root: Path | None = None,
-    name: str = "speed",
+    gains: Rows, described: Rows, *, dense: str, root: Path | None = None, name: str = "speed"
 ) -> Figure:
     """Speed against the share of parameters removed, prefill and decode apart, with the limit.
 
     Args:
-        gains: `ratios.speed_ups`. described: the widths, the dense run among them.
-        dense: the run whose speed is 1. root, name: as `figures.figure`.
+        gains: `ratios.speed_ups`.
+        dense: the run whose speed is 1, among those described.
     """
     parameters = {width["run"]: width["parameters"] for width in described}
     own = {w["run"] for w in described if w["keep_multiple_of"] == described[0]["keep_multiple_of"]}
@@ -178,24 +169,21 @@ def speed(
     table["work"] = [job_name(gain, gains) for gain in table.to_dict("records")]
     table["removed"] = [100 * (1 - parameters[run] / parameters[dense]) for run in table["run"]]
     table = table.sort_values("removed", kind="stable")
-    fig, axes, panels = _panels(table, sharey=True)
-    for axis, part, phase in panels:
+
+    def draw(axis, part: pd.DataFrame, phase: str) -> None:
         axis.axhline(1, **BASELINE, label="dense")
-        for batch, line, look in _lines(part[part["phase"] == phase]):
-            low = line["speed_up"] - line["speed_up_q25"]
-            high = line["speed_up_q75"] - line["speed_up"]
-            axis.errorbar(line["removed"], line["speed_up"], yerr=[low, high], **look, label=batch)
-            ends = [0, *line["removed"]], [1, *line["limit_speed_up"]]
-            axis.plot(*ends, **CHANCE | {"color": look["color"]})
+        for line, color, look in _batches(part[part["phase"] == phase]):
+            ends = (line[key] for key in ("speed_up", "speed_up_q25", "speed_up_q75"))
+            drawing.error_line(axis, line["removed"], *ends, **look)
+            limit = [0, *line["removed"]], [1, *line["limit_speed_up"]]
+            axis.plot(*limit, **CHANCE | {"color": color})
         axis.plot([], [], **CHANCE, label="the limit's own speed-up")
-        axis.set(xlabel="parameters removed, %")
-    for axis in axes[:, 0]:
-        axis.set_ylabel("speed, dense = 1")
-    _legend(fig, axes)
+
+    labels = {"x_label": "parameters removed, %", "y_label": "speed, dense = 1"}
     last = table[table["removed"] == table["removed"].max()]
     words = "; ".join(f"{r.phase}, {r.work} {r.speed_up:.2f} times" for r in last.itertuples())
     return figure(
-        fig,
+        _by_phase(table, draw, **labels),
         name=name,
         title="Speed against parameters removed: median and interquartile range over the rounds; "
         "dotted: how much faster the hardware's limit itself becomes.",
@@ -206,41 +194,39 @@ def speed(
     )
 
 
-def alignment(
-    found: Sequence[Mapping[str, Any]], *, root: Path | None = None, name: str = "alignment"
-) -> Figure:
+@styled()
+def alignment(found: Rows, *, root: Path | None = None, name: str = "alignment") -> Figure:
     """Time at the study's own widths over the time at aligned ones, with interquartile ranges.
 
     Args:
-        found: `ratios.alignment`. root, name: as `figures.figure`.
+        found: `ratios.alignment`.
     """
     table = pd.DataFrame(found)
     table["work"] = [job_name(row, found) for row in found]
     asked = list(dict.fromkeys(table["requested"]))
     groups = list(dict.fromkeys(zip(table["batch_size"], table["multiple"], strict=True)))
-    fig, axes, panels = _panels(table, sharey=True)
-    for axis, rows, phase in panels:
+
+    def draw(axis, rows: pd.DataFrame, phase: str) -> None:
         axis.axhline(1, **BASELINE, label="no difference")
-        for place, ((batch, multiple), color, marker) in enumerate(
-            zip(groups, cycle(PALETTE), cycle(MARKERS), strict=False)
+        looks = zip(cycle(PALETTE), cycle(MARKERS), strict=False)
+        for place, ((batch, multiple), (color, marker)) in enumerate(
+            zip(groups, looks, strict=False)
         ):
             mine = (rows["phase"] == phase) & (rows["batch_size"] == batch)
             part = rows[mine & (rows["multiple"] == multiple)]
             shift = 0.6 * ((place + 0.5) / len(groups) - 0.5)
-            low, high = part["ratio"] - part["ratio_q25"], part["ratio_q75"] - part["ratio"]
-            axis.errorbar(
-                [asked.index(each) + shift for each in part["requested"]], part["ratio"],
-                yerr=[low, high], linestyle="none", capsize=2, color=color, marker=marker,
-                label=f"batch {batch}, multiple of {multiple}",
-            )  # fmt: skip
+            x = [asked.index(each) + shift for each in part["requested"]]
+            look = {"linestyle": "none", "capsize": 2, "capthick": None}
+            look |= {"color": color, "marker": marker}
+            ends = (part[key] for key in ("ratio", "ratio_q25", "ratio_q75"))
+            label = f"batch {batch}, multiple of {multiple}"
+            drawing.error_line(axis, x, *ends, label=label, **look)
         axis.set_xticks(np.arange(len(asked)), asked)
-        axis.set(xlabel="pruning ratio asked for")
-    for axis in axes[:, 0]:
-        axis.set_ylabel("time / time when aligned")
-    _legend(fig, axes, columns=3)
+
+    labels = {"x_label": "pruning ratio asked for", "y_label": "time / time when aligned"}
     largest = table.loc[table["ratio"].idxmax()]
     return figure(
-        fig,
+        _by_phase(table, draw, **labels, legend_columns=3),
         name=name,
         title="What odd widths cost: time at the study's own widths over the time at the same "
         "ratio rounded down to a multiple; above 1, alignment pays.",
@@ -252,42 +238,38 @@ def alignment(
     )
 
 
+@styled()
 def energy(
-    rows: Sequence[Mapping[str, Any]],
-    described: Sequence[Mapping[str, Any]],
-    *,
-    root: Path | None = None,
-    name: str = "energy",
+    rows: Rows, described: Rows, *, root: Path | None = None, name: str = "energy"
 ) -> Figure:
     """Joules per prompt token and per generated token against expansion ratio, with the range.
 
     Args:
-        rows: those of `energy.measure`, at least one. described: the widths.
-        root, name: as `figures.figure`.
+        rows: those of `energy.measure`, at least one.
     """
-    table = _joined(rows, described)
+    table = _join_widths(rows, described)
     repeats = {(row["run"], *job(row)): row["repeats"] for row in rows}
-    fig, axes, panels = _panels(table, ENERGY)
-    for axis, part, phase in panels:
-        what = {"prefill": "prompt", "decode": "generated"}[phase]
-        key = f"joules_per_{what}_token"
-        for batch, line, look in _lines(part):
-            values = [[1e3 * each[key] for each in repeats[r.run, r.workload, r.batch_size]]
-                      for r in line.itertuples()]  # fmt: skip
-            middle = 1e3 * line[key]
-            error = [middle - [min(v) for v in values], [max(v) for v in values] - middle]
-            axis.errorbar(line["expansion_ratio"], middle, yerr=error, **look, label=batch)
+
+    def draw(axis, part: pd.DataFrame, phase: str) -> None:
+        key = {"prefill": "joules_per_prompt_token", "decode": "joules_per_generated_token"}[phase]
+        for line, _, look in _batches(part):
+            each = [
+                [1e3 * repeat[key] for repeat in repeats[r.run, r.workload, r.batch_size]]
+                for r in line.itertuples()
+            ]
+            low, high = (pd.Series(map(end, each), line.index) for end in (min, max))
+            drawing.error_line(axis, line["expansion_ratio"], 1e3 * line[key], low, high, **look)
         axis.axvline(table["expansion_ratio"].max(), **BASELINE, label="dense")
-        axis.set(xlabel="expansion ratio", ylabel="millijoules")
-        _from_zero_or_log(axis, 1e3 * part[[key]])
-    _legend(fig, axes)
-    ends = table.iloc[[-1, 0]]["joules_per_generated_token"] * 1e3
+        axis.set_ylabel("millijoules")
+        _start_at_zero_or_log(axis, 1e3 * part[[key]])
+
+    dense, narrow = table.iloc[[-1, 0]]["joules_per_generated_token"] * 1e3
     return figure(
-        fig,
+        _by_phase(table, draw, titles=ENERGY),
         name=name,
         title="Energy against width: median and range of the windows, idle power included.",
         alt="Two line charts of millijoules per token against expansion ratio; per generated token "
-        f"{ends.iloc[0]:.3g} mJ dense and {ends.iloc[1]:.3g} mJ at the narrowest width.",
+        f"{dense:.3g} mJ dense and {narrow:.3g} mJ at the narrowest width.",
         table=table.set_index(["run", "work"]),
         root=root,
     )

@@ -1,26 +1,29 @@
 """Figures of scores, cuts and kept neurons (notebooks 1 and 2)."""
 
 from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.colors import LinearSegmentedColormap
 from torch import Tensor
 
 from ppmlib.prune import neurons
-from ppmlib.show import figures as plots
+from ppmlib.show.figures import BASELINE, CHANCE, MARKERS, PALETTE, Figure, figure, styled
 
 BINS = 40
 STRIP_COLUMNS = 512
-CUT_COLOURS = "viridis"
 VIOLIN = "#c9d6e2"
 KEPT, REMOVED = "#0072B2", "#f2f2f2"
+RIGHT = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "fontsize": "small"}
 
 
+@styled()
 def distributions(
     model_scores: Tensor, counts: Mapping[str, int], *, selection: str, root: Path | None = None
-) -> plots.Figure:
+) -> Figure:
     """How scores are spread in every layer, and where each width cuts them.
 
     Args:
@@ -37,18 +40,17 @@ def distributions(
         density = np.histogram(layer_scores, edges)[0].astype(float)
         half = 0.42 * density / density.max()
         axes.fill_betweenx(centres, layer - half, layer + half, color=VIOLIN, linewidth=0)
-    axes.hlines(table["median"], table.index - 0.2, table.index + 0.2, color="#555555", lw=1)
-    shades = plt.get_cmap(CUT_COLOURS)(np.linspace(0.0, 0.85, max(len(counts), 1)))
+    layers = table.index
+    axes.hlines(table["median"], layers - 0.2, layers + 0.2, color="#555555", lw=1)
+    shades = plt.get_cmap("viridis")(np.linspace(0.0, 0.85, max(len(counts), 1)))
     for (name, k), shade in zip(counts.items(), shades, strict=False):
         heights = table[f"cut at {name}"]
-        label = f"{name}: {k} stay"
-        axes.hlines(heights, table.index - 0.45, table.index + 0.45, color=shade, lw=1.6)
-        axes.plot([], [], color=shade, lw=1.6, label=label)
-    axes.set(xlabel="layer", ylabel=f"{selection} score")
-    axes.set_xticks(range(0, num_layers, max(1, num_layers // 14)))
+        axes.hlines(heights, layers - 0.45, layers + 0.45, color=shade, lw=1.6)
+        axes.plot([], [], color=shade, lw=1.6, label=f"{name}: {k} stay")
+    axes.set(xlabel="layer", ylabel=f"{selection} score", xticks=_layer_ticks(num_layers))
     axes.grid(axis="x", visible=False)
-    axes.legend(title="cut", loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small")
-    return plots.figure(
+    axes.legend(title="cut", **RIGHT)
+    return figure(
         fig,
         name=f"scores-{selection}",
         title=f"{selection} scores of the {width} neurons of each layer. Shape: how many neurons "
@@ -60,9 +62,14 @@ def distributions(
     )
 
 
+def _layer_ticks(num_layers: int) -> range:
+    return range(0, num_layers, max(1, num_layers // 14))
+
+
+@styled()
 def agreement(
     shared: pd.DataFrame, table: pd.DataFrame, *, reference: str, root: Path | None = None
-) -> plots.Figure:
+) -> Figure:
     """How much of what the reference removes other selections remove too, against the ratio.
 
     Args:
@@ -72,22 +79,13 @@ def agreement(
     ratios = 100 * table["pruning ratio, achieved"]
     fig, axes = plt.subplots(figsize=(6.5, 3.8))
     others = [name for name in shared.columns if name != neurons.CHANCE]
-    for number, name in enumerate(others):
-        axes.plot(
-            ratios,
-            shared[name],
-            marker=plots.MARKERS[number % len(plots.MARKERS)],
-            color=plots.PALETTE[number % len(plots.PALETTE)],
-            label=name,
-        )
-    axes.plot(ratios, shared[neurons.CHANCE], label="random choice, expected", **plots.CHANCE)
-    axes.set(
-        xlabel="neurons removed per layer (%)",
-        ylabel=f"also removed, of what\n{reference} removes (%)",
-        ylim=(0, 102),
-    )
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small")
-    return plots.figure(
+    for name, color, marker in zip(others, cycle(PALETTE), cycle(MARKERS), strict=False):
+        axes.plot(ratios, shared[name], color=color, marker=marker, label=name)
+    axes.plot(ratios, shared[neurons.CHANCE], label="random choice, expected", **CHANCE)
+    label = f"also removed, of what\n{reference} removes (%)"
+    axes.set(xlabel="neurons removed per layer (%)", ylabel=label, ylim=(0, 102))
+    axes.legend(**RIGHT)
+    return figure(
         fig,
         name=f"agreement-{reference}",
         title=f"Would another formula remove the same neurons as {reference}?",
@@ -98,9 +96,8 @@ def agreement(
     )
 
 
-def kept_strip(
-    keep: Tensor, model_scores: Tensor, *, run: str, root: Path | None = None
-) -> plots.Figure:
+@styled()
+def kept_strip(keep: Tensor, model_scores: Tensor, *, run: str, root: Path | None = None) -> Figure:
     """Which neurons stay, by layer and position, and the share of the score that stays with them.
 
     Args:
@@ -114,27 +111,18 @@ def kept_strip(
     strip = np.stack([stays[:, block].mean(axis=1) for block in blocks], axis=1)
     height = min(6.0, max(2.4, 0.22 * num_layers + 1.4))
     fig, (left, right) = plt.subplots(1, 2, sharey=True, figsize=(9, height), width_ratios=(3.2, 1))
-    colours = plt.matplotlib.colors.LinearSegmentedColormap.from_list("kept", [REMOVED, KEPT])
-    left.imshow(
-        strip,
-        aspect="auto",
-        interpolation="nearest",
-        cmap=colours,
-        vmin=0,
-        vmax=1,
-        extent=(0, width, num_layers - 0.5, -0.5),
-    )
+    colours = LinearSegmentedColormap.from_list("kept", [REMOVED, KEPT])
+    scale = {"cmap": colours, "vmin": 0, "vmax": 1, "interpolation": "nearest"}
+    left.imshow(strip, aspect="auto", extent=(0, width, num_layers - 0.5, -0.5), **scale)
     left.grid(visible=False)
     left.hlines(np.arange(1, num_layers) - 0.5, 0, width, color="white", lw=1)
-    left.set(xlabel="neuron (position in the layer)", ylabel="layer")
-    left.set_yticks(range(0, num_layers, max(1, num_layers // 14)))
-    left.set_title("neurons kept (blue)")
-    share = table["share of score kept (%)"]
-    right.plot(share, table.index, marker="o", markersize=4, color=KEPT)
-    right.axvline(100 * keep.shape[1] / width, **plots.BASELINE)
+    left.set(xlabel="neuron (position in the layer)", ylabel="layer", title="neurons kept (blue)")
+    left.set_yticks(_layer_ticks(num_layers))
+    right.plot(table["share of score kept (%)"], table.index, marker="o", markersize=4, color=KEPT)
+    right.axvline(100 * keep.shape[1] / width, **BASELINE)
     right.set(xlabel="kept (%)", xlim=(0, 103))
     right.set_title("share of score (dots)\nand of neurons (dashes)", fontsize="small")
-    return plots.figure(
+    return figure(
         fig,
         name=f"{run}/kept",
         title=f"{run}: which neurons stay in each layer, and how much of the layer's score stays "

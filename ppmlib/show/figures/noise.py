@@ -6,10 +6,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from ppmlib.prune.noise import Matched
-from ppmlib.show import figures as plots
+from ppmlib.show.figures import BASELINE, CHANCE, PALETTE, Figure, figure, styled
 
 
-def tuning(found: Matched, *, run: str, root: Path | None = None) -> plots.Figure:
+@styled()
+def tuning(found: Matched, *, run: str, root: Path | None = None) -> Figure:
     """Word perplexity on the calibration text against the noise's sigma, and what it must match.
 
     Args:
@@ -17,16 +18,16 @@ def tuning(found: Matched, *, run: str, root: Path | None = None) -> plots.Figur
     """
     table = pd.DataFrame(found.trials, columns=["sigma", "word perplexity"])
     table = table.drop_duplicates().sort_values("sigma", ignore_index=True)
+    pruned = {"color": PALETTE[1], "linewidth": 1.4, "label": "pruned"}
     fig, axes = plt.subplots(figsize=(6.5, 3.4))
-    axes.plot(*table.to_numpy().T, marker="o", color=plots.PALETTE[0], label="with noise")
-    axes.axhline(found.word_perplexity_dense, **plots.BASELINE, label="dense")
-    pruned = {"color": plots.PALETTE[1], "linewidth": 1.4}
-    axes.axhline(found.word_perplexity_pruned, **pruned, label="pruned")
-    axes.axvline(found.sigma, **plots.CHANCE, label=f"sigma {found.sigma:.4g}")
+    axes.plot(*table.to_numpy().T, marker="o", color=PALETTE[0], label="with noise")
+    axes.axhline(found.word_perplexity_dense, **BASELINE, label="dense")
+    axes.axhline(found.word_perplexity_pruned, **pruned)
+    axes.axvline(found.sigma, **CHANCE, label=f"sigma {found.sigma:.4g}")
     axes.set(xlabel="sigma (in standard deviations of each matrix)", ylabel="word perplexity")
     axes.set_yscale("log")
     axes.legend(fontsize="small")
-    return plots.figure(
+    return figure(
         fig,
         name=f"{run}/tuning",
         title="Word perplexity of the calibration text against the strength of the noise.",
