@@ -36,8 +36,6 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 BASELINE = {"color": "#444444", "linestyle": "--", "linewidth": 1.2}
 CHANCE = {"color": "#999999", "linestyle": ":", "linewidth": 1.4}
 DPI = 192
-
-
 STYLE = {
     "axes.prop_cycle": cycler(color=PALETTE),
     "figure.constrained_layout.use": True,

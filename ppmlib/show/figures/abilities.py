@@ -37,11 +37,10 @@ def scores(
 ) -> Figure | None:
     """Each task's score against expansion ratio, with 95% intervals, baseline, chance and floor.
 
-    None where no task is scored in points.
+    None where no task is scored in points; `perplexity` draws the others.
 
     Args:
-        table: `analysis.scores_table`.
-        tasks: in the order of the panels; perplexities have a figure of their own.
+        table: `levels.scores_table`. tasks: in the order of the panels.
     """
     rows = _select_headlines(table, criterion, "points")
     names = drawing.task_names(rows, tasks)
@@ -151,7 +150,7 @@ def controls(
     None where no other selection was compared in points.
 
     Args:
-        table: `analysis.scores_table`. compared: `contrasts.controls_table`, maybe empty.
+        table: `levels.scores_table`. compared: `contrasts.controls_table`, maybe empty.
     """
     rows = _select_headlines(table, criterion, "points")
     names = drawing.task_names(rows, tasks)

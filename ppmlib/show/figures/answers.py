@@ -16,8 +16,7 @@ SHARES = {"stopped": "stop by themselves", "repeating": "repeat themselves", "em
 def lengths(table: pd.DataFrame, *, tasks, root: Path | None = None) -> Figure | None:
     """Per task with written answers: shares that stop, repeat or are empty, by width.
 
-    Args:
-        table: `responses.response_table`; None if it has no rows.
+    None if the table (`responses.response_table`) has no rows.
     """
     names = drawing.task_names(table, tasks)
     if not names:
@@ -56,11 +55,7 @@ def lengths(table: pd.DataFrame, *, tasks, root: Path | None = None) -> Figure |
 
 @styled()
 def kinds(table: pd.DataFrame, *, task: str, run: str, root: Path | None = None) -> Figure | None:
-    """Change of every kind of instruction with its 95% interval; None if there is none.
-
-    Args:
-        table: `responses.kinds_table`.
-    """
+    """Change of every kind of instruction (`responses.kinds_table`); None if there is none."""
     if table.empty:
         return None
     names = [f"{row.kind}, n = {row.n}" for row in table.itertuples()]

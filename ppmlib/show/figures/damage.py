@@ -26,8 +26,7 @@ def trivial(
     """Scores against the range of the trivial baselines; None without them.
 
     Args:
-        responders: `trivial.responder_table`; beyond: `trivial.beyond_table`.
-        tasks: in the order of the panels.
+        responders: `trivial.responder_table`. beyond: `trivial.beyond_table`.
     """
     names = drawing.task_names(beyond, tasks)
     if not names:
@@ -79,7 +78,7 @@ def damage(
     """Instruction score against perplexity for every kind of damage; None if there is nothing.
 
     Args:
-        table: `damage.damage_table`; pooled: `damage.pooled` of it.
+        table: `damage.damage_table`. pooled: `damage.pooled` of it.
         responders: `trivial.responder_table`, for the level of the best one.
     """
     if table.empty:

@@ -16,10 +16,8 @@ HELD = {True: ("o", PALETTE[2], "holds"), False: ("X", PALETTE[1], "not shown")}
 def claims(table: pd.DataFrame, *, root: Path | None = None) -> Figure | None:
     """Each tested claim: what was declared as a zone, what was found with its interval.
 
-    Claims about perplexities (percent) are left out.
-
-    Args:
-        table: `verdicts.claims_table`; None if no claim in points was tested.
+    Claims about perplexities (percent) are left out; None if no other claim of
+    `verdicts.claims_table` was tested.
     """
     rows = table[table["holds"].notna() & (table["unit"] == "points")]
     if rows.empty:
@@ -63,7 +61,7 @@ def trade_off(rows: pd.DataFrame, found: dict, *, root: Path | None = None) -> F
     """Loss of each knowledge task with its one-sided 95% bound, against the margin.
 
     Args:
-        rows: headlines of the criterion. found: `contrasts.trade_off`; None without tasks.
+        rows: `verdicts.headlines`. found: `contrasts.trade_off`; None without tasks.
     """
     if not found["tasks"]:
         return None

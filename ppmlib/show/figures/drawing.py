@@ -33,11 +33,7 @@ def grid(count: int, columns: int = 2, height: float = 2.3):
 
 
 def small_multiples(
-    names: Sequence[str],
-    draw: Callable,
-    *,
-    y_label: str = "score, %",
-    legend_columns: int = 3,
+    names: Sequence[str], draw: Callable, *, y_label: str = "score, %", legend_columns: int = 3
 ):
     """A figure with one small chart against width per name.
 
@@ -80,11 +76,10 @@ def log_axis(axis, ticks: Sequence[float]) -> None:
     axis.tick_params(labelsize=9)
 
 
-def label_axes(axis, x: str, y: str | None = None) -> None:
+def label_axes(axis, x: str, y: str) -> None:
     """Axis labels in the small size of narrow figures."""
     axis.set_xlabel(x, fontsize=9)
-    if y is not None:
-        axis.set_ylabel(y, fontsize=9)
+    axis.set_ylabel(y, fontsize=9)
 
 
 def error_line(axis, x, value: pd.Series, low: pd.Series, high: pd.Series, **look) -> None:
@@ -95,11 +90,7 @@ def error_line(axis, x, value: pd.Series, low: pd.Series, high: pd.Series, **loo
 
 
 def forest(names: Sequence[str], *, height: float, x_label: str, fontsize: int = 9):
-    """A figure and its axis with one row per name, the first on top, and a line at zero.
-
-    Args:
-        height: of the whole figure, inches.
-    """
+    """A figure and its axis with one row per name, the first on top, and a line at zero."""
     fig, axis = plt.subplots(figsize=(WIDTH, height))
     axis.axvline(0, **BASELINE)
     axis.set_yticks(range(len(names)), names, fontsize=fontsize)

@@ -85,8 +85,7 @@ def _start_at_zero_or_log(axis, values: pd.DataFrame) -> None:
 def times(rows: Rows, described: Rows, *, root: Path | None = None, name: str = "times") -> Figure:
     """Time to first token and time per later token against expansion ratio, with their limits.
 
-    Args:
-        rows: measured rows with limits (`limits.add_limits`).
+    The rows have limits (`limits.add_limits`).
     """
     table = _join_widths(rows, described)
 
@@ -160,8 +159,7 @@ def speed(
     """Speed against the share of parameters removed, prefill and decode apart, with the limit.
 
     Args:
-        gains: `ratios.speed_ups`.
-        dense: the run whose speed is 1, among those described.
+        gains: `ratios.speed_ups`. dense: the run whose speed is 1, among those described.
     """
     parameters = {width["run"]: width["parameters"] for width in described}
     own = {w["run"] for w in described if w["keep_multiple_of"] == described[0]["keep_multiple_of"]}
@@ -196,11 +194,7 @@ def speed(
 
 @styled()
 def alignment(found: Rows, *, root: Path | None = None, name: str = "alignment") -> Figure:
-    """Time at the study's own widths over the time at aligned ones, with interquartile ranges.
-
-    Args:
-        found: `ratios.alignment`.
-    """
+    """Time at the study's own widths over the time at aligned ones (`ratios.alignment`)."""
     table = pd.DataFrame(found)
     table["work"] = [job_name(row, found) for row in found]
     asked = list(dict.fromkeys(table["requested"]))
@@ -244,8 +238,7 @@ def energy(
 ) -> Figure:
     """Joules per prompt token and per generated token against expansion ratio, with the range.
 
-    Args:
-        rows: those of `energy.measure`, at least one.
+    There is at least one row (`energy.measure`).
     """
     table = _join_widths(rows, described)
     repeats = {(row["run"], *job(row)): row["repeats"] for row in rows}

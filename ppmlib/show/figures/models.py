@@ -14,10 +14,9 @@ CHANGE = ["diff_points", "ci_low_points", "ci_high_points"]
 
 @styled()
 def changes(table: pd.DataFrame, *, root: Path | None = None) -> Figure:
-    """Change of every common task in every model, on both axes, with 95% intervals.
+    """Change of every common task in every model (`across.changes_table`), on both axes.
 
-    Args:
-        table: `across.changes_table`. Perplexities are in percent, on a symmetric log axis.
+    Perplexities are in percent, on a symmetric log axis.
     """
     tasks, studies = list(dict.fromkeys(table["task"])), list(dict.fromkeys(table["study"]))
     size = (drawing.WIDTH, 1.75 * len(tasks) + 1.1)

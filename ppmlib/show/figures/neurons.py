@@ -27,8 +27,7 @@ def distributions(
     """How scores are spread in every layer, and where each width cuts them.
 
     Args:
-        model_scores: (num_layers, I).
-        counts: width name to neurons kept per layer.
+        model_scores: (num_layers, I). counts: width name to neurons kept per layer.
     """
     num_layers, width = model_scores.shape
     table = neurons.cuts(model_scores, counts)
@@ -73,8 +72,7 @@ def agreement(
     """How much of what the reference removes other selections remove too, against the ratio.
 
     Args:
-        shared: from `neurons.shared_removals`.
-        table: from `neurons.widths`.
+        shared: from `neurons.shared_removals`. table: from `neurons.widths`.
     """
     ratios = 100 * table["pruning ratio, achieved"]
     fig, axes = plt.subplots(figsize=(6.5, 3.8))
@@ -101,8 +99,7 @@ def kept_strip(keep: Tensor, model_scores: Tensor, *, run: str, root: Path | Non
     """Which neurons stay, by layer and position, and the share of the score that stays with them.
 
     Args:
-        keep: (num_layers, k) kept indices.
-        model_scores: (num_layers, I).
+        keep: (num_layers, k) kept indices. model_scores: (num_layers, I).
     """
     num_layers, width = model_scores.shape
     table = neurons.layer_table(model_scores, keep)

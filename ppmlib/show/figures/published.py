@@ -53,8 +53,8 @@ def ifeval(
     """Published IFEval against expansion ratio, one panel per model, and the trivial baselines.
 
     Args:
-        scores: `published.scores`; responders: `published.trivial_responders`.
-        judged: `verdicts.judge`; the claims name their rises above the axis.
+        scores: `published.scores`. responders: `published.trivial_responders`.
+        judged: `verdicts.judge`; the claimed rises are named above the axis.
         alpha: error bars are at 1 - alpha.
     """
     table = scores[(scores["task"] == "ifeval") & scores["headline"]]
@@ -106,11 +106,7 @@ def ifeval(
 
 @styled()
 def claims(judged: pd.DataFrame, *, root: Path | None = None, name: str = "claims") -> Figure:
-    """Forest plot of the claimed rises and falls with intervals and detectable sizes.
-
-    Args:
-        judged: `verdicts.judge`.
-    """
+    """Claimed rises and falls (`verdicts.judge`) with intervals and detectable sizes."""
     tested = judged[judged["kind"] == "difference"]
     sides = {"better": "Claimed rises", "worse": "Claimed falls"}
     fig, axes = plt.subplots(1, 2, figsize=(11, 4.6))
@@ -160,7 +156,7 @@ def above_chance(
     """Base models' scores minus chance (or majority, or uniform), and what MMLU keeps above it.
 
     Args:
-        levels: `published.levels`; retention: `published.retention`.
+        levels: `comparison.levels`. retention: `comparison.retention`.
     """
     table = levels[levels["task"].isin(TASKS) & levels["model"].isin(MODELS[:2])]
     mmlu = retention[retention["task"] == "mmlu"]
@@ -216,7 +212,7 @@ def correlation(
     """MMLU against MC2 with lines fitted with and without the dense model.
 
     Args:
-        scores: `published.scores`; correlations: `published.correlations`.
+        scores: `published.scores`. correlations: `comparison.correlations`.
     """
     used = scores[scores["headline"] & scores["task"].isin(["mmlu", "truthfulqa_mc2"])]
     wide = used.pivot(index=["model", "pruning_ratio"], columns="task", values="value")

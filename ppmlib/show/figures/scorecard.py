@@ -21,8 +21,7 @@ def scorecard(
     None where nothing else was evaluated.
 
     Args:
-        table: what `scorecard.headlines` gave.
-        name: of the figure's files, such as `<run>/scorecard`.
+        table: `scorecard.headlines`. name: of the figure's files, such as `<run>/scorecard`.
     """
     rows = table[table["unit"] == "points"][::-1]
     if rows.empty:

@@ -54,11 +54,7 @@ def coverage(table: pd.DataFrame, graded: pd.DataFrame, *, root: Path | None = N
 
 @styled()
 def false_positives(table: pd.DataFrame, *, root: Path | None = None) -> Figure:
-    """Studies with any false claim after Holm, by number of claims.
-
-    Args:
-        table: `simulations.false_positive_table`.
-    """
+    """Studies with any false claim after Holm (`simulations.false_positive_table`)."""
     fig, axis = plt.subplots(figsize=(WIDTH, 3.6))
     axis.axhline(100 * simulated.FAMILY_LEVEL, **BASELINE, label="5%")
     for ((kind, n), rows), color, marker in zip(
@@ -85,11 +81,7 @@ def false_positives(table: pd.DataFrame, *, root: Path | None = None) -> Figure:
 
 @styled()
 def power(table: pd.DataFrame, *, root: Path | None = None) -> Figure:
-    """Chance to show a true fall, alone and as one of three claims, by number of documents.
-
-    Args:
-        table: `simulations.power_table`.
-    """
+    """Chance to show a true fall, alone and as one of three claims (`simulations.power_table`)."""
     fig, axis = plt.subplots(figsize=(WIDTH, 3.8))
     axis.axhline(100 * proportions.POWER, **CHANCE, label="80%")
     for (effect, rows), color, marker in zip(
