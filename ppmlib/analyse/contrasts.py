@@ -34,8 +34,10 @@ def axis_label(axis: str, tasks: Sequence[str]) -> str:
     return tasks[0] if len(tasks) == 1 else f"{axis} ({len(tasks)} tasks)"
 
 
-def _complete(study: Study, run: Run, tasks: Sequence[str]) -> bool:
-    return all(study.headline(run.key, task) is not None for task in tasks)
+def _widths_with(study: Study, criterion: str, tasks: Sequence[str]) -> list[Run]:
+    """The widths of a criterion that were evaluated on all these tasks."""
+    widths = study.widths(criterion)
+    return [run for run in widths if all(study.headline(run.key, task) for task in tasks)]
 
 
 def _combined(
@@ -65,9 +67,7 @@ def axis_changes(
     """
     rows = []
     for axis, tasks in axis_tasks(verdicts, criterion).items():
-        for run in study.widths(criterion):
-            if not _complete(study, run, tasks):
-                continue
+        for run in _widths_with(study, criterion, tasks):
             about = {"axis": axis, "label": axis_label(axis, tasks), "tasks": len(tasks)}
             change, ends = _combined(study, run, {1.0: tasks}, seed)
             rows.append({**describe_run(run), **about, "change_points": change, **ends})
@@ -93,9 +93,7 @@ def dichotomy_table(
     first, second = (axes[name] for name in DICHOTOMY)
     labels = {axis: axis_label(axis, axes[axis]) for axis in DICHOTOMY}
     rows = []
-    for run in study.widths(criterion):
-        if not _complete(study, run, [*first, *second]):
-            continue
+    for run in _widths_with(study, criterion, [*first, *second]):
         points = {
             f"{axis}_points": _combined(study, run, {1.0: axes[axis]}, seed)[0]
             for axis in DICHOTOMY

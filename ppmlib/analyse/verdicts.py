@@ -85,13 +85,11 @@ def verdict_table(
     Headline metrics of one selection, over all tasks and widths, are a family: `p_adjusted` is
     Benjamini-Hochberg's over it and decides `change`. Other metrics of the criterion (strict and
     loose, prompt and instruction level) have an unadjusted verdict and `p_adjusted` null.
-    Controls have headline metrics only.
+    Controls have headline metrics only. One row per run, task and metric.
 
     Args:
         tasks: names in the order wanted; tasks without records go to `study.missing`.
         claims: declared ones; an equivalence claim sets the margin of its task at its ratio.
-    Returns:
-        one row per run, task and metric (columns of the analysis record's `verdicts`).
     Raises:
         RecordError: if no headline of the criterion can be tested at any width.
     """

@@ -9,7 +9,7 @@ false_positive_table  McNemar, equivalence and Holm over declared claims, where 
 power_table           what can be shown: the claims' power and the smallest detectable change
 
 Documents gain, lose or keep their answer with known chances; the functions under test are those of
-the analysis (`ppmlib.statistics.stats`). Everything seeded; shares of simulations carry their own
+the analysis (`ppmlib.statistics.paired`). Everything seeded; shares of simulations carry their own
 error.
 """
 
