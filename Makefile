@@ -26,7 +26,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check ppmlib tests notebooks/bench_training
 
 readme: $(STAMP)
-	$(BIN)/python -m ppmlib.show.readme
+	$(BIN)/python benchmarks/make_readme.py
 
 # torch first and by itself: its pin then admits the CPU build that is found beside the index.
 $(STAMP): pyproject.toml constraints.txt hatch_build.py ppmlib/prune/row_extremes.c

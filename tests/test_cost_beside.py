@@ -2,7 +2,8 @@
 
 import pytest
 
-from ppmlib.published import cost_beside
+from ppmlib.published import side_by_side
+from ppmlib.show import published_measured
 
 DESCRIBED = [
     {"run": "dense/r0.00", "requested": "r0.00", "keep_multiple_of": 1},
@@ -26,7 +27,7 @@ ROWS = [
 
 @pytest.mark.parametrize("model", ["shape:llama-3.2-1b", "meta-llama/Llama-3.2-3B"])
 def test_only_the_papers_work_at_the_studys_own_widths_is_compared(model):
-    table = cost_beside.cost_beside(model, ROWS, DESCRIBED)
+    table = side_by_side.compare_costs(model, ROWS, DESCRIBED)
     assert table[["workload", "batch_size", "pruning_ratio"]].to_numpy().tolist() == [
         ["ifeval", 1, 0.0], ["ifeval", 8, 0.0], ["ifeval", 1, 0.4], ["ifeval", 8, 0.4],
     ]  # fmt: skip
@@ -36,19 +37,21 @@ def test_only_the_papers_work_at_the_studys_own_widths_is_compared(model):
 
 
 def test_published_answers_of_1b_took_longer_because_they_were_longer():
-    table = cost_beside.cost_beside("shape:llama-3.2-1b", ROWS, DESCRIBED)
+    table = side_by_side.compare_costs("shape:llama-3.2-1b", ROWS, DESCRIBED)
     alone = table[(table["batch_size"] == 1) & (table["pruning_ratio"] == 0.4)].iloc[0]
     assert alone["answer_ms_ratio"] > 1.5
     assert alone["ms_per_token_ratio"] == pytest.approx(1, abs=0.05)
     assert alone["tokens_per_answer_ratio"] > 1.5
-    time, batch = cost_beside.sentences(table)
+    time, batch = published_measured.cost_sentences(table)
     assert time.endswith("here the same work takes 0.75 times the dense time.")
     assert batch.startswith("ifeval, dense, eight prompts at once: published 5.3 times")
     assert batch.endswith("here 8.0 times the tokens per second.")
 
 
 def test_the_table_for_reading_has_a_dash_where_nothing_was_measured():
-    read = cost_beside.for_reading(cost_beside.cost_beside("shape:llama-3.2-1b", ROWS, DESCRIBED))
+    read = published_measured.cost_table(
+        side_by_side.compare_costs("shape:llama-3.2-1b", ROWS, DESCRIBED)
+    )
     assert len(read) == 2
     assert (read["measured here", "J of the same work"] == "–").all()
     assert read["measured here", "time of the same work"].tolist() == ["-25.0%", "-25.0%"]
@@ -61,13 +64,13 @@ def test_measured_joules_stand_beside_published_ones():
         for row in ROWS
         for joules in [10 if "dense" in row["run"] else 8]
     ]  # fmt: skip
-    table = cost_beside.cost_beside("shape:llama-3.2-1b", ROWS, DESCRIBED, spent)
-    time, batch = cost_beside.sentences(table)
+    table = side_by_side.compare_costs("shape:llama-3.2-1b", ROWS, DESCRIBED, spent)
+    time, batch = published_measured.cost_sentences(table)
     assert time.endswith("0.75 times the dense time, 0.80 times the joules (0.67 above idle).")
     assert batch.endswith("8.0 times the tokens per second at 0.12 times the joules per token.")
-    read = cost_beside.for_reading(table)
+    read = published_measured.cost_table(table)
     assert read["measured here", "above idle"].tolist() == ["-33.3%", "-33.3%"]
 
 
 def test_other_models_have_no_published_side():
-    assert cost_beside.cost_beside("bench", ROWS, DESCRIBED).empty
+    assert side_by_side.compare_costs("bench", ROWS, DESCRIBED).empty

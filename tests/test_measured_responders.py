@@ -3,13 +3,13 @@
 import os
 from pathlib import Path
 
+import measure_responders
 import pandas as pd
 import pytest
 
 from ppmlib import published as paper
 from ppmlib.data import data_root
 from ppmlib.model import models
-from ppmlib.published import measure_responders
 
 CARD = "---\nconfigs:\n- config_name: default\n  data_files:\n  - {split: train, path: %s}\n---\n"
 

@@ -13,10 +13,10 @@ import pytest
 from ppmlib import published as paper
 from ppmlib.analyse import across, sources, verdicts
 from ppmlib.analyse.study_records import DENSE
-from ppmlib.published import beside
+from ppmlib.published import side_by_side
 from ppmlib.record import records
 from ppmlib.record.records import RecordError
-from ppmlib.show import conclusions, several_models, simulated
+from ppmlib.show import conclusions, published_measured, several_models, simulated
 from ppmlib.show.figures import models as plots
 from ppmlib.show.figures import simulations as simulation_plots
 from ppmlib.simulations import simulations
@@ -185,7 +185,7 @@ MODEL = "meta-llama/Llama-3.2-1B"
 
 
 def test_published_and_measured_agree_or_differ_by_the_errors_of_both(tmp_path):
-    table = beside.of_study(published_study(tmp_path), MODEL)
+    table = side_by_side.of_study(published_study(tmp_path), MODEL)
     found = table.set_index(["task", "pruning_ratio"])
     assert set(found.index) == {(t, r) for t in ("ifeval", "boolq") for r in (0.0, 0.4)}
     assert found.loc[("ifeval", 0.4), "verdict"] == "agrees"
@@ -194,25 +194,32 @@ def test_published_and_measured_agree_or_differ_by_the_errors_of_both(tmp_path):
     error = np.hypot(row["measured_se"], row["published_se"])
     assert row["z"] == pytest.approx((row["measured"] - row["published"]) / error)
     assert found.loc[("ifeval", 0.4), "published_change"] == pytest.approx(4.81)
-    said = beside.sentences(table, MODEL)
+    said = published_measured.score_sentences(table, MODEL)
     assert "3 agree, 1 differ" in said[0] and "boolq at 40% removed" in said[-1]
-    assert not pd.isna(beside.for_reading(table)).any().any()
-    assert "nan" not in beside.for_reading(table).to_string().lower()
+    assert not pd.isna(published_measured.score_table(table)).any().any()
+    assert "nan" not in published_measured.score_table(table).to_string().lower()
     assert json.loads(json.dumps(sources.plain_rows(table), allow_nan=False))
 
 
 def test_another_protocol_is_not_comparable_and_says_why(tmp_path):
     study = published_study(tmp_path, {"add_bos_token": True})
-    table = beside.of_study(study, MODEL)
+    table = side_by_side.of_study(study, MODEL)
     assert set(table["verdict"]) == {"not comparable"}
-    assert "add_bos_token is True, published False" in " ".join(beside.sentences(table, MODEL))
+    assert "add_bos_token is True, published False" in " ".join(
+        published_measured.score_sentences(table, MODEL)
+    )
 
 
 def test_a_model_the_paper_did_not_score_has_no_table(two):
-    table = beside.of_study(sources.load(two[0]), "made")
-    assert table.empty and beside.for_reading(table).empty
-    assert beside.sentences(table, "made") == ["The paper published no scores of this model."]
-    assert "No published score" in beside.sentences(table, next(iter(paper.MODELS)))[0]
+    table = side_by_side.of_study(sources.load(two[0]), "made")
+    assert table.empty and published_measured.score_table(table).empty
+    assert published_measured.score_sentences(table, "made") == [
+        "The paper published no scores of this model."
+    ]
+    assert (
+        "No published score"
+        in published_measured.score_sentences(table, next(iter(paper.MODELS)))[0]
+    )
 
 
 def test_a_change_no_larger_than_the_noise_is_flagged():

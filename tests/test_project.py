@@ -7,6 +7,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
+import make_readme
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -14,7 +15,6 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from ppmlib.record import records
-from ppmlib.show import readme
 
 REPOSITORY = Path(__file__).parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
@@ -118,7 +118,7 @@ def test_the_readme_names_only_files_that_exist():
 
 def test_the_readme_shows_the_published_figure_and_the_table_of_the_example():
     text = (REPOSITORY / "README.md").read_text()
-    assert readme.updated(text, REPOSITORY / "reports") == text
+    assert make_readme.updated(text, REPOSITORY / "reports") == text
 
 
 def test_the_committed_example_is_as_it_was_written():

@@ -12,6 +12,7 @@ import pytest
 from ppmlib import published as paper
 from ppmlib.published import comparison, verdicts
 from ppmlib.record import records
+from ppmlib.show import published_claims as claim_tables
 from ppmlib.show import published_sentences as sentences
 from ppmlib.show import published_tables as tables
 
@@ -63,11 +64,11 @@ def test_efficiency_rows_equal_the_reference_table():
 
 
 def test_standard_errors_are_published_or_binomial_and_say_so(scores):
-    row = comparison.one(
+    row = comparison.only_row(
         scores, model="1B", task="ifeval", pruning_ratio=0.0, metric="prompt_level_strict_acc,none"
     )
     assert (row["se"], row["se_source"]) == (0.0131, "published")
-    row = comparison.one(scores, model="3B", task="mmlu", pruning_ratio=0.6, metric="acc,none")
+    row = comparison.only_row(scores, model="3B", task="mmlu", pruning_ratio=0.6, metric="acc,none")
     assert row["se"] == pytest.approx(math.sqrt(0.2589 * 0.7411 / 14042))
     assert row["se_source"] == "binomial" and not row["n_verified"]
     assert set(scores.loc[scores["task"] == "truthfulqa_mc2", "se_source"]) == {
@@ -103,7 +104,7 @@ def test_the_detectable_size_has_eighty_percent_power():
 
 def test_an_unknown_published_row_is_an_error(scores):
     with pytest.raises(ValueError, match="0 published rows"):
-        comparison.one(scores, model="7B")
+        comparison.only_row(scores, model="7B")
 
 
 @pytest.mark.parametrize(
@@ -235,7 +236,7 @@ def test_the_level_of_tests_changes_the_verdicts():
 
 
 def test_withdrawn_claims_are_said_to_be(judged):
-    shown = verdicts.given_table(judged)["in V3"]
+    shown = claim_tables.given_table(judged)["in V3"]
     assert shown["Robust inverse correlation of MMLU and MC2 in 3B"].startswith("withdrawn")
     assert shown["IFEval rises by 46.5% in 1B at 2.4x"] == "kept in V3's abstract"
 
@@ -261,13 +262,13 @@ def test_no_table_holds_a_missing_value(scores, judged):
         tables.ifeval_metrics(scores), tables.gsm8k_metrics(scores, judged),
         tables.correlations(comparison.correlations(scores)), tables.costs(),
         tables.steps(comparison.monotonicity(scores)),
-        verdicts.tested_table(judged), verdicts.floors_table(judged),
-        verdicts.others_table(judged), verdicts.given_table(judged),
+        claim_tables.tested_table(judged), claim_tables.floors_table(judged),
+        claim_tables.others_table(judged), claim_tables.given_table(judged),
     ]  # fmt: skip
     for table in shown:
         assert not table.isna().any().any(), table
         assert not table.astype(str).isin(["nan", "NaN", "None"]).any().any(), table
-    json.dumps(tables.judged_plain(judged), allow_nan=False)
+    json.dumps(claim_tables.judged_plain(judged), allow_nan=False)
 
 
 def test_costs_are_taken_apart():

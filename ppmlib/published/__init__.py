@@ -1,16 +1,14 @@
 """The published numbers of arXiv 2512.22671 as tables; README.md has the sources.
 
-    read       one CSV file
-    scores     every capability score with its standard error, and what that error is
-    floors     what answers without knowledge score on the same tasks
-    comparison unpaired differences, levels, correlations
-    verdicts   the claims, judged
-    measure_responders  what trivial answers score on IFEval, measured
-    beside     published beside measured, for studies of the same models
-    cost_beside  the same of time and joules, for work shaped like the paper's
+    read          one CSV file
+    scores        every capability score with its standard error, and what that error is
+    floors        scores of trivial baselines on the same tasks
+    comparison    unpaired differences, levels, correlations
+    verdicts      the claims, judged
+    side_by_side  scores, time and joules that a study measured too
 
-Every number here was published or computed from what was, but for the IFEval scores of trivial
-answers, which `measure_responders` measured.
+Every number here was published or computed from what was, except the IFEval scores of trivial
+baselines, which `benchmarks/measure_responders.py` measured.
 """
 
 from importlib import resources
@@ -27,13 +25,24 @@ MODELS = {
 }
 # Shares of right answers; MC2 is a mean of probabilities, instruction-level scores are clustered.
 RIGHT_OR_WRONG = (
-    "acc,none", "acc_norm,none", "exact_match,strict-match", "exact_match,flexible-extract",
-    "prompt_level_strict_acc,none", "prompt_level_loose_acc,none",
-)  # fmt: skip
+    "acc,none",
+    "acc_norm,none",
+    "exact_match,strict-match",
+    "exact_match,flexible-extract",
+    "prompt_level_strict_acc,none",
+    "prompt_level_loose_acc,none",
+)
 SCORE_COLUMNS = [
-    "model", "pruning_ratio", "expansion_ratio", "task", "metric", "headline", "value", "n",
-    "n_verified", "se", "se_source",
-]  # fmt: skip
+    *("model", "pruning_ratio", "expansion_ratio", "task", "metric", "headline"),
+    *("value", "n", "n_verified", "se", "se_source"),
+]
+IFEVAL_SCORES = {
+    "prompt_level_strict_acc": "value",
+    "inst_level_strict_acc": "instruction_level",
+    "prompt_level_loose_acc": "loose",
+    "inst_level_loose_acc": "instruction_level_loose",
+}
+SHOWN_BASELINES = {'"the"': 'constant "the"', "echo prompt once": "echoed prompt"}
 
 
 def read(name: str) -> pd.DataFrame:
@@ -73,33 +82,31 @@ def scores() -> pd.DataFrame:
 
 
 def floors() -> pd.DataFrame:
-    """Score of answers that know nothing, per task and headline metric; the first is the main one.
+    """Score of trivial baselines, per task and headline metric; the first is the main one.
 
     GSM8K has no measured floor and no row here.
     """
     table = read("floors").query("task not in ('ifeval', 'gsm8k')")
     kinds = {"boolq": "majority answer", "truthfulqa_mc2": "uniform probabilities"}
-    choices = pd.DataFrame({
-        "task": table["task"], "floor": [kinds.get(task, "chance") for task in table["task"]],
-        "value": table["no_information_floor"],
-        "source": table["how"] + " (" + table["verified"] + ")",
-    })  # fmt: skip
+    choices = pd.DataFrame(
+        {
+            "task": table["task"],
+            "floor": [kinds.get(task, "chance") for task in table["task"]],
+            "value": table["no_information_floor"],
+            "source": table["how"] + " (" + table["verified"] + ")",
+        }
+    )
+    ifeval = trivial_responders().set_index("response").loc[list(SHOWN_BASELINES), ["value"]]
+    ifeval = ifeval.rename(index=SHOWN_BASELINES).rename_axis("floor").reset_index()
     source = "measured on the 541 prompts through lm-eval's own task"
-    told = trivial_responders().set_index("response")
-    ifeval = pd.DataFrame([
-        {"task": "ifeval", "floor": name, "value": told.loc[response, "value"], "source": source}
-        for response, name in (('"the"', 'constant "the"'), ("echo prompt once", "echoed prompt"))
-    ])  # fmt: skip
+    ifeval = ifeval.assign(task="ifeval", source=source)
     return pd.concat([choices, ifeval], ignore_index=True)
 
 
 def trivial_responders() -> pd.DataFrame:
-    """IFEval scores of answers that understand nothing: `kind` is empty, constant or echo.
+    """IFEval scores of trivial baselines: `kind` is empty, constant or echo.
 
-    `value` is prompt-level strict. Measured by this package, see `measure_responders`.
+    `value` is prompt-level strict. Measured by `benchmarks/measure_responders.py`.
     """
-    names = {"prompt_level_strict_acc": "value", "inst_level_strict_acc": "instruction_level",
-             "prompt_level_loose_acc": "loose", "inst_level_loose_acc": "instruction_level_loose",
-             }  # fmt: skip
-    table = read("trivial_responders").rename(columns=names)
-    return table[["response", "kind", *names.values()]]
+    table = read("trivial_responders").rename(columns=IFEVAL_SCORES)
+    return table[["response", "kind", *IFEVAL_SCORES.values()]]

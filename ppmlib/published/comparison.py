@@ -1,12 +1,12 @@
 """Unpaired statistics for published scores: no documents, only values and standard errors.
 
-    compare      two scores: difference, interval, z, smallest detectable effect
-    changes      every published headline score against its dense model
+    compare         two scores: difference, interval, z, smallest detectable effect
+    changes         every published headline score against its dense model
     average_change  all widths of a model against the dense one
-    levels       every published headline score against its floors
-    retention    the share kept of what the dense model has above the floor
-    correlation  Pearson and Spearman over the widths of one or more models
-    cost         published seconds and joules, taken apart
+    levels          every published headline score against its trivial baselines
+    retention       the share kept of what the dense model has above the baseline
+    correlation     Pearson and Spearman over the widths of one or more models
+    cost            published seconds and joules, taken apart
 
 The dense and the pruned model answered the same documents, but which of them each got right was
 not published. Treating the two as independent makes the standard error of the difference too large
@@ -30,6 +30,13 @@ from ppmlib.statistics.proportions import LEVEL, POWER
 from ppmlib.statistics.verdicts import level_verdict
 
 DRAWS = 9999
+COST_NAMES = {
+    "joules_per_token": "joules_per_token_published",
+    "ttlt": "answer_ms",
+    "tokens_per_measured_prompt": "tokens_per_answer",
+    "stop_value_over_true_energy": "unit_factor",
+    "corrected_net_joules_per_token": "joules_per_token",
+}
 
 
 @dataclass(frozen=True)
@@ -67,17 +74,21 @@ def compare(
     reach = distributions.norm.isf(alpha / 2)
     z = difference / se
     return Difference(
-        difference, se, difference - reach * se, difference + reach * se, z,
-        float(2 * distributions.norm.sf(abs(z))),
-        float((reach + distributions.norm.isf(1 - POWER)) * se),
-    )  # fmt: skip
+        difference=difference,
+        se=se,
+        low=difference - reach * se,
+        high=difference + reach * se,
+        z=z,
+        p_value=float(2 * distributions.norm.sf(abs(z))),
+        detectable=float((reach + distributions.norm.isf(1 - POWER)) * se),
+    )
 
 
 def _tested(scores: pd.DataFrame) -> pd.DataFrame:
     return scores[scores["headline"] & scores["se"].notna()]
 
 
-def one(scores: pd.DataFrame, **columns: Any) -> pd.Series:
+def only_row(scores: pd.DataFrame, **columns: Any) -> pd.Series:
     """The only row whose columns have these values. ValueError if there are none or several."""
     mask = np.logical_and.reduce([scores[name] == value for name, value in columns.items()])
     if mask.sum() != 1:
@@ -88,11 +99,11 @@ def one(scores: pd.DataFrame, **columns: Any) -> pd.Series:
 def change(scores: pd.DataFrame, row: pd.Series, alpha: float = LEVEL) -> Difference:
     """One published score against the dense model's in the same metric."""
     same = {name: row[name] for name in ("model", "task", "metric")}
-    dense = one(scores, pruning_ratio=0.0, **same)
+    dense = only_row(scores, pruning_ratio=0.0, **same)
     return compare(dense["value"], dense["se"], row["value"], row["se"], alpha)
 
 
-def _beside_dense(table: pd.DataFrame) -> pd.DataFrame:
+def _with_dense(table: pd.DataFrame) -> pd.DataFrame:
     keys = ["model", "task", "metric"]
     dense = table.loc[table["pruning_ratio"] == 0, [*keys, "value", "se"]]
     dense = dense.rename(columns={"value": "dense", "se": "dense_se"})
@@ -106,10 +117,10 @@ def changes(scores: pd.DataFrame, alpha: float = LEVEL) -> pd.DataFrame:
     `p_adjusted` is Benjamini-Hochberg's over the whole table (exploratory). Fractions.
     """
     table = _tested(scores)
-    pruned = _beside_dense(table)
-    found = pd.DataFrame([
+    pruned = _with_dense(table)
+    found = pd.DataFrame(
         compare(row.dense, row.dense_se, row.value, row.se, alpha) for row in pruned.itertuples()
-    ])  # fmt: skip
+    )
     found["p_adjusted"] = multiplicity.benjamini_hochberg(found["p_value"])
     return pd.concat([pruned, found.drop(columns="se")], axis=1)
 
@@ -121,7 +132,7 @@ def average_change(scores: pd.DataFrame, model: str, task: str, alpha: float = L
     case: the standard error of their mean is the mean of their standard errors.
     """
     part = _tested(scores).query("model == @model and task == @task")
-    dense, pruned = one(part, pruning_ratio=0.0), part[part["pruning_ratio"] > 0]
+    dense, pruned = only_row(part, pruning_ratio=0.0), part[part["pruning_ratio"] > 0]
     mean = pruned[["value", "se"]].mean()
     return compare(dense["value"], dense["se"], mean["value"], mean["se"], alpha)
 
@@ -132,14 +143,11 @@ def levels(scores: pd.DataFrame, floors: pd.DataFrame, alpha: float = LEVEL) -> 
     The floor counts as a known constant.
     """
     table = _tested(scores).merge(floors.rename(columns={"value": "floor_value"}), on="task")
-    rows = []
-    for row in table.itertuples():
-        above = compare(row.floor_value, 0.0, row.value, row.se, alpha)
-        rows.append({
-            "above": above.difference, "low": above.low, "high": above.high, "z": above.z,
-            "level": level_verdict(above.low, above.high),
-        })  # fmt: skip
-    return pd.concat([table, pd.DataFrame(rows)], axis=1)
+    found = pd.DataFrame(
+        compare(row.floor_value, 0.0, row.value, row.se, alpha) for row in table.itertuples()
+    ).rename(columns={"difference": "above"})[["above", "low", "high", "z"]]
+    found["level"] = [level_verdict(row.low, row.high) for row in found.itertuples()]
+    return pd.concat([table, found], axis=1)
 
 
 def fieller(first, first_se, second, second_se, alpha: float = LEVEL) -> tuple | None:
@@ -161,22 +169,17 @@ def retention(scores: pd.DataFrame, floors: pd.DataFrame, alpha: float = LEVEL) 
 
     Above the floor there is no share (missing values) where the dense score is not above it.
     """
-    table = _tested(scores).merge(
-        floors.drop_duplicates("task").rename(columns={"value": "floor_value"})[
-            ["task", "floor", "floor_value"]
-        ],
-        on="task",
-    )
-    table, rows = _beside_dense(table), []
+    main = floors.drop_duplicates("task").rename(columns={"value": "floor_value"})
+    table, rows = _with_dense(_tested(scores).merge(main, on="task")), []
     for row in table.itertuples():
         base = row.dense - row.floor_value
         found = fieller(base, row.dense_se, row.value - row.floor_value, row.se, alpha)
         kept = found if found is not None and base > 0 else (math.nan,) * 3
-        rows.append({"kept_as_published": row.value / row.dense, "kept_above_floor": kept[0],
-                     "low": kept[1], "high": kept[2]})  # fmt: skip
-    columns = ["model", "task", "pruning_ratio", "expansion_ratio", "floor", "floor_value", "dense",
-               "value"]  # fmt: skip
-    return pd.concat([table[columns], pd.DataFrame(rows)], axis=1)
+        rows.append((row.value / row.dense, *kept))
+    columns = ["model", "task", "pruning_ratio", "expansion_ratio"]
+    columns += ["floor", "floor_value", "dense", "value"]
+    shares = ["kept_as_published", "kept_above_floor", "low", "high"]
+    return pd.concat([table[columns], pd.DataFrame(rows, columns=shares)], axis=1)
 
 
 def _pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -220,11 +223,16 @@ def correlation(x, y, groups, alpha: float = LEVEL) -> dict[str, float]:
         return values - (np.bincount(names, values) / size)[names]
 
     return {
-        "points": x.size, "r": float(pearson.statistic), "low": float(low), "high": float(high),
-        "p_t": float(pearson.pvalue), "p_permutation": permutation_p(x, y, groups),
-        "rho": float(_pearson(*ranked)), "rho_p_permutation": permutation_p(*ranked, groups),
+        "points": x.size,
+        "r": float(pearson.statistic),
+        "low": float(low),
+        "high": float(high),
+        "p_t": float(pearson.pvalue),
+        "p_permutation": permutation_p(x, y, groups),
+        "rho": float(_pearson(*ranked)),
+        "rho_p_permutation": permutation_p(*ranked, groups),
         "r_within": float(_pearson(centre(x), centre(y))),
-    }  # fmt: skip
+    }
 
 
 def correlations(scores: pd.DataFrame, alpha: float = LEVEL) -> pd.DataFrame:
@@ -233,9 +241,8 @@ def correlations(scores: pd.DataFrame, alpha: float = LEVEL) -> pd.DataFrame:
     Scope is a base model or both pooled. `of` names the pair: the claim itself, and each of its
     tasks against the fraction of neurons removed, the trend both of them share.
     """
-    wide = _tested(scores).pivot(
-        index=["model", "pruning_ratio"], columns="task", values="value"
-    )[["mmlu", "truthfulqa_mc2"]].reset_index()  # fmt: skip
+    keys = ["model", "pruning_ratio"]
+    wide = _tested(scores).pivot(index=keys, columns="task", values="value").reset_index()
     pairs = {
         "MMLU and MC2": ("mmlu", "truthfulqa_mc2"),
         "fraction removed and MC2": ("pruning_ratio", "truthfulqa_mc2"),
@@ -260,13 +267,11 @@ def monotonicity(scores: pd.DataFrame, alpha: float = LEVEL) -> pd.DataFrame:
         for task in ("mmlu", "truthfulqa_mc2"):
             part = table[(table["model"] == model) & (table["task"] == task)]
             for (_, a), (_, b) in pairwise(part.iterrows()):
-                step = compare(a["value"], a["se"], b["value"], b["se"], alpha)
-                rows.append({
-                    "model": model, "task": task, "from": a["pruning_ratio"],
-                    "to": b["pruning_ratio"], "step": step.difference, "low": step.low,
-                    "high": step.high, "z": step.z, "p_value": step.p_value,
-                })  # fmt: skip
-    return pd.DataFrame(rows)
+                step = vars(compare(a["value"], a["se"], b["value"], b["se"], alpha))
+                ends = {"from": a["pruning_ratio"], "to": b["pruning_ratio"]}
+                rows.append({"model": model, "task": task, **ends, **step})
+    table = pd.DataFrame(rows).rename(columns={"difference": "step"})
+    return table.drop(columns=["se", "detectable"])
 
 
 def cost(model: str = "1B", workload: str = "mmlu_latency_b1") -> pd.DataFrame:
@@ -278,13 +283,7 @@ def cost(model: str = "1B", workload: str = "mmlu_latency_b1") -> pd.DataFrame:
     table = paper.read("efficiency")
     table = table[(table["model"].map(paper.MODELS) == model) & (table["workload"] == workload)]
     wide = table.pivot(index="pruning_ratio", columns="metric", values="mean")
-    names = {
-        "joules_per_token": "joules_per_token_published", "ttlt": "answer_ms",
-        "tokens_per_measured_prompt": "tokens_per_answer",
-        "stop_value_over_true_energy": "unit_factor",
-        "corrected_net_joules_per_token": "joules_per_token",
-    }  # fmt: skip
-    wide = wide.rename(columns=names)
+    wide = wide.rename(columns=COST_NAMES)
     wide["joules_per_answer"] = wide["joules_per_token"] * wide["tokens_per_answer"]
     return wide.rename_axis(columns=None)
 

@@ -10,7 +10,9 @@ import pandas as pd
 
 from ppmlib import published as paper
 from ppmlib.published import comparison
-from ppmlib.published.verdicts import NOT_ABOVE, p_text, points, reproduced
+from ppmlib.published.verdicts import ABOVE, BELOW, NOT_ABOVE, reproduced
+from ppmlib.show.published_claims import difference_text, points
+from ppmlib.show.wording import joined, p_text
 from ppmlib.statistics.proportions import LEVEL
 
 SIZES = ("1B", "3B")
@@ -32,11 +34,6 @@ LIMITS = (
 )
 
 
-def _join(parts) -> str:
-    parts = [str(part) for part in parts]
-    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
-
-
 def _overall(claims: pd.DataFrame, alpha: float) -> str:
     tested = claims[claims["p_holm"].notna()]
     shown = tested[tested["p_holm"] <= alpha]
@@ -49,7 +46,7 @@ def _overall(claims: pd.DataFrame, alpha: float) -> str:
         f"{agree} of the {len(numbers)} published figures follow from the published tables. Of the "
         f"{len(claims)} claims {len(tested)} can be tested; after Holm's correction over these, "
         f"{len(shown)} are shown: {kinds.get('worse', 0)} falls and {kinds.get('better', 0)} rises "
-        f"({_join(f'{count} {kind}' for kind, count in where.items())})."
+        f"({joined(f'{count} {kind}' for kind, count in where.items())})."
     )
 
 
@@ -57,14 +54,14 @@ def _rises(scores: pd.DataFrame, alpha: float) -> str:
     parts, above, total = [], 0, 0
     for model in SIZES:
         found = comparison.average_change(scores, model, "ifeval", alpha)
-        parts.append(f"{points(found.difference)} points in {model} (z {found.z:+.2f}, "
-                     f"{p_text(found.p_value)})")  # fmt: skip
+        change = f"{points(found.difference)} points in {model}"
+        parts.append(f"{change} (z {found.z:+.2f}, {p_text(found.p_value)})")
     for row in comparison.changes(scores, alpha).query("task == 'ifeval'").itertuples():
         if row.model != "1B-Instruct":
             above, total = above + (row.difference > 0), total + 1
     return (
         f"IFEval of the base models: {above} of {total} pruned widths score above the dense model, "
-        f"on average by {_join(parts)}, taking the widths of a model as fully dependent (our own "
+        f"on average by {joined(parts)}, taking the widths of a model as fully dependent (our own "
         "summary of the trend, not a claim of the paper)."
     )
 
@@ -73,9 +70,9 @@ def _where_to(levels: pd.DataFrame) -> str:
     base = levels.query("task == 'ifeval' and model != '1B-Instruct'")
     constant, echo = (base[base["floor"] == name] for name in base["floor"].unique())
     pruned, dense = (constant[constant["pruning_ratio"] > 0], constant.query("pruning_ratio == 0"))
-    n, under = len(pruned), int((dense["level"] == "below floor").sum())
-    clear = (pruned["level"] == "above floor").sum()
-    below = (echo.loc[echo["pruning_ratio"] > 0, "level"] == "below floor").sum()
+    n, under = len(pruned), int((dense["level"] == BELOW).sum())
+    clear = (pruned["level"] == ABOVE).sum()
+    below = (echo.loc[echo["pruning_ratio"] > 0, "level"] == BELOW).sum()
     text = (
         f"The level they reach is {pruned['value'].min():.4f} to {pruned['value'].max():.4f}. The "
         f"answer 'the' to every prompt scores {constant['floor_value'].iloc[0]:.4f}, echoing the "
@@ -96,10 +93,10 @@ def _kept(claims: pd.DataFrame, alpha: float) -> str:
         for row in kept.itertuples()
     ]
     shown = int((kept["p_holm_v3"] <= alpha).sum())
-    removed = _join(f"{row.pruning_ratio:.0%} removed in {row.scope}" for row in kept.itertuples())
+    removed = joined(f"{row.pruning_ratio:.0%} removed in {row.scope}" for row in kept.itertuples())
     return (
         f"V3's abstract keeps {len(kept)} rises, at one expansion ratio but not at one damage "
-        f"({removed}): {_join(parts)}. If they are the only claims, {shown} of {len(kept)} is "
+        f"({removed}): {joined(parts)}. If they are the only claims, {shown} of {len(kept)} is "
         "shown. A rise that is not shown is not excluded."
     )
 
@@ -110,12 +107,13 @@ def _instruct(claims: pd.DataFrame, scores: pd.DataFrame, levels: pd.DataFrame) 
     at = ifeval[ifeval["pruning_ratio"] == 0.6].set_index("model")
     same = int((at["level"] == NOT_ABOVE).sum())
     agree = mine["verdict"].str.startswith("fall shown").all()
-    changes = _join(mine["text"].str.split("; ").str[0])
+    texts = (difference_text(claim) for claim in mine.to_dict("records"))
+    changes = joined([text.split("; ")[0] for text in texts])
     return (
         "The author himself reports (V1, Appendix B) that the dichotomy does not replicate in the "
         f"Instruct model, and his numbers {'bear him out' if agree else 'do not show it'}: IFEval "
         f"changes by {changes}. At 60% removed the three models score "
-        f"{_join(f'{value:.4f}' for value in at['value'])}: {same} of {len(at)} cannot be told "
+        f"{joined(f'{value:.4f}' for value in at['value'])}: {same} of {len(at)} cannot be told "
         "from the constant answer."
     )
 
@@ -125,9 +123,11 @@ def _mmlu(retention: pd.DataFrame) -> str:
     parts = []
     for model, ratio in (("1B", 0.4), ("3B", 0.1), ("1B", 0.6), ("3B", 0.6)):
         row = table.loc[(model, ratio)]
-        parts.append(f"{model} at {row['expansion_ratio']:.2f}x {row['kept_as_published']:.1%} as "
-                     f"published, {row['kept_above_floor']:.0%} [{row['low']:.0%}, "
-                     f"{row['high']:.0%}] above chance")  # fmt: skip
+        parts.append(
+            f"{model} at {row['expansion_ratio']:.2f}x {row['kept_as_published']:.1%} as "
+            f"published, {row['kept_above_floor']:.0%} [{row['low']:.0%}, {row['high']:.0%}] "
+            "above chance"
+        )
     return f"MMLU kept, of the whole score and of what lies above chance: {'; '.join(parts)}."
 
 
@@ -138,8 +138,8 @@ def _musr(scores: pd.DataFrame, levels: pd.DataFrame, alpha: float) -> str:
     others = base[base["p_adjusted"] > alpha]
     levels = levels.query("task == 'leaderboard_musr' and model != '1B-Instruct'")
     dense = levels.query("pruning_ratio == 0")
-    where = _join(f"{row.model} at {row.expansion_ratio:.2f}x" for row in shown.itertuples())
-    above = levels[(levels["pruning_ratio"] > 0) & (levels["level"] == "above floor")]
+    where = joined(f"{row.model} at {row.expansion_ratio:.2f}x" for row in shown.itertuples())
+    above = levels[(levels["pruning_ratio"] > 0) & (levels["level"] == ABOVE)]
     return (
         f"MUSR: {(dense['level'] == NOT_ABOVE).sum()} of {len(dense)} dense base models are not "
         f"above chance. {len(shown)} of {len(base)} widths change (exploratory, "
@@ -172,11 +172,15 @@ def _correlation(correlations: pd.DataFrame) -> str:
     parts = []
     for scope in ("1B", "3B", "pooled"):
         full, without = claim.loc[(scope, True)], claim.loc[(scope, False)]
-        parts.append(f"{scope} r = {full['r']:.3f} ({p_text(full['p_t'])}), without the dense "
-                     f"point {without['r']:.3f} ({p_text(without['p_t'])}), Spearman "
-                     f"{full['rho']:.2f} ({p_text(full['rho_p_permutation'])})")  # fmt: skip
+        parts.append(
+            f"{scope} r = {full['r']:.3f} ({p_text(full['p_t'])}), without the dense point "
+            f"{without['r']:.3f} ({p_text(without['p_t'])}), Spearman {full['rho']:.2f} "
+            f"({p_text(full['rho_p_permutation'])})"
+        )
     mc2, mmlu = (
-        _join(f"{dose[(f'fraction removed and {task}', scope)]:+.2f} in {scope}" for scope in SIZES)
+        joined(
+            f"{dose[(f'fraction removed and {task}', scope)]:+.2f} in {scope}" for scope in SIZES
+        )
         for task in ("MC2", "MMLU")
     )
     return (

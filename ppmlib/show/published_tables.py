@@ -1,18 +1,17 @@
 """The published numbers as tables for a page: points, signs and words instead of fractions.
 
 sources       per task: documents, standard error, floor, each with where it comes from
-judged_plain  the claims as plain JSON, for the record
 changes_grid, levels_grid   tasks down, widths across
 responders, ifeval_metrics, gsm8k_metrics, correlations, costs
 """
-
-import json
 
 import pandas as pd
 
 from ppmlib import published as paper
 from ppmlib.published import comparison
-from ppmlib.published.verdicts import p_short, points
+from ppmlib.show.published_claims import documents, points
+from ppmlib.show.table import DASH, table_of
+from ppmlib.show.wording import p_number
 from ppmlib.statistics.proportions import LEVEL
 
 MARKS = {
@@ -20,73 +19,80 @@ MARKS = {
     "not above floor": "",
     "below floor": "\N{NO-BREAK SPACE}▼",
 }
-CORRELATION_NAMES = {
-    "scope": "model", "of": "pair", "points": "points", "r": "Pearson r", "interval": "interval",
-    "p_t": "p (t)", "p_permutation": "p (perm.)", "rho": "Spearman",
-    "rho_p_permutation": "its p (perm.)", "r_within": "r, centred",
-}  # fmt: skip
+RESPONDER_NAMES = {
+    "response": "answer",
+    "value": "prompt-level strict",
+    "loose": "prompt-level loose",
+    "instruction_level": "instruction-level strict",
+    "instruction_level_loose": "instruction-level loose",
+}
 COST_NAMES = {
-    "joules_per_token_published": "J/token as published", "joules_per_token": "J/token, right unit",
-    "tokens_per_answer": "tokens per answer", "joules_per_answer": "J per answer",
-    "answer_ms": "ms per answer", "ms_per_token": "ms per token",
-}  # fmt: skip
+    "joules_per_token_published": "J/token as published",
+    "joules_per_token": "J/token, right unit",
+    "tokens_per_answer": "tokens per answer",
+    "joules_per_answer": "J per answer",
+    "answer_ms": "ms per answer",
+    "ms_per_token": "ms per token",
+}
 
 
 def sources(scores: pd.DataFrame, floors: pd.DataFrame) -> pd.DataFrame:
     """Per task and headline metric: number of documents, kind of standard error, main floor."""
-    first = floors.drop_duplicates("task").set_index("task")
-    rows = []
+    main = floors.drop_duplicates("task").set_index("task").to_dict("index")
+
+    def cells(row: dict) -> dict[str, str]:
+        floor = main.get(row["task"])
+        return {
+            "task": row["task"],
+            "metric": row["metric"].removesuffix(",none"),
+            "documents": documents(row).removeprefix("n "),
+            "standard error": row["se_source"],
+            "main floor": f"{floor['floor']} {floor['value']:.4f}" if floor else "none measured",
+            "source of the floor": floor["source"] if floor else DASH,
+        }
+
     headline = scores[scores["headline"]].drop_duplicates("task").sort_values("task")
-    for row in headline.itertuples():
-        known = row.task in first.index
-        floor = first.loc[row.task] if known else None
-        rows.append({
-            "task": row.task, "metric": row.metric.removesuffix(",none"),
-            "documents": f"{row.n}{'' if row.n_verified else ' (UNVERIFIED)'}",
-            "standard error": row.se_source,
-            "main floor": f"{floor['floor']} {floor['value']:.4f}" if known else "none measured",
-            "source of the floor": floor["source"] if known else "–",
-        })  # fmt: skip
-    return pd.DataFrame(rows).set_index("task")
+    return table_of(headline, "task", cells)
 
 
 def stored_errors(scores: pd.DataFrame) -> pd.DataFrame:
     """How well the numbers of documents explain the stored standard errors."""
-    table = comparison.stored_errors_agree(scores)
-    table["binomial / stored"] = [f"{row['min']:.3f} to {row['max']:.3f}"
-                                  for _, row in table.iterrows()]  # fmt: skip
-    names = {"n": "documents", "count": "scores compared"}
-    columns = ["metric", "documents", "scores compared", "binomial / stored"]
-    return table.rename(columns=names).set_index("task")[columns]
+    return table_of(
+        comparison.stored_errors_agree(scores),
+        "task",
+        lambda row: {
+            "task": row["task"],
+            "metric": row["metric"],
+            "documents": row["n"],
+            "scores compared": row["count"],
+            "binomial / stored": f"{row['min']:.3f} to {row['max']:.3f}",
+        },
+    )
 
 
 def _grid(table: pd.DataFrame, rows: list[str], cells: pd.Series) -> pd.DataFrame:
     table = table.assign(cell=cells, width=[f"{ratio:.0%}" for ratio in table["pruning_ratio"]])
     grid = table.pivot(index=rows, columns="width", values="cell")
-    return grid.fillna("–").rename_axis(columns="removed")
+    return grid.fillna(DASH).rename_axis(columns="removed")
 
 
 def changes_grid(scores: pd.DataFrame, alpha: float = LEVEL) -> pd.DataFrame:
     """Points against the dense model; a star where Benjamini-Hochberg p is at most alpha."""
     table = comparison.changes(scores, alpha)
-    cells = [points(row.difference) + (" *" if row.p_adjusted <= alpha else "")
-             for row in table.itertuples()]  # fmt: skip
-    return _grid(table, ["task", "model"], pd.Series(cells, index=table.index))
+    starred = [" *" * (p <= alpha) for p in table["p_adjusted"]]
+    return _grid(table, ["task", "model"], table["difference"].map(points) + starred)
 
 
 def levels_grid(levels: pd.DataFrame) -> pd.DataFrame:
     """Points above the floor; ▲ or ▼ where the whole interval lies above or below it."""
-    cells = [points(row.above) + MARKS[row.level] for row in levels.itertuples()]
-    return _grid(levels, ["task", "floor", "model"], pd.Series(cells, index=levels.index))
+    cells = levels["above"].map(points) + levels["level"].map(MARKS)
+    return _grid(levels, ["task", "floor", "model"], cells)
 
 
 def responders() -> pd.DataFrame:
-    """Answers that understand nothing, best first, with their IFEval scores."""
+    """Trivial baselines, best first, with their IFEval scores."""
     table = paper.trivial_responders().sort_values("value", ascending=False)
-    names = {"response": "answer", "value": "prompt-level strict", "loose": "prompt-level loose",
-             "instruction_level": "instruction-level strict",
-             "instruction_level_loose": "instruction-level loose"}  # fmt: skip
-    return table.rename(columns=names).set_index("answer")
+    return table.rename(columns=RESPONDER_NAMES).set_index("answer")
 
 
 def ifeval_metrics(scores: pd.DataFrame) -> pd.DataFrame:
@@ -94,12 +100,10 @@ def ifeval_metrics(scores: pd.DataFrame) -> pd.DataFrame:
     table = scores[scores["task"] == "ifeval"]
     wide = table.pivot(index=["model", "pruning_ratio"], columns="metric", values="value")
     wide.index = [f"{model}, {ratio:.0%} removed" for model, ratio in wide.index]
-    told = paper.trivial_responders().set_index("response")
+    measured = paper.trivial_responders().set_index("response")
     for response, name in (('"the"', 'answer "the"'), ("echo prompt once", "echoed prompt")):
-        wide.loc[name, "prompt_level_strict_acc,none"] = told.loc[response, "value"]
-        wide.loc[name, "inst_level_strict_acc,none"] = told.loc[response, "instruction_level"]
-        wide.loc[name, "prompt_level_loose_acc,none"] = told.loc[response, "loose"]
-        wide.loc[name, "inst_level_loose_acc,none"] = told.loc[response, "instruction_level_loose"]
+        for metric, column in paper.IFEVAL_SCORES.items():
+            wide.loc[name, f"{metric},none"] = measured.loc[response, column]
     wide.columns = [name.replace("_acc,none", "").replace("_", " ") for name in wide.columns]
     text = wide.astype(object)
     return text.where(wide.isna(), wide.map("{:.4f}".format)).where(wide.notna(), "not measured")
@@ -107,37 +111,47 @@ def ifeval_metrics(scores: pd.DataFrame) -> pd.DataFrame:
 
 def gsm8k_metrics(scores: pd.DataFrame, claims: pd.DataFrame) -> pd.DataFrame:
     """The GSM8K claims under strict match (V1) and flexible extract (the author's README)."""
-    rows = []
-    for claim in claims.query("task == 'gsm8k'").itertuples():
-        for metric in ("exact_match,strict-match", "exact_match,flexible-extract"):
-            where = {"model": claim.scope, "task": "gsm8k", "metric": metric}
-            dense = comparison.one(scores, pruning_ratio=0.0, **where)
-            row = comparison.one(scores, pruning_ratio=claim.pruning_ratio, **where)
-            found = comparison.change(scores, row)
-            rows.append({
-                "model": claim.scope, "removed": f"{claim.pruning_ratio:.0%}", "metric": metric,
-                "dense": f"{dense['value']:.4f}", "pruned": f"{row['value']:.4f}",
-                "kept": f"{row['value'] / dense['value']:.1%}", "z": f"{found.z:+.2f}",
-            })  # fmt: skip
-    return pd.DataFrame(rows).set_index(["model", "removed"])
+
+    def cells(row: dict) -> dict[str, str]:
+        where = {"model": row["scope"], "task": "gsm8k", "metric": row["metric"]}
+        dense = comparison.only_row(scores, pruning_ratio=0.0, **where)["value"]
+        pruned = comparison.only_row(scores, pruning_ratio=row["pruning_ratio"], **where)
+        return {
+            "model": row["scope"],
+            "removed": f"{row['pruning_ratio']:.0%}",
+            "metric": row["metric"],
+            "dense": f"{dense:.4f}",
+            "pruned": f"{pruned['value']:.4f}",
+            "kept": f"{pruned['value'] / dense:.1%}",
+            "z": f"{comparison.change(scores, pruned).z:+.2f}",
+        }
+
+    rows = [
+        {**claim, "metric": metric}
+        for claim in claims.query("task == 'gsm8k'").to_dict("records")
+        for metric in ("exact_match,strict-match", "exact_match,flexible-extract")
+    ]
+    return table_of(rows, ["model", "removed"], cells)
 
 
 def correlations(table: pd.DataFrame) -> pd.DataFrame:
     """Correlations over the widths with and without the dense model, as text."""
-    shown = table.assign(
-        points=table["points"].astype(int).astype(str)
-        + table["dense_point"].map({True: ", with dense", False: ", without dense"}),
-        interval=[
-            f"[{low:+.2f}, {high:+.2f}]"
-            for low, high in zip(table["low"], table["high"], strict=True)
-        ],
+    return table_of(
+        table.sort_values("of", kind="stable"),
+        ["pair", "model", "points"],
+        lambda row: {
+            "model": row["scope"],
+            "pair": row["of"],
+            "points": f"{row['points']}, {'with' if row['dense_point'] else 'without'} dense",
+            "Pearson r": f"{row['r']:+.3f}",
+            "interval": f"[{row['low']:+.2f}, {row['high']:+.2f}]",
+            "p (t)": p_number(row["p_t"]),
+            "p (perm.)": p_number(row["p_permutation"]),
+            "Spearman": f"{row['rho']:+.3f}",
+            "its p (perm.)": p_number(row["rho_p_permutation"]),
+            "r, centred": f"{row['r_within']:+.3f}",
+        },
     )
-    for column in ("r", "rho", "r_within"):
-        shown[column] = table[column].map("{:+.3f}".format)
-    for column in ("p_t", "p_permutation", "rho_p_permutation"):
-        shown[column] = table[column].map(p_short)
-    shown = shown[list(CORRELATION_NAMES)].rename(columns=CORRELATION_NAMES)
-    return shown.sort_values("pair", kind="stable").set_index(["pair", "model", "points"])
 
 
 def steps(table: pd.DataFrame) -> pd.DataFrame:
@@ -155,9 +169,3 @@ def costs() -> pd.DataFrame:
     table = comparison.cost().rename(columns=COST_NAMES)[list(COST_NAMES.values())]
     table.index = [f"{ratio:.0%}" for ratio in table.index]
     return table.map("{:.4g}".format).rename_axis("removed")
-
-
-def judged_plain(judged: pd.DataFrame) -> list[dict]:
-    """The judged claims as plain JSON objects; what does not apply is left out."""
-    rows = json.loads(judged.to_json(orient="records", double_precision=15))
-    return [{key: value for key, value in row.items() if value is not None} for row in rows]

@@ -2,7 +2,7 @@
 
 The main figure is the published scores' (reports/published): it is evidence about Llama. The table
 is the example's (reports/example-bench): an instrument check.
-`python -m ppmlib.show.readme` rewrites them; a test holds the README to what this module makes.
+`make readme` rewrites them; a test holds the README to what this module makes.
 """
 
 from pathlib import Path
@@ -23,8 +23,11 @@ def published_block(root: Path) -> str:
     (figure,) = [f for f in results["figures"] if f["name"] == results["main_figure"]]
     page = f"reports/{root.name}/6_published.html"
     count = len(results["claims"])
-    rises = [claim for claim in results["claims"]
-             if claim.get("task") == "ifeval" and claim.get("direction") == "better"]  # fmt: skip
+    rises = [
+        claim
+        for claim in results["claims"]
+        if claim.get("task") == "ifeval" and claim.get("direction") == "better"
+    ]
     lines = [
         f"![{figure['alt']}](reports/{root.name}/figures/{figure['name']}.png)",
         "",
@@ -87,15 +90,15 @@ def _between(text: str, begin: str, end: str, made: str) -> str:
 
 
 def updated(text: str, reports: Path) -> str:
-    """README text with both blocks made anew from a reports folder. ValueError without markers."""
+    """README text with both blocks made again from a reports folder. ValueError without markers."""
     made = published_block(reports / "published")
     text = _between(text, PUBLISHED_BEGIN, PUBLISHED_END, made)
     return _between(text, BEGIN, END, block(reports / "example-bench"))
 
 
 def main() -> None:
-    """Rewrite the README beside the package."""
-    repository = Path(__file__).parents[2]
+    """Rewrite the README of this repository."""
+    repository = Path(__file__).parents[1]
     path = repository / "README.md"
     records.write_text(path, updated(path.read_text(), repository / "reports"))
 

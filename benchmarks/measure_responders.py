@@ -1,6 +1,6 @@
-"""Measure what answers that understand nothing score on IFEval: makes `trivial_responders.csv`.
+"""Measure what trivial baselines score on IFEval: makes `trivial_responders.csv`.
 
-    python -m ppmlib.published.measure_responders --data-root D
+    python benchmarks/measure_responders.py --data-root D --output FILE
 
 Every answer goes through lm-eval's own `ifeval` task, with langdetect (seeded) and nltk's punkt as
 they are, over all 541 prompts. The data root holds `datasets/google/IFEval` and `nltk_data`.
@@ -79,9 +79,12 @@ def load_task() -> tasks.LoadedTask:
 
     langdetect.DetectorFactory.seed = 0
     task = tasks.load(
-        "ifeval", num_fewshot=0, fewshot_seed=SEEDS[3], generation=None,
+        "ifeval",
+        num_fewshot=0,
+        fewshot_seed=SEEDS[3],
+        generation=None,
         folders=[bench.tasks_dir()],
-    )  # fmt: skip
+    )
     limit = {"max_gen_toks": NEW_TOKENS}
     task.tasks["ifeval"].set_config("generation_kwargs", limit, update=True)
     return task
