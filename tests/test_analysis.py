@@ -431,12 +431,12 @@ def test_figures_have_alt_text_and_files(study, judged, tmp_path):
     axes = contrasts.axis_changes(study, judged, criterion="ppm", seed=0)
     shown = verdicts.shown_run(judged, CLAIMS, "ppm")
     figures = [
-        abilities.scores(scores, tasks=NAMES[:2], criterion="ppm", root=tmp_path),
-        abilities.perplexity(scores, criterion="ppm"),
-        abilities.axes_changes(axes, pd.DataFrame()),
-        abilities.controls(scores, compared, tasks=NAMES[:1], criterion="ppm"),
-        changes.differences(judged, run=shown, tasks=NAMES),
-        changes.matrix(judged, tasks=NAMES, criterion="ppm"),
+        abilities.draw_scores(scores, tasks=NAMES[:2], criterion="ppm", root=tmp_path),
+        abilities.draw_perplexity(scores, criterion="ppm"),
+        abilities.draw_axes_changes(axes, pd.DataFrame()),
+        abilities.draw_controls(scores, compared, tasks=NAMES[:1], criterion="ppm"),
+        changes.draw_differences(judged, run=shown, tasks=NAMES),
+        changes.draw_matrix(judged, tasks=NAMES, criterion="ppm"),
         draw_savings(study, "ppm"),
     ]
     assert shown == "ppm/r0.40"

@@ -229,12 +229,12 @@ def test_figures_and_tables_hold_no_missing_number(
     mine = verdicts.headlines(judged, "ppm")
     compared = contrasts.controls_table(study, judged, criterion="ppm", seed=0)
     figures = [
-        plots.trivial(responders, beyond, tasks=NAMES, criterion="ppm"),
-        plots.damage(damaged, pooled, criterion="ppm", responders=responders),
-        answers.lengths(answered, tasks=NAMES),
-        answers.kinds(kinds, task="made_instructions", run="ppm/r0.40"),
-        decisions.claims(tested),
-        decisions.trade_off(mine, trade),
+        plots.draw_trivial(responders, beyond, tasks=NAMES, criterion="ppm"),
+        plots.draw_damage(damaged, pooled, criterion="ppm", responders=responders),
+        answers.draw_lengths(answered, tasks=NAMES),
+        answers.draw_kinds(kinds, task="made_instructions", run="ppm/r0.40"),
+        decisions.draw_claims(tested),
+        decisions.draw_trade_off(mine, trade),
     ]
     assert all("nan" not in figure.alt for figure in figures)
     shown = told(
@@ -255,9 +255,9 @@ def test_figures_and_tables_hold_no_missing_number(
 def test_a_study_without_responders_answers_or_damage_draws_nothing(study, damaged, answered):
     empty = trivial.responder_table(study, seed=0)[:0]
     table = trivial.beyond_table(study, empty, criterion="ppm", seed=0)
-    assert plots.trivial(empty, table, tasks=NAMES, criterion="ppm") is None
-    assert plots.damage(damaged[:0], pd.DataFrame(), criterion="ppm", responders=empty) is None
-    assert answers.lengths(answered[:0], tasks=NAMES) is None
+    assert plots.draw_trivial(empty, table, tasks=NAMES, criterion="ppm") is None
+    assert plots.draw_damage(damaged[:0], pd.DataFrame(), criterion="ppm", responders=empty) is None
+    assert answers.draw_lengths(answered[:0], tasks=NAMES) is None
     assert written_answers.describe_answers(answered[:0], "ppm/r0.40")[0].startswith("No task")
 
 

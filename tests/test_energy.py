@@ -139,7 +139,7 @@ def test_tables_sentences_and_figure_of_energy():
     said = efficiency_sentences.energy_sentences(found, described, RUNS[0])
     assert said[0].startswith("Idle, with the model loaded, draws 130.0 W")
     assert any("mJ per generated token dense" in sentence for sentence in said)
-    assert "millijoules per token" in plots.energy(found["rows"], described).alt
+    assert "millijoules per token" in plots.draw_energy(found["rows"], described).alt
     assert (
         efficiency_sentences.energy_sentences({"rows": [], "idle_w": []}, described, RUNS[0]) == []
     )

@@ -77,7 +77,7 @@ def test_models_are_counted_and_nothing_is_pooled(two):
     said = several_models.describe_models(table, loaded)
     assert said[0].startswith("2 models (a and b), 3 tasks in common")
     assert "no pooled p-values" in said[0]
-    figure = plots.changes(table)
+    figure = plots.draw_changes(table)
     assert figure.name == "models" and "nan" not in figure.alt
     tables = several_models.tabulate_models(table, 0.4), several_models.tabulate_agreement(counts)
     shown = "".join(each.to_string() for each in tables)
@@ -304,7 +304,7 @@ def test_tables_of_the_simulations_can_be_recorded_and_read(tables):
 
 
 def test_figures_of_the_simulations_have_alt_text(tables):
-    drawn = [simulation_plots.coverage(tables["coverage"], tables["graded"]),
-             simulation_plots.power(tables["power"]),
-             simulation_plots.false_positives(tables["false_positives"])]  # fmt: skip
+    drawn = [simulation_plots.draw_coverage(tables["coverage"], tables["graded"]),
+             simulation_plots.draw_power(tables["power"]),
+             simulation_plots.draw_false_positives(tables["false_positives"])]  # fmt: skip
     assert all("nan" not in figure.alt for figure in drawn)

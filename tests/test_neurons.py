@@ -66,27 +66,27 @@ def test_figures_carry_their_numbers_and_the_same_bytes_every_time(tmp_path, nam
     values = scores.score_model(llama(), name)
     counts = {"r0.20": 154, "r0.50": 96}
     drawn = [
-        figures.distributions(values, counts, selection=name, root=tmp_path / str(n)).png
+        figures.draw_distributions(values, counts, selection=name, root=tmp_path / str(n)).png
         for n in range(2)
     ]
     assert drawn[0] == drawn[1]
     keep = pruning.select_layers(values, 96)
-    figure = figures.kept_strip(keep, values, run=f"{name}/r0.50", root=tmp_path)
+    figure = figures.draw_kept_strip(keep, values, run=f"{name}/r0.50", root=tmp_path)
     assert (tmp_path / "figures" / name / "r0.50" / "kept.png").read_bytes() == figure.png
     assert figure.table["neurons kept"].tolist() == [96, 96, 96]
 
 
 def test_the_dense_model_has_a_figure_too():
     values = scores.score_model(llama(), "ppm")
-    figure = figures.kept_strip(torch.arange(192).expand(3, -1), values, run="dense/r0.00")
+    figure = figures.draw_kept_strip(torch.arange(192).expand(3, -1), values, run="dense/r0.00")
     assert figure.table["share of score kept (%)"].tolist() == pytest.approx([100] * 3)
 
 
 def test_figures_leave_the_settings_of_matplotlib_alone_and_do_not_depend_on_them():
     values = scores.score_model(llama(), "ppm")
     before = matplotlib.rcParams.copy()
-    figure = figures.distributions(values, {"r0.20": 154}, selection="ppm")
+    figure = figures.draw_distributions(values, {"r0.20": 154}, selection="ppm")
     assert matplotlib.rcParams == before
     assert not matplotlib.rcParams["figure.constrained_layout.use"], "a style was set on import"
     with matplotlib.style.context("classic"):
-        assert figures.distributions(values, {"r0.20": 154}, selection="ppm").png == figure.png
+        assert figures.draw_distributions(values, {"r0.20": 154}, selection="ppm").png == figure.png

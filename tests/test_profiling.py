@@ -350,7 +350,7 @@ def test_alignment_compares_the_same_ratio_and_names_widths_that_are_one():
     assert "measurably faster in 1 of 1 comparisons" in said[0] and "2.00 times" in said[0]
     assert said[-1].startswith("2 comparisons are of a width with itself")
     assert len(efficiency_tables.alignment_table(found)) == len(found) == 4
-    assert plots.alignment(found).alt
+    assert plots.draw_alignment(found).alt
 
 
 def test_a_whole_profile_has_limits_tables_figures_and_sentences(tmp_path):
@@ -381,9 +381,9 @@ def test_a_whole_profile_has_limits_tables_figures_and_sentences(tmp_path):
     assert sum("times the dense speed" in sentence for sentence in sentences) == 4
     gains = ratios.speed_ups(rows, "dense/r0.00")
     for figure in (
-        plots.times(rows, described, root=tmp_path, name="ppm/times"),
-        plots.memory(rows, described, root=tmp_path, name="ppm/memory"),
-        plots.speed(gains, described, dense="dense/r0.00", root=tmp_path, name="ppm/speed"),
+        plots.draw_times(rows, described, root=tmp_path, name="ppm/times"),
+        plots.draw_memory(rows, described, root=tmp_path, name="ppm/memory"),
+        plots.draw_speed(gains, described, dense="dense/r0.00", root=tmp_path, name="ppm/speed"),
     ):
         assert all(file.is_file() for file in figure.files)
 

@@ -10,7 +10,7 @@ from ppmlib.analyse.savings import answers_table, break_even_table, own_widths, 
 from ppmlib.analyse.study_records import DENSE, Study
 from ppmlib.profile import ratios
 from ppmlib.show.figures import Figure
-from ppmlib.show.figures.efficiency import speed
+from ppmlib.show.figures.efficiency import draw_speed
 
 NOTHING = "Nothing was profiled in this study."
 
@@ -37,7 +37,7 @@ def draw_savings(study: Study, criterion: str, root: Path | None = None) -> Figu
     if record is None:
         return None
     gains = ratios.speed_ups(record["measured"]["rows"], DENSE)
-    return speed(gains, record["results"]["widths"], dense=DENSE, root=root)
+    return draw_speed(gains, record["results"]["widths"], dense=DENSE, root=root)
 
 
 def describe_speed(record: Mapping[str, Any]) -> list[str]:

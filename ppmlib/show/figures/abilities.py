@@ -20,24 +20,24 @@ def _select_headlines(scores: pd.DataFrame, selection: str, unit: str) -> pd.Dat
     return rows[rows["unit"] == unit]
 
 
-def _draw_scores(axis, rows: pd.DataFrame, *, percent: bool = True, **look) -> None:
+def _add_scores(axis, rows: pd.DataFrame, *, percent: bool = True, **look) -> None:
     """Scores with their intervals: shares in percent, perplexities as they are."""
     ends = ((100 if percent else 1) * rows[name] for name in ("value", "low", "high"))
     drawing.error_line(axis, rows["expansion_ratio"], *ends, **LINE, **look)
 
 
-def _draw_dense(axis, rows: pd.DataFrame) -> None:
+def _add_dense(axis, rows: pd.DataFrame) -> None:
     for dense in rows[rows["selection"] == "dense"]["value"]:
         axis.axhline(100 * dense, **BASELINE, label="dense")
 
 
 @styled()
-def scores(
+def draw_scores(
     table: pd.DataFrame, *, tasks: Sequence[str], criterion: str, root: Path | None = None
 ) -> Figure | None:
     """Each task's score against expansion ratio, with 95% intervals, baseline, chance and floor.
 
-    None where no task is scored in points; `perplexity` draws the others.
+    None where no task is scored in points; `draw_perplexity` draws the others.
 
     Args:
         table: `levels.scores_table`. tasks: in the order of the panels.
@@ -49,7 +49,7 @@ def scores(
 
     def draw(axis, task: str) -> pd.DataFrame:
         mine = rows[rows["task"] == task]
-        _draw_dense(axis, mine)
+        _add_dense(axis, mine)
         chance = mine[mine["floor_kind"] == "chance"]
         if len(chance):
             axis.axhline(100 * chance["floor"].iloc[0], **CHANCE, label="chance")
@@ -58,7 +58,7 @@ def scores(
             x, y = permuted["expansion_ratio"], 100 * permuted["floor"].astype(float)
             look = {"markersize": 5, "linewidth": 0.8, "label": "own answers permuted"}
             axis.plot(x, y, "x--", color="#000000", **drawing.marker_edge("#000000"), **look)
-        _draw_scores(axis, mine, color=PALETTE[0], marker=MARKERS[0], label=f"{criterion}, 95%")
+        _add_scores(axis, mine, color=PALETTE[0], marker=MARKERS[0], label=f"{criterion}, 95%")
         axis.set_title(f"{task}\n{mine['metric'].iloc[0]}, n = {mine['n'].iloc[0]}", fontsize=10)
         top = max(100 * mine["high"].max(), 100 * (mine["floor"].max() or 0))
         axis.set_ylim(-2, min(103, top + 8))
@@ -83,7 +83,7 @@ def scores(
 
 
 @styled()
-def axes_changes(
+def draw_axes_changes(
     changes: pd.DataFrame, dichotomy: pd.DataFrame, *, root: Path | None = None
 ) -> Figure | None:
     """Mean change of each axis against expansion ratio; below, instructions minus knowledge.
@@ -137,7 +137,7 @@ def axes_changes(
 
 
 @styled()
-def controls(
+def draw_controls(
     table: pd.DataFrame,
     compared: pd.DataFrame,
     *,
@@ -161,7 +161,7 @@ def controls(
 
     def draw(axis, task: str) -> pd.DataFrame:
         mine = rows[rows["task"] == task]
-        _draw_dense(axis, mine)
+        _add_dense(axis, mine)
         others = compared[compared["task"] == task].groupby("control")
         looks = zip((CONTROL, *PALETTE[1:]), MARKERS[1:], strict=False)
         for (control, part), (color, marker) in zip(others, looks, strict=False):
@@ -172,7 +172,7 @@ def controls(
             drawing.error_line(
                 axis, part["expansion_ratio"], *ends, linewidth=1, linestyle="--", **look
             )
-        _draw_scores(axis, mine, color=PALETTE[0], marker=MARKERS[0], label=f"{criterion}, 95%")
+        _add_scores(axis, mine, color=PALETTE[0], marker=MARKERS[0], label=f"{criterion}, 95%")
         axis.set_title(task, fontsize=9)
         axis.set_ylim(bottom=-2)
         return mine
@@ -201,7 +201,9 @@ def seeds_label(rows: pd.DataFrame) -> str:
 
 
 @styled()
-def perplexity(table: pd.DataFrame, *, criterion: str, root: Path | None = None) -> Figure | None:
+def draw_perplexity(
+    table: pd.DataFrame, *, criterion: str, root: Path | None = None
+) -> Figure | None:
     """Perplexities against expansion ratio on a logarithmic axis; None if the study has none."""
     rows = table[(table["unit"] == "percent") & table["headline"] & (table["selection"] != NOISE)]
     if rows.empty:
@@ -215,7 +217,7 @@ def perplexity(table: pd.DataFrame, *, criterion: str, root: Path | None = None)
         look |= {"linestyle": "-"} if selection == criterion else {}
         for task in rows[rows["selection"] == selection]["task"].drop_duplicates():
             mine = _select_headlines(rows[rows["task"] == task], selection, "percent")
-            _draw_scores(axis, mine, percent=False, label=f"{selection}: {task}", **look)
+            _add_scores(axis, mine, percent=False, label=f"{selection}: {task}", **look)
             ends.append(f"{selection} {mine['value'].iloc[0]:.3g} to {mine['value'].iloc[-1]:.3g}")
     axis.set_yscale("log")
     axis.yaxis.set_major_formatter(ScalarFormatter())

@@ -13,7 +13,7 @@ SHARES = {"stopped": "stop by themselves", "repeating": "repeat themselves", "em
 
 
 @styled()
-def lengths(table: pd.DataFrame, *, tasks, root: Path | None = None) -> Figure | None:
+def draw_lengths(table: pd.DataFrame, *, tasks, root: Path | None = None) -> Figure | None:
     """Per task with written answers: shares that stop, repeat or are empty, by width.
 
     None if the table (`responses.response_table`) has no rows.
@@ -54,7 +54,9 @@ def lengths(table: pd.DataFrame, *, tasks, root: Path | None = None) -> Figure |
 
 
 @styled()
-def kinds(table: pd.DataFrame, *, task: str, run: str, root: Path | None = None) -> Figure | None:
+def draw_kinds(
+    table: pd.DataFrame, *, task: str, run: str, root: Path | None = None
+) -> Figure | None:
     """Change of every kind of instruction (`responses.kinds_table`); None if there is none."""
     if table.empty:
         return None

@@ -22,7 +22,7 @@ LIMIT = 30  # points; larger changes have the full colour
 
 
 @styled()
-def differences(
+def draw_differences(
     verdicts: pd.DataFrame, *, run: str, tasks: Sequence[str], root: Path | None = None
 ) -> Figure | None:
     """Forest plot of one width: each task's difference to the dense model with its 95% interval.
@@ -72,7 +72,7 @@ def _cell_text(row: Mapping[str, Any]) -> str:
 
 
 @styled()
-def matrix(
+def draw_matrix(
     verdicts: pd.DataFrame, *, tasks: Sequence[str], criterion: str, root: Path | None = None
 ) -> Figure:
     """All verdicts of a selection at once: tasks by widths, coloured by the change in points."""

@@ -15,7 +15,7 @@ BAND = "#E69F00"
 
 
 @styled()
-def trivial(
+def draw_trivial(
     responders: pd.DataFrame,
     beyond: pd.DataFrame,
     *,
@@ -67,7 +67,7 @@ def trivial(
 
 
 @styled()
-def damage(
+def draw_damage(
     table: pd.DataFrame,
     pooled: pd.DataFrame,
     *,
@@ -92,7 +92,7 @@ def damage(
         )
         if len(best):
             axis.axhline(100 * best["value"].max(), **CHANCE, label="best trivial responder")
-        _draw_damage(axis, mine, random, criterion)
+        _add_damage(axis, mine, random, criterion)
         drawing.log_axis(axis, _plain_ticks(mine["perplexity"]))
         axis.set_title(task, fontsize=10)
         axis.set_ylim(-2, min(103, 100 * mine["value"].max() + 8))
@@ -116,7 +116,7 @@ def damage(
     )
 
 
-def _draw_damage(axis, rows: pd.DataFrame, pooled: pd.DataFrame, criterion: str) -> None:
+def _add_damage(axis, rows: pd.DataFrame, pooled: pd.DataFrame, criterion: str) -> None:
     """Score by perplexity: the criterion's widths in order, other selections, dense as a star."""
 
     def draw(part: pd.DataFrame, **look) -> None:

@@ -13,7 +13,7 @@ HELD = {True: ("o", PALETTE[2], "holds"), False: ("X", PALETTE[1], "not shown")}
 
 
 @styled()
-def claims(table: pd.DataFrame, *, root: Path | None = None) -> Figure | None:
+def draw_claims(table: pd.DataFrame, *, root: Path | None = None) -> Figure | None:
     """Each tested claim: what was declared as a zone, what was found with its interval.
 
     Claims about perplexities (percent) are left out; None if no other claim of
@@ -57,7 +57,7 @@ def claims(table: pd.DataFrame, *, root: Path | None = None) -> Figure | None:
 
 
 @styled()
-def trade_off(rows: pd.DataFrame, found: dict, *, root: Path | None = None) -> Figure | None:
+def draw_trade_off(rows: pd.DataFrame, found: dict, *, root: Path | None = None) -> Figure | None:
     """Loss of each knowledge task with its one-sided 95% bound, against the margin.
 
     Args:

@@ -82,7 +82,9 @@ def _start_at_zero_or_log(axis, values: pd.DataFrame) -> None:
 
 
 @styled()
-def times(rows: Rows, described: Rows, *, root: Path | None = None, name: str = "times") -> Figure:
+def draw_times(
+    rows: Rows, described: Rows, *, root: Path | None = None, name: str = "times"
+) -> Figure:
     """Time to first token and time per later token against expansion ratio, with their limits.
 
     The rows have limits (`limits.add_limits`).
@@ -118,7 +120,7 @@ def times(rows: Rows, described: Rows, *, root: Path | None = None, name: str = 
 
 
 @styled()
-def memory(
+def draw_memory(
     rows: Rows, described: Rows, *, root: Path | None = None, name: str = "memory"
 ) -> Figure:
     """Bytes of weights and, stacked on them, of the key-value cache, per width and batch size.
@@ -153,7 +155,7 @@ def memory(
 
 
 @styled()
-def speed(
+def draw_speed(
     gains: Rows, described: Rows, *, dense: str, root: Path | None = None, name: str = "speed"
 ) -> Figure:
     """Speed against the share of parameters removed, prefill and decode apart, with the limit.
@@ -193,7 +195,7 @@ def speed(
 
 
 @styled()
-def alignment(found: Rows, *, root: Path | None = None, name: str = "alignment") -> Figure:
+def draw_alignment(found: Rows, *, root: Path | None = None, name: str = "alignment") -> Figure:
     """Time at the study's own widths over the time at aligned ones (`ratios.alignment`)."""
     table = pd.DataFrame(found)
     table["work"] = [job_name(row, found) for row in found]
@@ -233,7 +235,7 @@ def alignment(found: Rows, *, root: Path | None = None, name: str = "alignment")
 
 
 @styled()
-def energy(
+def draw_energy(
     rows: Rows, described: Rows, *, root: Path | None = None, name: str = "energy"
 ) -> Figure:
     """Joules per prompt token and per generated token against expansion ratio, with the range.

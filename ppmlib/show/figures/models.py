@@ -13,7 +13,7 @@ CHANGE = ["diff_points", "ci_low_points", "ci_high_points"]
 
 
 @styled()
-def changes(table: pd.DataFrame, *, root: Path | None = None) -> Figure:
+def draw_changes(table: pd.DataFrame, *, root: Path | None = None) -> Figure:
     """Change of every common task in every model (`across.changes_table`), on both axes.
 
     Perplexities are in percent, on a symmetric log axis.
@@ -28,7 +28,7 @@ def changes(table: pd.DataFrame, *, root: Path | None = None) -> Figure:
             axis.axhline(0, **BASELINE)
             for study, color, marker in zip(studies, PALETTE, MARKERS, strict=False):
                 mine = rows[rows["study"] == study].sort_values("pruning_ratio")
-                _draw_change(axis, mine, column, color=color, marker=marker, label=study)
+                _add_change(axis, mine, column, color=color, marker=marker, label=study)
             if percent:
                 axis.set_yscale("symlog", linthresh=100)
             axis.tick_params(labelsize=8)
@@ -52,7 +52,7 @@ def changes(table: pd.DataFrame, *, root: Path | None = None) -> Figure:
     )
 
 
-def _draw_change(axis, rows: pd.DataFrame, column: str, *, label: str, **look) -> None:
+def _add_change(axis, rows: pd.DataFrame, column: str, *, label: str, **look) -> None:
     """One model's changes, joined to its dense model by a dotted line."""
     share = column == "pruning_ratio"
     x = (100 if share else 1) * rows[column]

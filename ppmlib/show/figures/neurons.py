@@ -21,7 +21,7 @@ RIGHT = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "fontsize": "small"
 
 
 @styled()
-def distributions(
+def draw_distributions(
     model_scores: Tensor, counts: Mapping[str, int], *, selection: str, root: Path | None = None
 ) -> Figure:
     """How scores are spread in every layer, and where each width cuts them.
@@ -66,7 +66,7 @@ def _layer_ticks(num_layers: int) -> range:
 
 
 @styled()
-def agreement(
+def draw_agreement(
     shared: pd.DataFrame, table: pd.DataFrame, *, reference: str, root: Path | None = None
 ) -> Figure:
     """How much of what the reference removes other selections remove too, against the ratio.
@@ -95,7 +95,9 @@ def agreement(
 
 
 @styled()
-def kept_strip(keep: Tensor, model_scores: Tensor, *, run: str, root: Path | None = None) -> Figure:
+def draw_kept_strip(
+    keep: Tensor, model_scores: Tensor, *, run: str, root: Path | None = None
+) -> Figure:
     """Which neurons stay, by layer and position, and the share of the score that stays with them.
 
     Args:

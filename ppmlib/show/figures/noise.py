@@ -10,7 +10,7 @@ from ppmlib.show.figures import BASELINE, CHANCE, PALETTE, Figure, figure, style
 
 
 @styled()
-def tuning(found: Matched, *, run: str, root: Path | None = None) -> Figure:
+def draw_tuning(found: Matched, *, run: str, root: Path | None = None) -> Figure:
     """Word perplexity on the calibration text against the noise's sigma, and what it must match."""
     table = pd.DataFrame(found.trials, columns=["sigma", "word perplexity"])
     table = table.drop_duplicates().sort_values("sigma", ignore_index=True)

@@ -30,7 +30,7 @@ BANDS = (
 ZERO = CHANCE | {"color": "#444444"}
 
 
-def _draw_model(axis, rows: pd.DataFrame, value: pd.Series, error, *, model: str, **look) -> None:
+def _add_model(axis, rows: pd.DataFrame, value: pd.Series, error, *, model: str, **look) -> None:
     """One model's values against expansion ratio, with error bars."""
     x = rows["expansion_ratio"]
     axis.errorbar(x, value, yerr=error, capsize=3, **LOOKS[model], **look)
@@ -41,7 +41,7 @@ def _of_model(table: pd.DataFrame, model: str) -> pd.DataFrame:
 
 
 @styled()
-def ifeval(
+def draw_ifeval(
     scores: pd.DataFrame,
     responders: pd.DataFrame,
     judged: pd.DataFrame,
@@ -69,7 +69,7 @@ def ifeval(
         dense = part[part["pruning_ratio"] == 0].iloc[0]
         axis.axhline(dense["value"], **BASELINE, label="dense model")
         error = norm.isf(alpha / 2) * part["se"]
-        _draw_model(axis, part, part["value"], error, model=model, label="published score")
+        _add_model(axis, part, part["value"], error, model=model, label="published score")
         rises = judged.query("task == 'ifeval' and scope == @model and direction == 'better'")
         for claim in rises.itertuples():
             x = part.loc[part["pruning_ratio"] == claim.pruning_ratio, "expansion_ratio"].iloc[0]
@@ -105,7 +105,7 @@ def ifeval(
 
 
 @styled()
-def claims(judged: pd.DataFrame, *, root: Path | None = None, name: str = "claims") -> Figure:
+def draw_claims(judged: pd.DataFrame, *, root: Path | None = None, name: str = "claims") -> Figure:
     """Claimed rises and falls (`verdicts.judge`) with intervals and detectable sizes."""
     tested = judged[judged["kind"] == "difference"]
     sides = {"better": "Claimed rises", "worse": "Claimed falls"}
@@ -145,7 +145,7 @@ def claims(judged: pd.DataFrame, *, root: Path | None = None, name: str = "claim
 
 
 @styled()
-def above_chance(
+def draw_above_chance(
     levels: pd.DataFrame,
     retention: pd.DataFrame,
     *,
@@ -167,14 +167,14 @@ def above_chance(
             part = _of_model(rows, model)
             error = 100 * float(norm.isf(alpha / 2)) * part["se"]
             look = {"model": model, "label": f"Llama-3.2-{model}"}
-            _draw_model(axis, part, 100 * part["above"], error, **look)
+            _add_model(axis, part, 100 * part["above"], error, **look)
         axis.set(title=label, ylabel=f"points above {part['floor'].iloc[0]}")
     axes[0, 0].legend()
     for model in MODELS[:2]:
         part = _of_model(mmlu, model)
         kept = 100 * part["kept_above_floor"]
         error = [kept - 100 * part["low"], 100 * part["high"] - kept]
-        _draw_model(axes[1, 2], part, kept, error, model=model)
+        _add_model(axes[1, 2], part, kept, error, model=model)
         x, published = part["expansion_ratio"], 100 * part["kept_as_published"]
         axes[1, 2].plot(x, published, ls="--", color=LOOKS[model]["color"])
     axes[1, 2].set(title="MMLU kept", ylabel="percent of the dense model")
@@ -202,7 +202,7 @@ def above_chance(
 
 
 @styled()
-def correlation(
+def draw_correlation(
     scores: pd.DataFrame,
     correlations: pd.DataFrame,
     *,

@@ -12,7 +12,7 @@ COLUMNS = ["axis", "metric", "value", "low", "high", "chance", "permuted", "n"]
 
 
 @styled()
-def scorecard(
+def draw_scorecard(
     table: pd.DataFrame, *, name: str, title: str, root: Path | None = None
 ) -> Figure | None:
     """Headline scores with 95% intervals; grey line: chance; cross: the same responses permuted.

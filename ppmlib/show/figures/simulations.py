@@ -11,13 +11,13 @@ from ppmlib.show.figures.drawing import CAPS, CONTROL, WIDTH, ZONE
 from ppmlib.statistics import proportions
 
 
-def _draw_shares(axis, x: pd.Series, share: pd.Series, error: pd.Series, **look) -> None:
+def _add_shares(axis, x: pd.Series, share: pd.Series, error: pd.Series, **look) -> None:
     """Simulated shares in percent, with bars of two simulation errors."""
     axis.errorbar(x, 100 * share, yerr=200 * error, markersize=5, **CAPS, **look)
 
 
 @styled()
-def coverage(table: pd.DataFrame, graded: pd.DataFrame, *, root: Path | None = None) -> Figure:
+def draw_coverage(table: pd.DataFrame, graded: pd.DataFrame, *, root: Path | None = None) -> Figure:
     """Coverage of 95% intervals against the number of documents expected to change.
 
     Args:
@@ -34,7 +34,7 @@ def coverage(table: pd.DataFrame, graded: pd.DataFrame, *, root: Path | None = N
         (graded, "coverage", "graded scores", PALETTE[1], MARKERS[2]),
     ):
         look = {"color": color, "marker": marker, "linestyle": "none", "label": label}
-        _draw_shares(axis, rows["expected_pairs"], rows[column], rows["error"], **look)
+        _add_shares(axis, rows["expected_pairs"], rows[column], rows["error"], **look)
     drawing.log_axis(axis, [2, 5, 10, 20, 50, 100, 200])
     drawing.label_axes(axis, "documents expected to change", "intervals that hold the truth, %")
     drawing.add_legend(axis, columns=2)
@@ -53,7 +53,7 @@ def coverage(table: pd.DataFrame, graded: pd.DataFrame, *, root: Path | None = N
 
 
 @styled()
-def false_positives(table: pd.DataFrame, *, root: Path | None = None) -> Figure:
+def draw_false_positives(table: pd.DataFrame, *, root: Path | None = None) -> Figure:
     """Studies with any false claim after Holm (`simulations.false_positive_table`)."""
     fig, axis = plt.subplots(figsize=(WIDTH, 3.6))
     axis.axhline(100 * simulated.FAMILY_LEVEL, **BASELINE, label="5%")
@@ -61,7 +61,7 @@ def false_positives(table: pd.DataFrame, *, root: Path | None = None) -> Figure:
         table.groupby(["kind", "n"], sort=False), PALETTE, MARKERS, strict=False
     ):
         look = {"color": color, "marker": marker, "label": f"{kind}, n = {n}"}
-        _draw_shares(axis, rows["claims"], rows["family"], rows["error"], **look)
+        _add_shares(axis, rows["claims"], rows["family"], rows["error"], **look)
     axis.set_xticks(sorted(set(table["claims"])))
     axis.set_ylim(bottom=0)
     axis.tick_params(labelsize=9)
@@ -80,7 +80,7 @@ def false_positives(table: pd.DataFrame, *, root: Path | None = None) -> Figure:
 
 
 @styled()
-def power(table: pd.DataFrame, *, root: Path | None = None) -> Figure:
+def draw_power(table: pd.DataFrame, *, root: Path | None = None) -> Figure:
     """Chance to show a true fall, alone and as one of three claims (`simulations.power_table`)."""
     fig, axis = plt.subplots(figsize=(WIDTH, 3.8))
     axis.axhline(100 * proportions.POWER, **CHANCE, label="80%")
