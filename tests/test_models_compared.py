@@ -20,6 +20,7 @@ from ppmlib.show import conclusions, published_measured, several_models, simulat
 from ppmlib.show.figures import models as plots
 from ppmlib.show.figures import simulations as simulation_plots
 from ppmlib.simulations import simulations
+from ppmlib.simulations.bounds import ENOUGH_PAIRS, check_bounds
 
 TASKS = [task for task in made.TASKS if task["name"] in ("made_knowledge", "made_sums",
                                                         "made_text")]  # fmt: skip
@@ -252,11 +253,11 @@ def tables():
 def test_intervals_cover_and_false_claims_stay_rare(tables):
     coverage, graded, false = (tables[name] for name in ("coverage", "graded", "false_positives"))
     assert (coverage["coverage"] >= 0.93).all()
-    enough = coverage[coverage["expected_pairs"] >= simulated.ENOUGH_PAIRS]
+    enough = coverage[coverage["expected_pairs"] >= ENOUGH_PAIRS]
     assert enough["coverage"].between(0.93, 0.97).all() and len(enough) >= 5
     assert (graded["false_positives"] <= 0.08).all()
     assert (false["family"] <= 0.05 + 2 * false["error"]).all()
-    bounds = simulated.holds(tables)
+    bounds = check_bounds(tables)
     assert bounds["holds"].all() and len(bounds) == 8
     assert bounds["error"].max() < 0.02
 
@@ -270,7 +271,7 @@ def test_simulated_coverage_is_the_exact_one(tables):
 
 def test_the_percentile_bootstrap_of_two_tasks_would_break_the_bound(tables):
     bootstrap = tables["combined"].assign(coverage=tables["combined"]["bootstrap_coverage"])
-    broken = simulated.holds(tables | {"combined": bootstrap})
+    broken = check_bounds(tables | {"combined": bootstrap})
     assert list(broken["holds"]) == [True] * 4 + [False] + [True] * 3
 
 
@@ -281,7 +282,7 @@ def test_the_percentile_bootstrap_of_two_tasks_would_break_the_bound(tables):
      ("graded", "false_equivalences", 0.10), ("graded", "level_coverage", 0.88)],
 )  # fmt: skip
 def test_a_broken_bound_is_said_to_be_broken(tables, name, column, value):
-    broken = simulated.holds(tables | {name: tables[name].assign(**{column: value})})
+    broken = check_bounds(tables | {name: tables[name].assign(**{column: value})})
     assert list(broken["holds"]).count(False) == 1
     assert "7 of 8 bounds hold; not:" in simulated.sentences(broken, tables)[0]
 

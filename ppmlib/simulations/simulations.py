@@ -1,6 +1,6 @@
 """Do the intervals cover and the tests keep their level? Simulations of the study's statistics.
 
-coverage_table        score intervals of right/wrong documents, beside the percentile bootstrap
+coverage_table        score intervals of right/wrong documents, and the percentile bootstrap
 losses_table          the same where documents are only lost, exactly
 graded_table          bootstrap intervals, sign-flip and equivalence tests of graded scores
 combined_table        differences of the changes of two tasks, as in the dichotomy
@@ -24,8 +24,10 @@ from ppmlib.statistics import crossed, multiplicity, paired, proportions, resamp
 from ppmlib.statistics.proportions import LEVEL
 
 RATES = ((0.01, 0.01), (0.03, 0.0), (0.03, 0.005), (0.02, 0.08), (0.05, 0.05), (0.10, 0.10))
-LOSSES = ((100, 0.01, 1000, 0.01), (100, 0.03, 1000, 0.03), (400, 0.005, 400, 0.01),
-          (300, 0.05, 300, 0.20))  # fmt: skip
+LOSSES = (
+    *((100, 0.01, 1000, 0.01), (100, 0.03, 1000, 0.03)),
+    *((400, 0.005, 400, 0.01), (300, 0.05, 300, 0.20)),
+)
 SEED_CASES = ((0.0, 0.0), (0.02, 0.0), (0.05, 0.0), (0.10, 0.0), (0.0, 0.005), (0.0, 0.02))
 GRADES = (-1.0, -0.5, -0.5, 0.5)
 MARGIN = 0.05
@@ -37,10 +39,19 @@ def change_of(gained: int, lost: int, n: int) -> paired.Change:
     """The analysis's tests of n documents of which so many were gained and lost; no intervals."""
     difference = (gained - lost) / n
     return paired.Change(
-        n=n, units=n, difference=difference, low=-1.0, high=1.0, low90=-1.0, high90=1.0,
-        p_value=proportions.mcnemar_p(gained, lost), gained=gained, lost=lost, detectable=None,
+        n=n,
+        units=n,
+        difference=difference,
+        low=-1.0,
+        high=1.0,
+        low90=-1.0,
+        high90=1.0,
+        p_value=proportions.mcnemar_p(gained, lost),
+        gained=gained,
+        lost=lost,
+        detectable=None,
         method="tests only",
-    )  # fmt: skip
+    )
 
 
 def simulation_error(share: float, draws: int) -> float:
@@ -67,15 +78,23 @@ def coverage_table(sizes, *, rates=RATES, draws: int, seed: int) -> pd.DataFrame
             ends = np.array([proportions.tango_interval(g, m, n) for g, m in tables])
             boot = np.array([_percentile(g, m, n, rng) for g, m in tables])
             index, truth = index.ravel(), gain - loss
-            covered, other = (((e[:, 0] <= truth) & (truth <= e[:, 1]))[index].mean()
-                              for e in (ends, boot))  # fmt: skip
-            rows.append({
-                "n": n, "gain": gain, "loss": loss, "expected_pairs": n * (gain + loss),
-                "coverage": float(covered), "error": simulation_error(covered, draws),
-                "bootstrap_coverage": float(other), "draws": draws,
-                "width_points": 100 * float((ends[:, 1] - ends[:, 0])[index].mean()),
-                "bootstrap_width_points": 100 * float((boot[:, 1] - boot[:, 0])[index].mean()),
-            })  # fmt: skip
+            covered, other = (
+                ((e[:, 0] <= truth) & (truth <= e[:, 1]))[index].mean() for e in (ends, boot)
+            )
+            rows.append(
+                {
+                    "n": n,
+                    "gain": gain,
+                    "loss": loss,
+                    "expected_pairs": n * (gain + loss),
+                    "coverage": float(covered),
+                    "error": simulation_error(covered, draws),
+                    "bootstrap_coverage": float(other),
+                    "draws": draws,
+                    "width_points": 100 * float((ends[:, 1] - ends[:, 0])[index].mean()),
+                    "bootstrap_width_points": 100 * float((boot[:, 1] - boot[:, 0])[index].mean()),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -100,8 +119,13 @@ def losses_table(sizes, *, most: float = 20.0, step: float = 0.25) -> pd.DataFra
         for expected in np.arange(step, min(most, n / 2) + step / 2, step):
             held = (ends[:, 1] <= expected / n) & (expected / n <= ends[:, 0])
             chance = special.bdtr(counts, n, expected / n)
-            rows.append({"n": n, "expected_pairs": float(expected),
-                         "coverage": float(np.diff(chance, prepend=0.0)[held].sum())})  # fmt: skip
+            rows.append(
+                {
+                    "n": n,
+                    "expected_pairs": float(expected),
+                    "coverage": float(np.diff(chance, prepend=0.0)[held].sum()),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -129,12 +153,21 @@ def graded_table(sizes, *, rates=(0.02, 0.05, 0.20), draws: int, seed: int) -> p
                 null = np.where(moved, np.abs(step) * rng.choice((-1, 1), size=n), 0.0)
                 false += resampling.sign_flip_p(null, at) <= LEVEL
             share, of_level, equal = covered / draws, level / draws, equivalent / draws
-            rows.append({"n": n, "changed": rate, "expected_pairs": n * rate, "coverage": share,
-                         "error": simulation_error(share, draws), "draws": draws,
-                         "level_coverage": of_level,
-                         "level_error": simulation_error(of_level, draws),
-                         "false_positives": false / draws, "false_equivalences": equal,
-                         "equivalence_error": simulation_error(equal, draws)})  # fmt: skip
+            rows.append(
+                {
+                    "n": n,
+                    "changed": rate,
+                    "expected_pairs": n * rate,
+                    "coverage": share,
+                    "error": simulation_error(share, draws),
+                    "draws": draws,
+                    "level_coverage": of_level,
+                    "level_error": simulation_error(of_level, draws),
+                    "false_positives": false / draws,
+                    "false_equivalences": equal,
+                    "equivalence_error": simulation_error(equal, draws),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -165,15 +198,26 @@ def combined_table(losses=LOSSES, *, draws: int, seed: int) -> pd.DataFrame:
                 [change_of(0, int(first), n), change_of(0, int(second), other_n)], [1, -1], "ab"
             )
             low, high = found.interval()
-            drawn = (rng.binomial(other_n, second / other_n, BOOTSTRAPS) / other_n
-                     - rng.binomial(n, first / n, BOOTSTRAPS) / n)  # fmt: skip
+            drawn = (
+                rng.binomial(other_n, second / other_n, BOOTSTRAPS) / other_n
+                - rng.binomial(n, first / n, BOOTSTRAPS) / n
+            )
             ends = np.quantile(drawn, (0.025, 0.975))
             covered += low <= other_loss - loss <= high
             other += ends[0] <= other_loss - loss <= ends[1]
         share = covered / draws
-        rows.append({"n": n, "loss": loss, "other_n": other_n, "other_loss": other_loss,
-                     "coverage": share, "error": simulation_error(share, draws),
-                     "bootstrap_coverage": other / draws, "draws": draws})  # fmt: skip
+        rows.append(
+            {
+                "n": n,
+                "loss": loss,
+                "other_n": other_n,
+                "other_loss": other_loss,
+                "coverage": share,
+                "error": simulation_error(share, draws),
+                "bootstrap_coverage": other / draws,
+                "draws": draws,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -202,9 +246,17 @@ def seeds_table(selections=(5, 10), *, n=300, cases=SEED_CASES, draws: int, seed
                 low, high, _ = crossed.over_documents_and_seeds(gaps, np.ones(n), seed=at)
                 covered += low <= lead <= high
             share = covered / draws
-            rows.append({"n": n, "selections": count, "spread": spread, "lead": lead,
-                         "coverage": share, "error": simulation_error(share, draws),
-                         "draws": draws})  # fmt: skip
+            rows.append(
+                {
+                    "n": n,
+                    "selections": count,
+                    "spread": spread,
+                    "lead": lead,
+                    "coverage": share,
+                    "error": simulation_error(share, draws),
+                    "draws": draws,
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -237,9 +289,17 @@ def false_positive_table(sizes, *, claims=(1, 3, 6), draws: int, seed: int) -> p
                     single += p[0] <= LEVEL
                     family += bool((multiplicity.holm(p) <= LEVEL).any())
                 share = family / draws
-                rows.append({"n": n, "claims": count, "kind": kind, "family": share,
-                             "error": simulation_error(share, draws), "single": single / draws,
-                             "draws": draws})  # fmt: skip
+                rows.append(
+                    {
+                        "n": n,
+                        "claims": count,
+                        "kind": kind,
+                        "family": share,
+                        "error": simulation_error(share, draws),
+                        "single": single / draws,
+                        "draws": draws,
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -268,7 +328,7 @@ def power_table(sizes, *, effects=(0.02, 0.05, 0.10), share=0.15, draws: int, se
         effects: true falls of the share of right answers. share: of discordant documents (the
             effect itself where that is larger).
     Returns:
-        n, effect, share, power alone and under Holm beside two claims about nothing, the smallest
+        n, effect, share, power alone and under Holm with two claims about nothing, the smallest
         change 80% power could show, and how often no change is called equivalent within 5 points.
     """
     rows = []
@@ -277,19 +337,29 @@ def power_table(sizes, *, effects=(0.02, 0.05, 0.10), share=0.15, draws: int, se
             rng = np.random.default_rng([seed, n, int(1e4 * effect)])
             pairs = max(share, effect)
             chances = [(pairs - effect) / 2, (pairs + effect) / 2, 1 - pairs]
-            real, none = (rng.multinomial(n, c, size=draws)[:, :2] for c in (
-                chances, [share / 2, share / 2, 1 - share]))  # fmt: skip
+            null = [share / 2, share / 2, 1 - share]
+            real, none = (rng.multinomial(n, c, size=draws)[:, :2] for c in (chances, null))
             other = rng.permutation(none)
-            p = np.array([[change_of(*row, n).p_value for row in map(tuple, counts)]
-                          for counts in (real, none, other)]).T  # fmt: skip
+            p = np.stack([_p_values(counts, n) for counts in (real, none, other)], axis=1)
             alone = float((p[:, 0] <= LEVEL).mean())
             held = float(np.mean([multiplicity.holm(row)[0] <= LEVEL for row in p]))
-            same = np.mean([change_of(*row, n).p_equivalent(MARGIN) <= LEVEL
-                            for row in map(tuple, none)])  # fmt: skip
+            same = np.mean([_claim_p("equivalence", 0, *row, n) <= LEVEL for row in none.tolist()])
             detectable = proportions.detectable_binary(n, share)
-            rows.append({"n": n, "effect": effect, "share": pairs, "power": alone,
-                         "power_holm": held, "error": simulation_error(alone, draws),
-                         "equivalent": float(same), "draws": draws,
-                         "detectable_points": None if detectable is None
-                         else 100 * detectable})  # fmt: skip
+            rows.append(
+                {
+                    "n": n,
+                    "effect": effect,
+                    "share": pairs,
+                    "power": alone,
+                    "power_holm": held,
+                    "error": simulation_error(alone, draws),
+                    "equivalent": float(same),
+                    "draws": draws,
+                    "detectable_points": None if detectable is None else 100 * detectable,
+                }
+            )
     return pd.DataFrame(rows)
+
+
+def _p_values(counts: np.ndarray, n: int) -> list[float]:
+    return [change_of(*row, n).p_value for row in counts.tolist()]

@@ -5,9 +5,9 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from ppmlib.show import simulated
 from ppmlib.show.figures import BASELINE, CHANCE, MARKERS, PALETTE, Figure, drawing, figure, styled
 from ppmlib.show.figures.drawing import CAPS, CONTROL, WIDTH, ZONE
+from ppmlib.simulations import bounds
 from ppmlib.statistics import proportions
 
 
@@ -24,10 +24,10 @@ def draw_coverage(table: pd.DataFrame, graded: pd.DataFrame, *, root: Path | Non
         table: `simulations.coverage_table`. graded: `simulations.graded_table`.
     """
     fig, axis = plt.subplots(figsize=(WIDTH, 4.2))
-    low, high = (100 * end for end in simulated.BAND)
+    low, high = (100 * end for end in bounds.BAND)
     axis.axhspan(low, high, color=ZONE, zorder=0, label=f"{low:.0f} to {high:.0f}%")
     axis.axhline(95, **BASELINE)
-    axis.axvline(simulated.ENOUGH_PAIRS, **CHANCE)
+    axis.axvline(bounds.ENOUGH_PAIRS, **CHANCE)
     for rows, column, label, color, marker in (
         (table, "coverage", "score interval", PALETTE[0], MARKERS[0]),
         (table, "bootstrap_coverage", "percentile bootstrap", CONTROL, MARKERS[1]),
@@ -56,7 +56,7 @@ def draw_coverage(table: pd.DataFrame, graded: pd.DataFrame, *, root: Path | Non
 def draw_false_positives(table: pd.DataFrame, *, root: Path | None = None) -> Figure:
     """Studies with any false claim after Holm (`simulations.false_positive_table`)."""
     fig, axis = plt.subplots(figsize=(WIDTH, 3.6))
-    axis.axhline(100 * simulated.FAMILY_LEVEL, **BASELINE, label="5%")
+    axis.axhline(100 * bounds.FAMILY_LEVEL, **BASELINE, label="5%")
     for ((kind, n), rows), color, marker in zip(
         table.groupby(["kind", "n"], sort=False), PALETTE, MARKERS, strict=False
     ):
