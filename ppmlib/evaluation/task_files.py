@@ -1,12 +1,13 @@
-"""What lm-eval's task files say, read as text: names, metrics, filters. lm-eval is not imported.
+"""lm-eval's task files read as text: names, members of groups, metrics, filters.
 
-So a study with a misspelt task is refused in a second, before a kernel starts. What the files do
-not say (a metric list of a group, code) is left to the evaluation.
+lm-eval is not imported, so a study with a misspelt task is refused in a second, before a kernel
+starts. What the files do not say (a metric list of a group, code) is left to the evaluation.
 """
 
 import importlib.util
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,10 @@ DECLARES = re.compile(
     r"""(?:"([^"\n]+)"|'([^'\n]+)'|([^\s"'\[\]{}#&*!|>%@`-][^\n]*?))(?:[ \t]+\#.*)?[ \t]*$""",
     re.MULTILINE,
 )
+
+
+class UnknownData(Exception):
+    """The data of a task cannot be determined from its file; the message says why."""
 
 
 class _Plain(yaml.SafeLoader):
@@ -55,13 +60,85 @@ def lm_eval_folder() -> Path:
 
 
 def definition(file: Path) -> dict[str, Any]:
-    """A task file with the files it includes; its own keys win, as in lm-eval."""
+    """The content of a task file and of the files it includes; its own keys win, as in lm-eval."""
     own = yaml.load(file.read_text(encoding="utf-8"), Loader=_Plain)
     included = own.pop("include", [])
     whole: dict[str, Any] = {}
     for name in [included] if isinstance(included, str) else included:
         whole |= definition(file.parent / name)
     return whole | own
+
+
+@dataclass(frozen=True)
+class TaskFiles:
+    """The task files of some folders, the first ones first, and then lm-eval's own."""
+
+    own: Mapping[str, Path]
+
+    @classmethod
+    def scan(cls, folders: Iterable[Path]) -> "TaskFiles":
+        """The names that the folders' files declare; lm-eval's are read when one is missing."""
+        own: dict[str, Path] = {}
+        for folder in folders:
+            own = declared(folder) | own
+        return cls(own)
+
+    def file(self, name: str) -> Path | None:
+        """The file that declares a task or group, or None."""
+        return self.own.get(name) or lm_eval_files().get(name)
+
+    def similar(self, name: str) -> str:
+        """Names like an unknown one, or all of the folders' own, joined by commas."""
+        known = [*self.own, *lm_eval_files()]
+        return ", ".join(get_close_matches(name, known, n=5) or self.own)
+
+    def leaves(self, name: str, near: Path | None = None) -> dict[str, dict[str, Any]]:
+        """The single tasks below a task, group or tag: their definitions and the key `folder`.
+
+        Args:
+            near: where a tag's tasks are; None is all of lm-eval.
+        Raises:
+            UnknownData: for a name that no task file declares.
+        """
+        file = self.file(name)
+        if file is None:
+            if tagged := _tagged(name, near or lm_eval_folder()):
+                return tagged
+            raise UnknownData(f"no task, group or tag {name!r}")
+        content = definition(file)
+        if isinstance(content.get("task"), list):
+            return self._members(content, file.parent)
+        return {name: content | {"folder": file.parent}}
+
+    def _members(self, content: Mapping[str, Any], near: Path) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        for member in content["task"]:
+            own = {"task": member} if isinstance(member, str) else member
+            if isinstance(own.get("task"), list):
+                found |= self._members(own, near)
+                continue
+            below = self.leaves(own.get("task") or own.get("group"), near)
+            changes = {key: value for key, value in own.items() if key not in ("task", "group")}
+            found |= {leaf: content | changes for leaf, content in below.items()}
+        return found
+
+
+def _tagged(tag: str, folder: Path) -> dict[str, dict[str, Any]]:
+    """The tasks below a folder that carry a tag."""
+    found = {}
+    for file in _yaml_files(folder):
+        if tag not in file.read_text(encoding="utf-8"):
+            continue
+        content = definition(file)
+        tags = content.get("tag") or []
+        if tag in ([tags] if isinstance(tags, str) else tags) and isinstance(content["task"], str):
+            found[content["task"]] = content | {"folder": file.parent}
+    return found
+
+
+@cache
+def _yaml_files(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.yaml"))
 
 
 def mistakes(tasks: Iterable[Mapping[str, Any]], folders: Iterable[Path]) -> list[str]:
@@ -71,18 +148,13 @@ def mistakes(tasks: Iterable[Mapping[str, Any]], folders: Iterable[Path]) -> lis
         tasks: {name, num_fewshot, metric, filter} each.
         folders: task folders looked in before lm-eval's own.
     """
-    known: dict[str, Path] = {}
-    for folder in folders:
-        known = declared(folder) | known
-    lines = []
+    known, lines = TaskFiles.scan(folders), []
     for task in tasks:
         name = task["name"]
-        file = known.get(name) or lm_eval_files().get(name)
-        if file is None:
-            similar = get_close_matches(name, [*known, *lm_eval_files()], n=5) or list(known)
-            lines.append(f"tasks: no task {name!r}; similar or known: {', '.join(similar)}")
-        else:
+        if file := known.file(name):
             lines += [f"tasks: {name}: {line}" for line in _unfit(task, definition(file))]
+        else:
+            lines.append(f"tasks: no task {name!r}; similar or known: {known.similar(name)}")
     return lines
 
 
@@ -92,53 +164,25 @@ def output_types(name: str, folders: Iterable[Path]) -> set[str] | None:
     Returns:
         None where the files do not say it (tasks written as Python classes).
     """
-    known: dict[str, Path] = {}
-    for folder in folders:
-        known = declared(folder) | known
-    file = known.get(name) or lm_eval_files().get(name)
-    return None if file is None else _kinds(file, known)
+    known = TaskFiles.scan(folders)
+    try:
+        contents = known.leaves(name).values() if known.file(name) else []
+    except UnknownData:
+        return None
+    if not contents or any("class" in content for content in contents):
+        return None
+    return {content.get("output_type", DEFAULT_OUTPUT_TYPE) for content in contents}
 
 
 def new_tokens(name: str, folders: Iterable[Path]) -> int | None:
     """The most tokens a single generation task lets the model write, where its file says it."""
-    known: dict[str, Path] = {}
-    for folder in folders:
-        known = declared(folder) | known
-    file = known.get(name) or lm_eval_files().get(name)
+    file = TaskFiles.scan(folders).file(name)
     content = definition(file) if file else {}
-    asked = content.get("generation_kwargs")
-    if content.get("output_type") != "generate_until" or not isinstance(asked, dict):
+    settings = content.get("generation_kwargs")
+    if content.get("output_type") != "generate_until" or not isinstance(settings, dict):
         return None
-    limit = asked.get("max_gen_toks")
+    limit = settings.get("max_gen_toks")
     return limit if isinstance(limit, int) else None
-
-
-def _kinds(file: Path, known: Mapping[str, Path]) -> set[str] | None:
-    content = definition(file)
-    if "class" in content:
-        return None
-    members = content.get("task")
-    if not isinstance(members, list):
-        return {content.get("output_type", DEFAULT_OUTPUT_TYPE)}
-    found: set[str] = set()
-    for member in members:
-        name = member if isinstance(member, str) else str(member.get("task"))
-        below = known.get(name) or lm_eval_files().get(name)
-        files = [below] if below else _tagged(name, file.parent)
-        kinds = [_kinds(inner, known) for inner in files]
-        if not kinds or None in kinds:
-            return None
-        found |= set().union(*kinds)
-    return found
-
-
-def _tagged(tag: str, folder: Path) -> list[Path]:
-    """The task files below a folder that carry a tag."""
-    carries = re.compile(
-        rf"^[\"']?tag[\"']?:[ \t]*[\"']?{re.escape(tag)}[\"']?[ \t]*$", re.MULTILINE
-    )
-    files = sorted(folder.rglob("*.yaml"))
-    return [file for file in files if carries.search(file.read_text(encoding="utf-8"))]
 
 
 def _unfit(task: Mapping[str, Any], content: Mapping[str, Any]) -> list[str]:
