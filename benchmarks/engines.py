@@ -21,8 +21,9 @@ import torch
 from lm_eval.api.instance import Instance
 
 from ppmlib import bench
-from ppmlib.evaluation import harness
+from ppmlib.evaluation import backends
 from ppmlib.model import models
+from ppmlib.model.quiet import quiet_libraries
 
 HEADER_TOKENS, CONTEXT_TOKENS, ENDING_TOKENS, TEXT_TOKENS = 600, 60, 25, 400
 NEW_TOKENS = 24
@@ -77,7 +78,7 @@ def requests(tokenizer, documents: int, longest: int) -> dict[str, list[Instance
 
 def timed(loaded, engine: str, batch_size: int, asked) -> tuple[float, float, list, list[int]]:
     """Seconds, CPU seconds, answers, and tokens of each answer's target."""
-    lm = harness.backend(
+    lm = backends.load(
         loaded.model,
         loaded.tokenizer,
         batch_size=batch_size,
@@ -88,7 +89,7 @@ def timed(loaded, engine: str, batch_size: int, asked) -> tuple[float, float, li
     )
     lm.begin()
     started, cpu_started = time.perf_counter(), time.process_time()
-    with torch.inference_mode(), harness.quiet():
+    with torch.inference_mode(), quiet_libraries():
         answers = getattr(lm, asked[0].request_type)(asked)
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     targets = [request.args[-1] for request in asked]

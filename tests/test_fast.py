@@ -16,8 +16,8 @@ from tiny_models import _build, _sizes, llama
 from toy_tasks import spec, write_tasks
 from transformers import LlamaConfig, MistralConfig, Qwen2Config
 
+from ppmlib.evaluation import backends as loading
 from ppmlib.evaluation import fast_lm as fast
-from ppmlib.evaluation import harness
 from ppmlib.evaluation.fast import greedy, prefixes, scored
 from ppmlib.evaluation.run import evaluate
 from ppmlib.evaluation.samples import EvaluationError
@@ -37,7 +37,7 @@ def bench():
 def backends(model, tokenizer, batch_size, *, max_length=None, pass_tokens=None, bos=False):
     made = []
     for engine in ("plain", "fast"):
-        lm = harness.backend(
+        lm = loading.load(
             model,
             tokenizer,
             batch_size=batch_size,

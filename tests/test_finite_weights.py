@@ -14,7 +14,7 @@ from small_study import ppm, write_local_study
 from tiny_models import llama, qwen2
 
 from ppmlib import bench
-from ppmlib.evaluation import harness
+from ppmlib.evaluation import backends
 from ppmlib.evaluation.samples import EvaluationError
 from ppmlib.model import checkpoint, models
 from ppmlib.model.checkpoint import (
@@ -133,7 +133,7 @@ def tokenizer():
 
 
 def backend(model, tokenizer, engine):
-    return harness.backend(
+    return backends.load(
         model,
         tokenizer,
         batch_size=2,

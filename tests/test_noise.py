@@ -9,7 +9,7 @@ from tiny_models import llama, token_ids
 
 from ppmlib.bench.documents import build_documents
 from ppmlib.bench.world import build_world
-from ppmlib.evaluation import harness, subject
+from ppmlib.evaluation import backends, subject
 from ppmlib.model import glu, models
 from ppmlib.prune import calibration, noise, pruning
 from ppmlib.record import records
@@ -31,10 +31,7 @@ def text():
 
 
 def backend(loaded):
-    return harness.backend(
-        loaded.model, loaded.tokenizer, batch_size=16, add_bos_token=True, max_length=None,
-        softmax_dtype=None,
-    )  # fmt: skip
+    return backends.load(loaded.model, loaded.tokenizer, batch_size=16, add_bos_token=True)
 
 
 def weights(model):

@@ -7,11 +7,13 @@ batch_sizes  tasks that ran out of memory, and the smaller batches all widths th
 task_files   names, metrics and filters, read from lm-eval's task files
 task_data    which data sets a task reads, from its file
 tasks        lm-eval's tasks found by name and loaded
+saved        a task's stored result, reused while its fingerprint fits
 taskrun      one task or group from its definition to its rows, table and notes
 samples      lm-eval's samples to per-document tables, metric rows, chance levels, hashes
 responses    length and repetition of a response
 permuted     the permuted baseline: a model's responses scored at other documents
 responders   trivial baselines: lm-eval models that answer without a model
+backends     lm-eval's backend of a model, by engine
 harness      lm-eval's Hugging Face backend with notes taken
 fast_lm      the same backend with shared prefixes encoded once (`engine: fast`)
 fast/        what it is made of

@@ -14,9 +14,6 @@ import torch
 from lm_eval import evaluator
 from lm_eval.models.huggingface import HFLM
 
-from ppmlib.evaluation.protocol import CHAT_DATE
-from ppmlib.evaluation.samples import EvaluationError
-from ppmlib.model.checkpoint import count_not_finite
 from ppmlib.model.quiet import quiet_libraries
 
 FIRST_TOKENS = 16  # how many ids of the first prompt the record shows
@@ -137,66 +134,6 @@ class RecordingLM(HFLM):
             middle = (low + high) // 2
             low, high = (low, middle) if holds_stop(middle) else (middle + 1, high)
         return low, True
-
-
-def backend(
-    model,
-    tokenizer,
-    *,
-    batch_size: int,
-    add_bos_token: bool,
-    max_length: int | None,
-    softmax_dtype: str | None,
-    engine: str = "plain",
-) -> RecordingLM:
-    """The backend of one model, with the batch size set where lm-eval reads it: on the model.
-
-    Raises:
-        EvaluationError: if the backend did not take the batch size, or the engine cannot run the
-            model, or its logits are not finite.
-    """
-    _check_logits(model)
-    with quiet_libraries():
-        lm = _engine(engine)(
-            pretrained=model,
-            tokenizer=tokenizer,
-            batch_size=batch_size,
-            add_bos_token=add_bos_token,
-            max_length=max_length,
-            softmax_dtype=softmax_dtype,
-            chat_template_args={"date_string": CHAT_DATE},
-        )
-    if lm.batch_size != batch_size:
-        raise EvaluationError(f"lm-eval runs batches of {lm.batch_size}, not {batch_size}")
-    return lm
-
-
-def _check_logits(model) -> None:
-    """EvaluationError, with the cause, unless the logits of a few tokens are finite."""
-    if model.device.type == "meta":
-        return
-    ids = torch.arange(8, device=model.device)[None] % model.config.get_text_config().vocab_size
-    with torch.no_grad():
-        if model(ids).logits.isfinite().all():
-            return
-    what = f"{type(model).__name__}: its logits are not finite"
-    for name, weights in model.named_parameters():
-        if count := count_not_finite(weights):
-            raise EvaluationError(f"{what}: {name} has {count}: fetch or convert the weights again")
-    raise EvaluationError(
-        f"{what} although its weights are: {str(model.dtype).removeprefix('torch.')} overflows "
-        "along the way: set model.dtype to another one, such as bfloat16 or float32"
-    )
-
-
-def _engine(name: str) -> type[RecordingLM]:
-    if name == "plain":
-        return RecordingLM
-    if name != "fast":
-        raise EvaluationError(f"no engine {name!r}; there is plain and fast")
-    from ppmlib.evaluation.fast_lm import FastLM  # imports this module
-
-    return FastLM
 
 
 @contextlib.contextmanager

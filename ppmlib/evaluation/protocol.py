@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -29,37 +30,67 @@ MODEL_KEYS = (
 RESPONDER_KEYS = ("responder", "seed", "tokenizer_sha256")
 
 
-def settings_inputs(
-    tokenizer,
-    *,
-    batch_size: int,
-    engine: str,
-    add_bos_token: bool,
-    apply_chat_template: bool,
-    max_length: int,
-    softmax_dtype: str | None,
-    lm_eval_seeds: Sequence[int],
-    subset: Mapping[str, int] | None,
-    generation: Mapping[str, int] | None,
-    floors: Sequence[str],
-    floor_seed: int,
-) -> dict[str, Any]:
-    """The settings of a run as they go into every fingerprint; max_length as it is in effect."""
-    template = tokenizer.chat_template if apply_chat_template else None
-    return {
-        "add_bos_token": add_bos_token,
-        "apply_chat_template": apply_chat_template,
-        "chat_template_sha256": records.fingerprint({"template": template}) if template else None,
-        "chat_date": CHAT_DATE if template else None,
-        "batch_size": batch_size,
-        "engine": engine,
-        "max_length": max_length,
-        "softmax_dtype": softmax_dtype,
-        "lm_eval_seeds": list(lm_eval_seeds),
-        "subset": dict(subset) if subset else None,
-        "generation": dict(generation) if generation else None,
-        "floors": {name: {"seed": floor_seed, "permutations": PERMUTATIONS} for name in floors},
-    }
+@dataclass(frozen=True)
+class Settings:
+    """How every task of a run is evaluated, as `run.evaluate` explains it."""
+
+    batch_size: int
+    engine: str
+    add_bos_token: bool
+    apply_chat_template: bool
+    max_length: int | None
+    softmax_dtype: str | None
+    lm_eval_seeds: Sequence[int]
+    subset: Mapping[str, int] | None
+    generation: Mapping[str, int] | None
+    floors: Sequence[str]
+    floor_seed: int
+
+    def inputs(self, tokenizer, *, max_length: int) -> dict[str, Any]:
+        """The settings as they go into every fingerprint; max_length is the one in effect."""
+        template = tokenizer.chat_template if self.apply_chat_template else None
+        sha256 = records.fingerprint({"template": template}) if template else None
+        floor = {"seed": self.floor_seed, "permutations": PERMUTATIONS}
+        return {
+            **{name: value for name, value in asdict(self).items() if name != "floor_seed"},
+            "chat_template_sha256": sha256,
+            "chat_date": CHAT_DATE if template else None,
+            "max_length": max_length,
+            "lm_eval_seeds": list(self.lm_eval_seeds),
+            "subset": dict(self.subset) if self.subset else None,
+            "generation": dict(self.generation) if self.generation else None,
+            "floors": dict.fromkeys(self.floors, floor),
+        }
+
+    def check(self, tasks: Sequence[Mapping[str, Any]]) -> None:
+        """Refuse settings and tasks that cannot be meant: EvaluationError says why in one line."""
+        if not tasks:
+            raise EvaluationError("no tasks")
+        for spec in tasks:
+            if set(spec) - {"batch_size"} != TASK_KEYS:
+                raise EvaluationError(
+                    f"task {spec.get('name', spec)}: keys are {', '.join(sorted(TASK_KEYS))}, "
+                    f"not {', '.join(sorted(spec))}"
+                )
+        names = [spec["name"] for spec in tasks]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise EvaluationError(f"named twice: {', '.join(twice)}")
+        for size in [self.batch_size, *(spec.get("batch_size", 1) for spec in tasks)]:
+            if not isinstance(size, int) or size < 1:
+                raise EvaluationError(f"batch_size {size!r} is not a positive whole number")
+        if len(self.lm_eval_seeds) != 4:
+            raise EvaluationError(
+                "lm_eval_seeds: four numbers, for random, numpy, torch and few-shot"
+            )
+        subset, generation = self.subset, self.generation
+        if subset is not None and (set(subset) != {"n", "seed"} or subset["n"] < 1):
+            raise EvaluationError(f"subset {dict(subset)}: give n (at least 1) and seed")
+        limit = {"max_gen_toks"}
+        if generation is not None and (set(generation) != limit or generation["max_gen_toks"] < 1):
+            raise EvaluationError(f"generation {dict(generation)}: give max_gen_toks, at least 1")
+        if unknown := sorted(set(self.floors) - set(WIDTH_FLOORS)):
+            known = ", ".join(WIDTH_FLOORS)
+            raise EvaluationError(f"no floor {', '.join(unknown)}; there is: {known}")
 
 
 def model_inputs(loaded) -> dict[str, Any]:
@@ -76,37 +107,6 @@ def model_inputs(loaded) -> dict[str, Any]:
     if str(identity["device"]).startswith("cpu"):
         inputs["threads"] = identity["threads"]
     return inputs
-
-
-def check_settings(tasks, batch_size, seeds, subset, generation, floors) -> None:
-    """Refuse settings that cannot be meant. EvaluationError says in one line which and why."""
-    if not tasks:
-        raise EvaluationError("no tasks")
-    for spec in tasks:
-        if set(spec) - {"batch_size"} != TASK_KEYS:
-            raise EvaluationError(
-                f"task {spec.get('name', spec)}: keys are {', '.join(sorted(TASK_KEYS))}, "
-                f"not {', '.join(sorted(spec))}"
-            )
-    names = [spec["name"] for spec in tasks]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise EvaluationError(f"named twice: {', '.join(twice)}")
-    for size in (batch_size, *(spec["batch_size"] for spec in tasks if "batch_size" in spec)):
-        if not isinstance(size, int) or size < 1:
-            raise EvaluationError(f"batch_size {size!r} is not a positive whole number")
-    if len(seeds) != 4:
-        raise EvaluationError("lm_eval_seeds: four numbers, for random, numpy, torch and few-shot")
-    if subset is not None and (set(subset) != {"n", "seed"} or subset["n"] < 1):
-        raise EvaluationError(f"subset {dict(subset)}: give n (at least 1) and seed")
-    if generation is not None and (
-        set(generation) != {"max_gen_toks"} or generation["max_gen_toks"] < 1
-    ):
-        raise EvaluationError(f"generation {dict(generation)}: give max_gen_toks, at least 1")
-    unknown = sorted(set(floors) - set(WIDTH_FLOORS))
-    if unknown:
-        known = ", ".join(WIDTH_FLOORS)
-        raise EvaluationError(f"no floor {', '.join(unknown)}; there is: {known}")
 
 
 def subset_indices(

@@ -15,8 +15,8 @@ import pandas as pd
 from ppmlib import bench
 from ppmlib.evaluation import batch_sizes, protocol
 from ppmlib.evaluation.samples import EvaluationError
-from ppmlib.record import records
-from ppmlib.record.evaluation_records import REPEAT, STAGE, task_slug
+from ppmlib.evaluation.saved import SavedTask
+from ppmlib.record.evaluation_records import REPEAT
 from ppmlib.study_file.params import WIDTH_FLOORS
 
 COLUMNS = (
@@ -91,14 +91,27 @@ def evaluate(
         EvaluationError: naming the task and what does not fit. A task that runs out of memory is
             noted in the folder, see `batch_sizes`.
     """
-    from ppmlib.evaluation import harness, responders
+    from ppmlib.evaluation import backends, harness, responders
 
     started = time.perf_counter()
-    protocol.check_settings(tasks, batch_size, lm_eval_seeds, subset, generation, floors)
+    settings = protocol.Settings(
+        batch_size=batch_size,
+        engine=engine,
+        add_bos_token=add_bos_token,
+        apply_chat_template=apply_chat_template,
+        max_length=max_length,
+        softmax_dtype=softmax_dtype,
+        lm_eval_seeds=lm_eval_seeds,
+        subset=subset,
+        generation=generation,
+        floors=floors,
+        floor_seed=floor_seed,
+    )
+    settings.check(tasks)
     if "responder" in loaded.identity:
         lm = responders.backend(loaded, max_length=max_length)
     else:
-        lm = harness.backend(
+        lm = backends.load(
             loaded.model,
             loaded.tokenizer,
             batch_size=batch_size,
@@ -107,23 +120,11 @@ def evaluate(
             softmax_dtype=softmax_dtype,
             engine=engine,
         )
-    settings = protocol.settings_inputs(
-        loaded.tokenizer,
-        batch_size=batch_size,
-        engine=engine,
-        add_bos_token=add_bos_token,
-        apply_chat_template=apply_chat_template,
-        max_length=lm.max_length,
-        softmax_dtype=softmax_dtype,
-        lm_eval_seeds=lm_eval_seeds,
-        subset=subset,
-        generation=generation,
-        floors=floors,
-        floor_seed=floor_seed,
-    )
-    model = protocol.model_inputs(loaded)
-    common = {**kept_inputs, "model": model, "settings": settings}
-    folder = _folder(root, run)
+    common = {
+        **kept_inputs,
+        "model": protocol.model_inputs(loaded),
+        "settings": settings.inputs(loaded.tokenizer, max_length=lm.max_length),
+    }
     folders = [bench.tasks_dir()] if task_folders is None else task_folders
     done: dict[str, dict[str, Any]] = {}
     skipped: dict[str, str] = {}
@@ -133,7 +134,8 @@ def evaluate(
         task_started = time.perf_counter()
         name = spec["name"]
         with harness.seeded(lm_eval_seeds):
-            found, fresh = _evaluate_task(lm, spec, common, root, run, folders, loaded.identity)
+            saved = SavedTask(root, run, name)
+            found, fresh = _evaluate_task(lm, spec, common, saved, folders, loaded.identity)
         if isinstance(found, str):
             skipped[name] = found
             continue
@@ -145,17 +147,15 @@ def evaluate(
     if not done:
         reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
         raise EvaluationError(f"{loaded.identity['id']} can answer no task ({reasons})")
-    rows = [row for spec in tasks if spec["name"] in done
-            for row in _labelled(done[spec["name"]], spec)]  # fmt: skip
+    saved = {name: SavedTask(root, run, name) for name in done}
+    described = {name: stored["inputs"]["task"] for name, stored in done.items()}
+    specs = [spec for spec in tasks if spec["name"] in done]
     return Evaluation(
-        rows=pd.DataFrame(rows),
-        samples={name: pd.read_parquet(_file(folder, name, "parquet")) for name in done},
+        rows=pd.DataFrame([row for s in specs for row in _labelled(done[s["name"]], s)]),
+        samples={name: pd.read_parquet(saved[name].file("parquet")) for name in done},
         tasks={name: stored["task"] for name, stored in done.items()},
-        inputs={
-            **common,
-            "tasks": {name: stored["inputs"]["task"] for name, stored in done.items()},
-        },
-        files=[_file(folder, name, kind) for name in done for kind in ("parquet", "lm-eval.json")],
+        inputs={**common, "tasks": described},
+        files=[file for name in done for file in saved[name].files],
         measured={
             "seconds_per_task": seconds,
             "reused_tasks": reused,
@@ -167,7 +167,7 @@ def evaluate(
 
 
 def _evaluate_task(
-    lm, spec, common, root: Path, run: str, folders, identity
+    lm, spec, common, saved: SavedTask, folders, identity
 ) -> tuple[dict[str, Any] | str, bool]:
     """One task's stored result, or why it has none, and whether it was evaluated now."""
     import torch
@@ -194,19 +194,18 @@ def _evaluate_task(
         lm.batch_size_per_gpu = spec.get("batch_size", settings["batch_size"])
         if "batch_size" in spec:
             inputs["task"]["batch_size"] = spec["batch_size"]
-    folder = _folder(root, run)
-    stored = _stored(folder, task.name, inputs)
-    if stored is not None:
+    if stored := saved.read(inputs):
         return stored, False
     try:
         measured = taskrun.measure(lm, task, indices, hashes, settings)
     except torch.OutOfMemoryError as error:
-        raise _out_of_memory(root, run, settings["engine"], task.name, lm.batch_size) from error
-    return _save(folder, task.name, inputs, measured, identity), True
+        raise _out_of_memory(saved, settings["engine"], lm.batch_size) from error
+    return saved.write(inputs, measured, identity), True
 
 
-def _out_of_memory(root: Path, run: str, engine: str, task: str, tried: int) -> EvaluationError:
-    smaller = batch_sizes.lower(root, run, engine, task, tried)
+def _out_of_memory(saved: SavedTask, engine: str, tried: int) -> EvaluationError:
+    run, task = saved.run, saved.task
+    smaller = batch_sizes.lower(saved.root, run, engine, task, tried)
     if smaller is None:
         remedy = "`engine: fast` needs less, it never holds the logits of a whole document"
         if run == REPEAT:
@@ -217,62 +216,6 @@ def _out_of_memory(root: Path, run: str, engine: str, task: str, tried: int) -> 
         f"{task}: out of memory at batch size {tried}; set {where} to {smaller} or less (a study "
         "goes on with that by itself)"
     )
-
-
-def _folder(root: Path, run: str) -> Path:
-    return Path(root) / "samples" / run
-
-
-def _file(folder: Path, task: str, kind: str) -> Path:
-    return folder / f"{task_slug(task)}.{kind}"
-
-
-def _full(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    version = records.STAGE_VERSIONS[STAGE]
-    return {**inputs, "stage_version": version, "versions": records.package_versions()}
-
-
-def _stored(folder: Path, task: str, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A task's saved result if it is undamaged and of the same fingerprint, else None."""
-    path = _file(folder, task, "json")
-    if not path.exists():
-        return None
-    try:
-        stored = records.read_json(path)
-    except records.RecordError:
-        return None
-    if not isinstance(stored, dict) or stored.get("sha256", _own(stored)) != _own(stored):
-        return None
-    if stored.get("fingerprint") != records.fingerprint(_full(inputs)):
-        return None
-    files = {folder / name: digest for name, digest in stored["files"].items()}
-    if any(not f.is_file() or records.sha256_file(f) != digest for f, digest in files.items()):
-        return None
-    return stored
-
-
-def _own(stored: Mapping[str, Any]) -> str:
-    """The hash of a saved result's own content."""
-    return records.fingerprint({n: value for n, value in stored.items() if n != "sha256"})
-
-
-def _save(folder: Path, task: str, inputs, measured, identity) -> dict[str, Any]:
-    """Save one task's result, the file that declares it complete last."""
-    parquet, plain = _file(folder, task, "parquet"), _file(folder, task, "lm-eval.json")
-    records.write_parquet(parquet, measured.table)
-    source = "ppmlib" if "responder" in identity else "hf"
-    model_name = {"model_source": source, "model_name": identity["id"]}
-    records.write_json(plain, {**measured.lm_eval, **model_name})
-    full = _full(inputs)
-    stored = {
-        "fingerprint": records.fingerprint(full),
-        "inputs": full,
-        "rows": measured.rows,
-        "task": {**inputs["task"], **measured.notes},
-        "files": {file.name: records.sha256_file(file) for file in (parquet, plain)},
-    }
-    records.write_json(_file(folder, task, "json"), {**stored, "sha256": _own(stored)})
-    return records.read_json(_file(folder, task, "json"))
 
 
 def _labelled(stored: Mapping[str, Any], spec: Mapping[str, Any]) -> list[dict[str, Any]]:

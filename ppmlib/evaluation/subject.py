@@ -175,14 +175,11 @@ def _recorded_noise(
 
 
 def _tune_noise(loaded, pruning_ratio, expansion_ratio) -> tuple[noise.Matched, Tensor]:
-    from ppmlib.evaluation import harness
+    from ppmlib.evaluation import backends
 
     width = {"pruning_ratio": pruning_ratio, "expansion_ratio": expansion_ratio}
     keep = pruning.plan(loaded.model, criterion="ppm", **width).keep
-    lm = harness.backend(
-        loaded.model, loaded.tokenizer, batch_size=64, add_bos_token=True, max_length=None,
-        softmax_dtype=None,
-    )  # fmt: skip
+    lm = backends.load(loaded.model, loaded.tokenizer, batch_size=64, add_bos_token=True)
     # A folder may have a packaged model's name.
     packaged = loaded.identity["id"] if loaded.identity["synthetic"] else ""
     text = calibration.load(None, model=packaged)

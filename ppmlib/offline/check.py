@@ -66,7 +66,7 @@ def check(study: Study, study_file: Path, progress: Callable[[str], None]) -> Ch
     Raises:
         ParamsError: for mistakes in the study file itself.
     """
-    from ppmlib.evaluation import harness
+    from ppmlib.evaluation import backends
 
     checked, root = Checked(), data_root.current()
     progress(f"model {study.model.id}")
@@ -96,7 +96,7 @@ def check(study: Study, study_file: Path, progress: Callable[[str], None]) -> Ch
         checked.problems.append("apply_chat_template: the model's tokenizer has no chat template")
         return checked
     with network_off():
-        lm = harness.backend(
+        lm = backends.load(
             loaded.model,
             loaded.tokenizer,
             batch_size=study.batch_size,
