@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -127,9 +127,10 @@ def _run(
     if asked.query or asked.upkeep:
         _ask(asked, study_file, snakemake_options, profile, data_folder, reports)
         return
-    study, plan = _prepare(study_file, reports, to_run=True, data_folder=data_folder)
-    root = reports / study.study
+    root = reports / _load(study_file).study
+    _check_writable(root)
     with launch.only_run(root), _refused_if(records.RecordError):
+        study, plan = _prepare(study_file, reports, to_run=True, data_folder=data_folder)
         begun: set[str] = set()
         while True:
             if lowered := batch_sizes.lowered(plan, root):
@@ -398,7 +399,8 @@ def _prepare(
 ):
     """Everything that can be refused without starting a kernel.
 
-    With `writes`, the study's folder is there afterwards, with its link to a local model.
+    With `writes`, the study's folder is there afterwards, with its link to a local model. Whoever
+    runs the study holds its lock already: no other command gives a running study another model.
 
     A run takes the data root it is given; other commands the one of the study's last run.
     """
@@ -409,22 +411,28 @@ def _prepare(
     study = batch_sizes.applied(study, root)
     _read_only_from(data_folder if to_run else data_root.linked(root))
     from ppmlib.model import models
-    from ppmlib.workflow import plan, preflight
+    from ppmlib.workflow import plan
 
     try:
-        if to_run and writes:
-            preflight.writable(root)
         planned = plan.build(study, study_file, root, fetch=fetch)
     except models.ModelError as error:
         raise Refused(f"{study_file}: model: {error}") from None
     except ParamsError as error:
         raise Refused(str(error)) from None
     unchecked, located = planned.pop("unchecked"), planned.pop("located")
-    if writes and study.model.is_folder:
-        plan.link_model(root, located)
+    if writes and study.model.is_folder and not plan.is_linked(root, located):
+        with _refused_if(), nullcontext() if to_run else launch.only_run(root):
+            plan.link_model(root, located)
     if unchecked:
         click.echo(f"model not checked: {unchecked}; a run fetches it first", err=True)
     return study, planned
+
+
+def _check_writable(root: Path) -> None:
+    from ppmlib.workflow import preflight
+
+    with _refused_if(ParamsError):
+        preflight.writable(root)
 
 
 def _load(study_file: Path) -> Study:

@@ -322,10 +322,15 @@ def locate(study: Study, study_file: Path, *, fetch: bool = True) -> Path | None
 def link_model(root: Path, folder: Path) -> None:
     """Make the hidden link in a study's folder that keeps a local model's path out of its pages."""
     link = Path(root, MODEL_LINKS, folder.name)
-    if not (link.is_symlink() and link.resolve() == folder):
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
-        link.symlink_to(folder)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder)
+
+
+def is_linked(root: Path, folder: Path) -> bool:
+    """Whether a study's folder has that link."""
+    link = Path(root, MODEL_LINKS, folder.name)
+    return link.is_symlink() and link.resolve() == folder
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -206,6 +206,7 @@ def run(key: str) -> int:
         with stopped_in_time(None), lease, stopped_in_time(job.get("limit_minutes")):
             with own_interpreter():
                 execute(job, executed)
+        unfinished.check_as_planned(Path(), key, job)
         records.stamp(Path(), key, unfinished.MADE_FROM, made_from)
     except (*known, Stopped, RuntimeError, OSError) as caught:
         error = caught

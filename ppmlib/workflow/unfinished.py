@@ -37,6 +37,26 @@ def made_from(root: Path, job: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def check_as_planned(root: Path, key: str, job: Mapping[str, Any]) -> None:
+    """Delete a new record that was made from other files than its study was planned with.
+
+    Raises:
+        RecordError: if it was: a model or a score file was replaced while the study ran.
+    """
+    inputs, static = records.read(root, key)["inputs"], job.get("static", {})
+    model = inputs.get("model") if isinstance(inputs.get("model"), dict) else {}
+    hashes = sorted(name for name in {*model} & {*static} if name.endswith("_sha256"))
+    wrong = [name for name in hashes if model[name] != static[name]]
+    scored = {*inputs.get("criteria", {}).values(), inputs.get("criterion_sha256")}
+    wrong += [n for n, digest in static.get("score_files", {}).items() if digest not in scored]
+    if wrong:
+        records.record_path(root, key).unlink()
+        raise records.RecordError(
+            f"{key} read other files than the study was planned with ({', '.join(wrong)}): the "
+            "model or score file was replaced meanwhile; run the same command again"
+        )
+
+
 def settings_sha256(job: Mapping[str, Any]) -> str:
     """Hash of what the plan says about a job; where a file lies on this machine does not count."""
     about = {name: job.get(name) for name in ("parameters", "static", "reads", "notebook")}
