@@ -122,7 +122,7 @@ def _run(
     try:
         asked = options.read(snakemake_options)
     except options.WrongOptions as error:
-        given = " ".join(snakemake_options)
+        given = " ".join(snakemake_options) or options.PROFILE
         raise Refused(f"Snakemake does not take {given} ({error})") from None
     if asked.query or asked.upkeep:
         _ask(asked, study_file, snakemake_options, profile, data_folder, reports)

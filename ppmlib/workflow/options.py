@@ -1,5 +1,6 @@
 """What the options of `ppm run` ask of Snakemake, as Snakemake's own parser reads them."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,10 @@ UPKEEP = (
     *("conda_create_envs_only", "container_cleanup_images", "archive", "report", "reporter"),
     *("generate_unit_tests", "delete_all_output", "delete_temp_output", "deploy_sources"),
 )
+
+
+ELSEWHERE = ("directory", "snakefile")
+PROFILE = "SNAKEMAKE_PROFILE"
 
 
 class WrongOptions(Exception):
@@ -39,7 +44,7 @@ def read(options: Sequence[str]) -> Asked:
         WrongOptions: with Snakemake's own words.
         SystemExit: 0, after `--help` or `--version` were answered.
     """
-    if not options:
+    if not options and PROFILE not in os.environ:
         return Asked()
     from snakemake.cli import get_argument_parser
     from snakemake.exceptions import CliException
@@ -52,8 +57,18 @@ def read(options: Sequence[str]) -> Asked:
     parser.error = refuse
     try:
         found = parser.parse_args(list(options))
+        # Profiles may ask for a dry run too, also the one that the environment names.
+        profiles = [name for name in (*(found.profile or ()), found.workflow_profile) if name]
+        if profiles and "none" not in profiles:
+            parser = get_argument_parser(profiles=profiles)
+            parser.error = refuse
+            found = parser.parse_args(list(options))
     except (CliException, ValueError) as error:
         raise WrongOptions(" ".join(str(error).split())) from None
+
+    for name in ELSEWHERE:
+        if getattr(found, name) is not None:
+            raise WrongOptions(f"--{name} is ppm's own: it runs a study in its folder")
 
     def given(names: Sequence[str]) -> bool:
         return any(getattr(found, name) != parser.get_default(name) for name in names)
