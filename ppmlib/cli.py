@@ -374,7 +374,7 @@ def compare(folders: tuple[Path, ...], name: str | None, reports: Path) -> None:
         models = across.load(folders)
     found = [model.analysis["results"] for model in models]
     root = reports / (name or "-".join(["compare", *(model.study for model in models)]))
-    relative = [os.path.relpath(folder, root) for folder in folders]
+    relative = [os.path.relpath(folder, root.resolve()) for folder in folders]
     marks = {mark: any(each[mark] for each in found) for mark in ("synthetic", "draft")}
     _alone(root, "7_models", studies=relative, **marks)
 

@@ -295,14 +295,12 @@ def present_keys(root: Path) -> list[str]:
 
 def record_files(root: Path) -> list[Path]:
     """The files that make up a study's record: all but logs, hidden files and the manifest."""
-    root = Path(root)
-    return sorted(
-        path
-        for path in root.rglob("*")
-        if path.is_file()
-        and path.name != MANIFEST
-        and not any(part.startswith(".") or part == "logs" for part in path.relative_to(root).parts)
-    )
+    found = []
+    # A part of a study may lie on another disk, behind a link.
+    for folder, inner, names in os.walk(root, followlinks=True):
+        inner[:] = [name for name in inner if not name.startswith(".") and name != "logs"]
+        found += [Path(folder, name) for name in names if not name.startswith(".")]
+    return sorted(path for path in found if path.is_file() and path.name != MANIFEST)
 
 
 def write_manifest(root: Path) -> Path:

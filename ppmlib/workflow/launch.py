@@ -125,7 +125,7 @@ def snakemake(
     command = [sys.executable, "-m", "ppmlib.workflow.engine"]
     gpus = len(visible_gpus()) if profile == "local" else 0
     command += ["--resources", f"gpu={gpus}"] if gpus else []
-    command += ["--snakefile", os.path.relpath(workflow / "Snakefile", root)]
+    command += ["--snakefile", os.path.relpath(workflow / "Snakefile", Path(root).resolve())]
     command += ["--workflow-profile", str(workflow / "profiles" / profile)]
     plan_file = plan_file or Path(root, ENGINE_PLAN)
     pages = [key for key in plan["jobs"] if key in to_run or Path(root, f"{key}.html").is_file()]

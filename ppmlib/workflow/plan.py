@@ -334,7 +334,7 @@ def is_linked(root: Path, folder: Path) -> bool:
 
 
 def _relative(path: Path, root: Path) -> str:
-    text = os.path.relpath(path, root)
+    text = os.path.relpath(path, Path(root).resolve())  # `..` in a linked folder leads elsewhere
     return text if text.startswith(".") else f"./{text}"
 
 
