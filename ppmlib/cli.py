@@ -131,6 +131,7 @@ def _run(
     _check_writable(root)
     with launch.only_run(root), _refused_if(records.RecordError):
         study, plan = _prepare(study_file, reports, to_run=True, data_folder=data_folder)
+        unfinished.refuse_other(root, plan)
         begun: set[str] = set()
         while True:
             if lowered := batch_sizes.lowered(plan, root):
@@ -381,7 +382,7 @@ def compare(folders: tuple[Path, ...], name: str | None, reports: Path) -> None:
 
 def _alone(root: Path, key: str, **options) -> None:
     """Run a notebook that belongs to no study and say where its page is."""
-    with _refused_if(OSError), launch.only_run(root):
+    with _refused_if(OSError, records.RecordError), launch.only_run(root):
         status = launch.alone(root, key, **options)
     if status:
         raise Failed(f"{key} failed: see {root / 'logs' / key}.log")

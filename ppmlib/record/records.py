@@ -39,6 +39,8 @@ STAGE_VERSIONS = {
 BARE_FOLDER = "ppm-out"
 MANIFEST = "manifest.json"
 PLAN_FILE = "study.json"
+PLAN_PARTS = ("parameters", "static")
+SHOWN = ("tables", "figures")  # folders of what a record's numbers are shown in
 PACKAGES = ("torch", "transformers", "lm_eval", "tokenizers", "numpy", "pandas", "scipy")
 
 
@@ -277,6 +279,21 @@ def read(root: Path, key: str) -> dict[str, Any]:
 
 def find(root: Path, stage: str) -> dict[str, dict[str, Any]]:
     """All verified records of a stage under a study's folder, by key.
+def remove(root: Path, key: str) -> None:
+    """Delete a record, damaged or not there too, with its tables and figures: none outlives it."""
+    path = record_path(root, key)
+    try:
+        record = read_json(path)
+    except RecordError:
+        record = None
+    named = record.get("files") if isinstance(record, dict) else None
+    for name in named if isinstance(named, dict) else ():
+        parts = Path(name).parts
+        if parts[0] in SHOWN and ".." not in parts:
+            Path(root, name).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
 
     Where the folder has a plan, only what it names: a width that was taken out of the study file
     has its record still, but is no part of the study.

@@ -145,7 +145,10 @@ def snakemake(
 def alone(
     root: Path, key: str, *, synthetic: bool = False, draft: bool = False, **parameters
 ) -> int:
-    """Run one notebook that belongs to no study into a folder of its own. Its exit status."""
+    """Run one notebook that belongs to no study into a folder of its own. Its exit status.
+
+    RecordError where the folder holds another report.
+    """
     parameters = {**parameters, "record_dir": "."}
     job = {"stage": key, "parameters": parameters, "reads": [], "threads": 1}
     plan = {
@@ -154,6 +157,7 @@ def alone(
         "draft": draft,
         "jobs": {key: job},
     }
+    unfinished.refuse_other(root, plan)
     (root / f"{key}.html").unlink(missing_ok=True)
     records.write_json(root / records.PLAN_FILE, plan)
     command = [sys.executable, "-m", "ppmlib.workflow.run_notebook", key]

@@ -186,7 +186,8 @@ def run(key: str) -> int:
     job = plan["jobs"][key]
     executed, html = Path(f"{key}.ipynb"), Path(f"{key}.html")
     failed_html, failure_file = Path(f"{key}.failed.html"), records.failure_path(Path(), key)
-    for earlier in (executed, html, failed_html, failure_file, records.record_path(Path(), key)):
+    records.remove(Path(), key)
+    for earlier in (executed, html, failed_html, failure_file):
         earlier.unlink(missing_ok=True)
     executed.parent.mkdir(parents=True, exist_ok=True)
     made_from = unfinished.made_from(Path(), job)
@@ -247,7 +248,10 @@ class _NotedFailure:
         self.failed = isinstance(error, Exception)
         if self.failed:
             traceback.print_exception(error)
-            what = f"its page could not be rendered: {kind.__name__}: {error}"
+            what = (
+                f"its page could not be rendered: {kind.__name__}: {error} (put its notebook back, "
+                f"or run it again with --forcerun {self.key}.html)"
+            )
             note_failure(
                 self.key, {"run": self.key, "cell": None, "error": what, "interrupted": False}
             )

@@ -12,6 +12,7 @@ from typing import Any
 from ppmlib.record import records
 
 ANALYSIS = "5_analysis"
+ALONE = ("6_published", "7_models", "8_simulations")  # notebooks that belong to no study
 INDEX = "index"
 # Widths and seeds are in the settings of the jobs that read the scores.
 NOT_TRACKED = ("1_scoring",)
@@ -50,7 +51,7 @@ def check_as_planned(root: Path, key: str, job: Mapping[str, Any]) -> None:
     scored = {*inputs.get("criteria", {}).values(), inputs.get("criterion_sha256")}
     wrong += [n for n, digest in static.get("score_files", {}).items() if digest not in scored]
     if wrong:
-        records.record_path(root, key).unlink()
+        records.remove(root, key)
         raise records.RecordError(
             f"{key} read other files than the study was planned with ({', '.join(wrong)}): the "
             "model or score file was replaced meanwhile; run the same command again"
@@ -102,7 +103,15 @@ def earlier_plan(root: Path) -> dict[str, Any] | None:
         plan = records.read_json(Path(root, records.PLAN_FILE))
     except records.RecordError:
         return None
-    return plan if isinstance(plan, dict) and isinstance(plan.get("jobs"), dict) else None
+
+
+def refuse_other(root: Path, plan: Mapping[str, Any]) -> None:
+    """RecordError where a folder holds another kind of report: its plan would be written over."""
+    here = {job.get("stage") for job in (earlier_plan(root) or plan)["jobs"].values()}
+    mine = {job["stage"] for job in plan["jobs"].values()}
+    for key in (here ^ mine) & {*ALONE}:
+        what = "another report" if key in mine else f"the report of {key}"
+        raise records.RecordError(f"{root}: holds {what} already: choose another name")
 
 
 def forget(root: Path, to_run: Mapping[str, str]) -> None:
@@ -114,7 +123,7 @@ def forget(root: Path, to_run: Mapping[str, str]) -> None:
         if key == INDEX:
             Path(root, records.MANIFEST).unlink(missing_ok=True)
         else:
-            records.record_path(root, key).unlink(missing_ok=True)
+            records.remove(root, key)
 
 
 def _reason(root: Path, key: str, job: Mapping[str, Any], before: Mapping | None) -> str | None:
