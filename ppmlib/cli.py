@@ -291,7 +291,7 @@ def verify(folder: Path) -> None:
     if problems:
         click.echo(f"{folder}: {len(problems)} differences")
         raise SystemExit(EXIT_FAILED)
-    count = len(records.read_json(folder / records.MANIFEST)["files"])
+    count = len(records.read_manifest(folder))
     click.echo(f"{folder}: all {count} files are as they were written")
 
 
@@ -483,13 +483,8 @@ def _partial_report(root: Path, profile: str, plan) -> None:
 def _state(root: Path, key: str, to_run: str | None) -> tuple[str, str]:
     if to_run is None:
         return "done", ""
-    failure = records.failure_path(root, key)
-    if failure.exists():
-        try:
-            note = records.read_json(failure)
-            return "stopped" if note["interrupted"] else "failed", f": {note['error']}"
-        except records.RecordError as error:
-            return "failed", f": {error}"
+    if note := records.read_failure(root, key):
+        return "stopped" if note["interrupted"] else "failed", f": {note['error']}"
     return "missing", "" if to_run == unfinished.MISSING else f": {to_run}"
 
 

@@ -72,7 +72,7 @@ def _missing(root: Path, evaluations: dict[str, Any], pruned: set[str]) -> list[
     """Runs and tasks that the study's plan or its pruning records name and that are not there."""
     plan, planned, absent = root / records.PLAN_FILE, set(), []
     if plan.is_file():
-        for key, job in records.read_json(plan)["jobs"].items():
+        for key, job in records.read_plan(root)["jobs"].items():
             run, _, part = key.rpartition("/")
             if job["stage"] != evaluation_records.STAGE:
                 continue

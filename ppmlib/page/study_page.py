@@ -82,15 +82,14 @@ def _read_all(root: Path, plan: Mapping[str, Any], runs: Sequence[str]):
     found, jobs = {}, []
     for key in sorted(plan["jobs"], key=order):
         job = plan["jobs"][key]
-        failure = records.failure_path(root, key)
+        note = records.read_failure(root, key)
         state, detail = "done", ""
         try:
             found[key] = records.read(root, key)
         except records.RecordError as error:
             state = "damaged" if records.record_path(root, key).exists() else "missing"
             detail = inert.scrub_text(str(error), folder=root) if state == "damaged" else "not run"
-        if failure.exists() and state != "done":
-            note = records.read_json(failure)
+        if note and state != "done":
             where = f"cell {note['cell']}: " if note["cell"] is not None else ""
             state = "stopped" if note["interrupted"] else "failed"
             detail = _why(where + note["error"])

@@ -115,7 +115,7 @@ def read_json(path: Path) -> Any:
         raise RecordError(f"{path}: no such record") from None
     except OSError as error:
         raise RecordError(f"{path}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise RecordError(f"{path}: damaged, not JSON ({error})") from None
 
 
@@ -268,6 +268,8 @@ def read(root: Path, key: str) -> dict[str, Any]:
     content = {name: value for name, value in record.items() if name != "sha256"}
     if record.get("sha256") != fingerprint(content):
         raise RecordError(f"{path}: changed after it was written (its own hash does not fit)")
+    if record["key"] != key:
+        raise RecordError(f"{path}: is the record of {record['key']}")
     for name, digest in record["files"].items():
         file = Path(root) / name
         if not file.is_file():
@@ -277,8 +279,6 @@ def read(root: Path, key: str) -> dict[str, Any]:
     return record
 
 
-def find(root: Path, stage: str) -> dict[str, dict[str, Any]]:
-    """All verified records of a stage under a study's folder, by key.
 def remove(root: Path, key: str) -> None:
     """Delete a record, damaged or not there too, with its tables and figures: none outlives it."""
     path = record_path(root, key)
@@ -294,6 +294,8 @@ def remove(root: Path, key: str) -> None:
     path.unlink(missing_ok=True)
 
 
+def find(root: Path, stage: str) -> dict[str, dict[str, Any]]:
+    """All verified records of a stage under a study's folder, by key.
 
     Where the folder has a plan, only what it names: a width that was taken out of the study file
     has its record still, but is no part of the study.
@@ -301,12 +303,54 @@ def remove(root: Path, key: str) -> None:
     return {key: read(root, key) for key in present_keys(root) if stage_of(key) == stage}
 
 
+def read_plan(root: Path) -> dict[str, Any]:
+    """The plan of a study's last run. RecordError if there is none that can be used."""
+    plan = read_json(Path(root) / PLAN_FILE)
+    jobs = plan.get("jobs") if isinstance(plan, dict) else None
+    if not isinstance(jobs, dict) or not all(
+        isinstance(job, dict) and all(isinstance(job.get(part, {}), dict) for part in PLAN_PARTS)
+        for job in jobs.values()
+    ):
+        raise RecordError(
+            f"{Path(root) / PLAN_FILE}: damaged, no plan of a study; `ppm run` writes it again"
+        )
+    return plan
+
+
+def read_manifest(root: Path) -> dict[str, str]:
+    """What a study's manifest lists: each file's sha256. RecordError if it cannot be used."""
+    manifest = read_json(Path(root) / MANIFEST)
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(files, dict):
+        raise RecordError(
+            f"{Path(root) / MANIFEST}: damaged, lists no files; remove it and `ppm run` writes it "
+            "again"
+        )
+    return files
+
+
+def read_failure(root: Path, key: str) -> dict[str, Any] | None:
+    """The note that a key's notebook failed or was stopped, see `failure_path`; None if none."""
+    path = failure_path(root, key)
+    if not path.exists():
+        return None
+    try:
+        note = read_json(path)
+    except RecordError as error:
+        note = str(error)
+    known = isinstance(note, dict) and {"cell", "error", "interrupted"} <= set(note)
+    if known and isinstance(note["error"], str):
+        return note
+    error = f"logs/{key}.failed.json: damaged; what failed is in logs/{key}.log"
+    return {"run": key, "cell": None, "error": error, "interrupted": False}
+
+
 def present_keys(root: Path) -> list[str]:
     """The keys of all records there are; where the folder has a plan, of those that it names."""
     folder, plan = Path(root) / "records", Path(root) / PLAN_FILE
     keys = {p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.json")}
     if plan.exists():
-        keys &= set(read_json(plan)["jobs"])
+        keys &= set(read_plan(root)["jobs"])
     return sorted(keys)
 
 
@@ -334,7 +378,7 @@ def verify(root: Path) -> list[str]:
         RecordError: if there is no readable manifest.
     """
     root = Path(root)
-    listed = read_json(root / MANIFEST)["files"]
+    listed = read_manifest(root)
     present = relative_files(root, record_files(root))
     problems = [
         f"{name}: changed" for name in listed if present.get(name, listed[name]) != listed[name]

@@ -269,17 +269,17 @@ def _file_hashes(study: Study, located: Path | None, root: Path) -> dict[str, An
     if located is not None:
         return models.file_hashes(located)
     earlier = unfinished.earlier_plan(root)
-    if earlier is None or earlier["study"]["model"] != study.model.model_dump():
+    known = (earlier or {}).get("study")
+    if not isinstance(known, dict) or known.get("model") != study.model.model_dump():
         return {}
-    statics = [job["static"] for job in earlier["jobs"].values()]
+    statics = [job.get("static", {}) for job in earlier["jobs"].values()]
     return {name: s[name] for s in statics for name in models.FILE_HASHES if name in s}
 
 
 def _planned_weights(root: Path) -> set[str]:
     """The hashes of the weights that the study's last run was planned for."""
     earlier = unfinished.earlier_plan(root) or {"jobs": {}}
-    statics = [job["static"] for job in earlier["jobs"].values()]
-    return {static["weights_sha256"] for static in statics if "weights_sha256" in static}
+    return {job.get("static", {}).get("weights_sha256") for job in earlier["jobs"].values()}
 
 
 def _score_files(criteria: Iterable[str], source: Path) -> dict[str, Any]:

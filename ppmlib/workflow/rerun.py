@@ -32,7 +32,7 @@ def study_of(path: Path) -> tuple[Path, str | None]:
     if path == root:
         return root, None
     key = path.relative_to(root).with_suffix("").as_posix()
-    if path.suffix != ".ipynb" or key not in records.read_json(root / records.PLAN_FILE)["jobs"]:
+    if path.suffix != ".ipynb" or key not in records.read_plan(root)["jobs"]:
         raise records.RecordError(f"{path.name}: not an executed notebook of study {root.name}")
     return root, key
 
@@ -113,8 +113,8 @@ def rerun_notebook(root: Path, key: str) -> list[str]:
         command = [sys.executable, "-m", "ppmlib.workflow.run_notebook", key]
         done = subprocess.run(command, cwd=folder, check=False)
         if done.returncode:
-            failure = records.failure_path(folder, key)
-            raise records.RecordError(f"{key} failed: {records.read_json(failure)['error']}")
+            note = records.read_failure(folder, key) or {"error": "it left no note"}
+            raise records.RecordError(f"{key} failed: {note['error']}")
         return compare(root, folder, key)
 
 
@@ -126,7 +126,7 @@ def rerun_study(root: Path) -> list[str]:
     """
     from ppmlib.workflow.launch import snakemake
 
-    plan = records.read_json(root / records.PLAN_FILE)
+    plan = records.read_plan(root)
     keys = list(plan["jobs"])
     for key in keys:
         records.read(root, key)

@@ -100,7 +100,7 @@ def without_page(root: Path, plan: Mapping[str, Any], to_run: Iterable[str]) -> 
 def earlier_plan(root: Path) -> dict[str, Any] | None:
     """The plan of the study's last run; None where there is none that can be read."""
     try:
-        plan = records.read_json(Path(root, records.PLAN_FILE))
+        return records.read_plan(root)
     except records.RecordError:
         return None
 
@@ -164,9 +164,9 @@ def _changed(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
         return f"{CHANGED}other settings"
     names = []
     for part in ("parameters", "static"):
-        old, new = _portable(before[part]), _portable(now[part])
+        old, new = _portable(before.get(part) or {}), _portable(now[part])
         names += [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-    names += ["what it reads"] if before["reads"] != now["reads"] else []
+    names += ["what it reads"] if before.get("reads") != now["reads"] else []
     return CHANGED + (", ".join(names) or "other settings")
 
 
@@ -201,8 +201,8 @@ def _page_is_current(root: Path, plan: Mapping[str, Any], earlier: Mapping | Non
     if earlier is None or not Path(root, f"{INDEX}.html").is_file():
         return False
     try:
-        listed = records.read_json(Path(root, records.MANIFEST))["files"]
-    except (records.RecordError, KeyError, TypeError):
+        listed = records.read_manifest(root)
+    except records.RecordError:
         return False
     pages = (f"{key}.html" for key in plan["jobs"])
     return all(page in listed for page in pages) and (
