@@ -126,6 +126,18 @@ def test_claims_are_tested_as_declared_with_holm_over_all(study):
     assert verdicts.claims_table(study, [], criterion="ppm", seed=0).empty
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("margin", [100.0, 150.0])
+def test_no_perplexity_falls_by_all_of_itself(study, margin):
+    claims = [
+        {"task": "made_text", "pruning_ratio": 0.4, "direction": word, "margin_points": margin}
+        for word in ("better", "equivalent", "worse")
+    ]
+    table = verdicts.claims_table(study, claims, criterion="ppm", seed=0)
+    assert 0 < table["diff_points"].iloc[0] < 90
+    assert list(table["holds"]) == [False, True, False] and table["p_value"].iloc[0] == 1
+
+
 def test_planted_truths_are_judged_by_numbers(study, judged):
     table = planted.planted_table(verdicts.judge_planted(study, judged, TRUTHS, "ppm"))
     assert list(table["held"]) == [True, True, True]

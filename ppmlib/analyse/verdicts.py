@@ -179,7 +179,8 @@ def _test_claim(study: Study, run: str, row: Mapping, claim: Mapping, seed: int)
     margin = claim["margin_points"] / 100
     # A perplexity rises by a share where the mean log-likelihood falls by that share's logarithm.
     percent = own.unit == "percent"
-    lower, upper = (-np.log1p(margin), -np.log1p(-margin)) if percent else (-margin, margin)
+    fallen = -np.log1p(-margin) if percent and margin < 1 else np.inf  # none falls by all of itself
+    lower, upper = (-np.log1p(margin), fallen) if percent else (-margin, margin)
     ends = change.low, change.high
     if claim["direction"] == "equivalent":
         ends = change.low90, change.high90
