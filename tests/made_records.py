@@ -236,6 +236,8 @@ def write_evaluation(
         )
         if change_table:
             table = change_table(name, table)
+            columns |= {key: table[key].tolist() for key in columns if key in table}
+            extra |= {key: table[key].tolist() for key in extra if key in table}
         path = root / "samples" / run / f"{name}.parquet"
         records.write_parquet(path, table)
         files.append(path)

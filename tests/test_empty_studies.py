@@ -139,6 +139,56 @@ def test_whatever_a_study_lacks_its_analysis_and_page_say_so(
         assert_words_and_numbers(run_cells("7_models", given, monkeypatch)[1])
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_tasks_missing_at_some_widths_are_spoken_of_where_they_were_measured(
+    tmp_path, monkeypatch, unrendered
+):
+    """Among them an instruction task at its floor where no knowledge was evaluated, documents of
+    one cluster beside a responder, and two ratios that are printed alike."""
+    monkeypatch.chdir(tmp_path)
+    names = ("made_knowledge", "made_sums", "made_instructions", "made_text")
+    knowledge, sums, instructions, text = (
+        next(task for task in made.TASKS if task["name"] == name) for name in names
+    )
+
+    def at_its_floor(name, table):
+        if name == "made_sums":
+            return table
+        of = [column for column in table if column.startswith("permuted:")]
+        return table.assign(**{column: table[column[len("permuted:") :]] for column in of})
+
+    def in_one_cluster(name, table):
+        return table.assign(cluster="a") if name == "made_sums" else table
+
+    here = {0.0: names, 0.2: ("made_sums", "made_instructions", "made_text"), 0.4: names[:1]}
+    here |= {0.4001: names[:1] + names[2:], 0.6: ("made_knowledge", "made_sums")}
+    tasks = [knowledge, sums, instructions, text]
+    for ratio, wanted in here.items():
+        made.write_evaluation(
+            tmp_path, "ppm", ratio, 60, tasks=[task for task in tasks if task["name"] in wanted],
+            change_table=at_its_floor if ratio == 0.2 else None,
+        )  # fmt: skip
+    made.write_evaluation(tmp_path, "floor-constant", 0.0, 60, tasks=tasks[:2], floor=False)
+    parameters = write_study(tmp_path / "aside", ["choice"], frozenset()) | {"tasks": tasks}
+    space, shown = run_cells("5_analysis", parameters, monkeypatch)
+    assert_words_and_numbers(shown)
+    said = " ".join([*space["sentences"], *space["task_sentences"]])
+    assert "all 2 tasks evaluated there are worse" in said and "20-60%" not in said
+    assert "instruction score is not above its floor at 20% removed" in said
+    assert [*space["floors"]].count("40%") == 2
+
+    for run, ratio in (("ppm", 0.0), ("ppm", 0.2), ("floor-constant", 0.0)):
+        made.write_evaluation(
+            tmp_path / "b", run, ratio, 60, tasks=tasks[:2], floor=False,
+            change_table=in_one_cluster,
+        )  # fmt: skip
+    parameters |= {"record_dir": "b", "tasks": tasks[:2]}
+    space, shown = run_cells("5_analysis", parameters, monkeypatch)
+    assert_words_and_numbers(shown)
+    assert set(space["responders"]["task"]) == {"made_knowledge"}
+    assert "made_sums exact_match has documents of one cluster only" in space["missing"][0]
+
+
 def assert_words_and_numbers(shown: list) -> None:
     """What was displayed: no blank text, no table without rows, no figure without numbers."""
     assert any(isinstance(each, plots.Figure) for each in shown)

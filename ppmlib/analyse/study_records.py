@@ -104,6 +104,12 @@ class Study:
         key = ("outcome", run, *metric_key(row))
         return self.once(key, lambda: outcomes.outcome_of(self.samples(run, row["task"]), row))
 
+    def untestable(self, run: str, row: dict[str, Any]) -> str | None:
+        """Why a metric row can have no verdict, in words; None where it can."""
+        if not self.has_outcomes(run, row):
+            return "has no per-document values"
+        return outcomes.untestable(self.samples(run, row["task"]), row)
+
     def once(self, key: tuple, compute: Callable[[], Any]) -> Any:
         """`compute()`, kept under the key for the next time."""
         if key not in self._computed:

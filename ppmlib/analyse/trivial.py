@@ -22,10 +22,10 @@ def responder_table(study: Study, *, seed: int) -> pd.DataFrame:
     rows = []
     for kind, run in study.trivial.items():
         for row in study.rows(run):
-            if not row["headline"] or not study.has_outcomes(run, row):
+            if not row["headline"] or study.untestable(run, row):
                 continue
             own = study.outcome(run, row)
-            if own.unit != "points" or own.totals.size < 2:
+            if own.unit != "points":
                 continue
             interval = resampling.mean_interval(
                 own.totals, weights=own.weights, clusters=own.clusters, seed=seed
@@ -50,6 +50,8 @@ def beyond_table(study: Study, responders: pd.DataFrame, *, criterion: str, seed
         hard, best = _hard(study, task, mine), mine.iloc[0]
         of_best = {"best": best["responder"], "best_value": best["value"], "responders": len(mine)}
         for run, row in study.scored(task, criterion):
+            if study.untestable(run.key, row):
+                continue
             change = study.change(run.key, row, seed=seed, reference=best["run"])
             about = {"axis": row["axis"], **describe_run(run), "n": change.n, "value": row["value"]}
             above = in_points(change, "above_points", "above_")

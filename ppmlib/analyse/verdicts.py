@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ppmlib.analyse import outcomes
 from ppmlib.analyse.levels import floor_of
 from ppmlib.analyse.study_records import DENSE, Run, Study, describe_run, metric_key
 from ppmlib.record.records import RecordError
@@ -127,11 +126,10 @@ def verdict_table(
 
 
 def _untestable(study: Study, run: str, row: Mapping[str, Any]) -> str | None:
-    if _dense_row(study, row) is None:
+    dense = _dense_row(study, row)
+    if dense is None:
         return "was not evaluated for the dense model"
-    if not study.has_outcomes(run, row):
-        return "has no per-document values: not tested"
-    reason = outcomes.untestable(study.samples(run, row["task"]), row)
+    reason = study.untestable(run, row) or study.untestable(DENSE, dense)
     return reason and f"{reason}: not tested"
 
 

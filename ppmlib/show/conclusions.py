@@ -48,11 +48,12 @@ def summary(verdicts: pd.DataFrame, criterion: str) -> list[str]:
         for name, words in CHANGES.items()
         if name in counts
     ]
-    answer = f"of {len(last)} tasks {joined(found)}"
+    there = " evaluated there" if len(last) < rows["task"].nunique() else ""
+    answer = f"of {len(last)} tasks{there} {joined(found)}"
     if len(last) == 1:
         answer = f"{last['task'].iloc[0]} is {CHANGES[counts.index[0]]}"
     elif len(counts) == 1:
-        answer = f"all {len(last)} tasks are {CHANGES[counts.index[0]]}"
+        answer = f"all {len(last)} tasks{there} are {CHANGES[counts.index[0]]}"
     return [
         f"With {at}, {answer}.",
         _order_of_loss(rows, ratios),
@@ -113,9 +114,9 @@ def _gains(rows: pd.DataFrame, ratios: list[float]) -> list[str]:
 
 def task_sentence(verdicts: pd.DataFrame, task: str, criterion: str) -> str:
     """One task over all widths: where it changed, what could not be told, and its floor."""
-    rows = headlines(verdicts, criterion)
-    rows = rows[rows["task"] == task].sort_values("pruning_ratio")
-    ratios, first = list(rows["pruning_ratio"]), rows.iloc[0]
+    family = headlines(verdicts, criterion)
+    rows = family[family["task"] == task].sort_values("pruning_ratio")
+    ratios, first = sorted(set(family["pruning_ratio"])), rows.iloc[0]
     parts = []
     for change in ("worse", "better"):
         found = rows[rows["change"] == change]
@@ -139,7 +140,7 @@ def task_sentence(verdicts: pd.DataFrame, task: str, criterion: str) -> str:
         f"{task} ({first['metric']}, n = {first['n']}, dense "
         f"{score_text(first['dense_value'], first['unit'])}): {'; '.join(parts)}."
     )
-    return f"{text} {level_text(rows)}".strip()
+    return f"{text} {level_text(rows, ratios)}".strip()
 
 
 def missed(rows: pd.DataFrame) -> str:
@@ -151,12 +152,16 @@ def missed(rows: pd.DataFrame) -> str:
     return f"an effect smaller than {sizes.max():.1f}{unit} could not have been seen"
 
 
-def level_text(rows: pd.DataFrame) -> str:
-    """Where a task's scores lie against their floor, over its widths; empty without a floor."""
+def level_text(rows: pd.DataFrame, ratios: list[float]) -> str:
+    """Where a task's scores lie against their floor, over its widths; empty without a floor.
+
+    Args:
+        ratios: of all the study's widths, narrowest last; the task may lack some.
+    """
     known = rows[rows["floor_kind"] != "none"]
     if known.empty:
         return ""
-    ratios, kind = list(rows["pruning_ratio"]), known["floor_kind"].iloc[0]
+    kind = known["floor_kind"].iloc[0]
     name = {"chance": "by chance", "permuted responses": "with its own answers permuted"}[kind]
     last = known.iloc[-1]
     if kind != "chance":
@@ -170,7 +175,8 @@ def level_text(rows: pd.DataFrame) -> str:
         "not above floor": "above it at no width",
         "below floor": "below it at every width",
     }
-    where = everywhere[known["level"].iloc[0]] if len(parts) == 1 else "; ".join(parts)
+    whole = len(parts) == 1 and set(known["pruning_ratio"]) == set(ratios)
+    where = everywhere[known["level"].iloc[0]] if whole else "; ".join(parts)
     return f"Its floor is {score_text(last['floor'], 'points')} {name}; the score is {where}."
 
 
@@ -250,7 +256,8 @@ def dichotomy_sentence(table: pd.DataFrame, verdicts: pd.DataFrame, criterion: s
             "The dichotomy cannot be tested: no width was evaluated on both a knowledge and an "
             "instruction task in points."
         )
-    ratios = list(table["pruning_ratio"])
+    family = headlines(verdicts, criterion)
+    ratios = sorted(set(family["pruning_ratio"]))
     names = f"{table['instruction'].iloc[0]} minus {table['knowledge'].iloc[0]}"
     sure = table[table["p_holm"] <= LEVEL]
     for_it, against = sure[sure["difference_points"] > 0], sure[sure["difference_points"] < 0]
@@ -265,9 +272,8 @@ def dichotomy_sentence(table: pd.DataFrame, verdicts: pd.DataFrame, criterion: s
         f"[{signed(top['log_odds_low'], 2)}, {signed(top['log_odds_high'], 2)}]"
     )
     head = _dichotomy_head(for_it, against, ratios)
-    rows = headlines(verdicts, criterion)
-    rows = rows[
-        (rows["axis"] == "instruction") & rows["level"].isin(["not above floor", "below floor"])
+    rows = family[
+        (family["axis"] == "instruction") & family["level"].isin(["not above floor", "below floor"])
     ]
     floor = ""
     if len(rows):
@@ -334,7 +340,7 @@ def strict_loose_sentences(verdicts: pd.DataFrame, criterion: str) -> list[str]:
                 if sign.get(head.loc[run, "change"], 0) != sign.get(other.loc[run, "change"], 0)
             ]
             if unlike:
-                at = widths_text(head.loc[unlike, "pruning_ratio"], list(head["pruning_ratio"]))
+                at = widths_text(head.loc[unlike, "pruning_ratio"], set(mine["pruning_ratio"]))
                 pairs = dict.fromkeys(
                     f"{other.loc[run, 'change']} against {head.loc[run, 'change']}"
                     for run in unlike

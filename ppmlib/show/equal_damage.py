@@ -1,6 +1,6 @@
 """Instruction scores at equal damage in words: is it this pruning, or any damage of its size?"""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pandas as pd
 
@@ -31,7 +31,7 @@ def describe_damage(matched: pd.DataFrame, damage: pd.DataFrame, criterion: str)
             "No other kind of damage was measured with both a perplexity and an instruction "
             f"score: whether {criterion} differs from plain damage cannot be told."
         ]
-    said = []
+    said, ratios = [], set(damage.loc[damage["selection"] == criterion, "pruning_ratio"])
     for (task, control), rows in matched.groupby(["task", "control"], sort=False):
         near = rows[rows["matched"]]
         name = {"noise": "weight noise at full width", "random": "random selections"}[control]
@@ -44,13 +44,13 @@ def describe_damage(matched: pd.DataFrame, damage: pd.DataFrame, criterion: str)
             continue
         said.append(
             f"{task} at equal damage (rise of log perplexity, within {MATCHED:.0%}), "
-            f"{criterion} against {name}: {_found(near, rows)}"
+            f"{criterion} against {name}: {_found(near, ratios)}"
         )
     return said
 
 
-def _found(near: pd.DataFrame, rows: pd.DataFrame) -> str:
-    ratios, tested = sorted(rows["pruning_ratio"]), near[near["p_adjusted"].notna()]
+def _found(near: pd.DataFrame, ratios: Collection[float]) -> str:
+    tested = near[near["p_adjusted"].notna()]
     if tested.empty:
         seeds = int(near["seeds"].max())
         top = near.loc[near["difference_points"].abs().idxmax()]

@@ -60,13 +60,13 @@ def tabulate_floors(rows: pd.DataFrame) -> pd.DataFrame:
         {
             "task": row["task"],
             "floor": row["floor_kind"],
-            "width": percent(row["pruning_ratio"]),
+            "ratio": row["pruning_ratio"],
             "cell": whole(signed(row["own_minus_floor_points"]) + MARKS[row["level"]]),
         }
         for row in known.to_dict("records")
     )
-    table = cells.pivot(index=["task", "floor"], columns="width", values="cell")
-    table = table[list(dict.fromkeys(cells["width"]))]
+    table = cells.pivot(index=["task", "floor"], columns="ratio", values="cell")
+    table = table[list(dict.fromkeys(cells["ratio"]))].rename(columns=percent)
     order = list(rows["task"].unique())
     table = table.loc[sorted(table.index, key=lambda index: order.index(index[0]))]
     return table.rename_axis(columns="neurons removed")

@@ -1,6 +1,6 @@
 """Numbers as readers see them, in sentences and in tables: one way for each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 LARGE_PERCENT = 900  # from here on a rise is told as a factor
@@ -38,7 +38,7 @@ def span(low: float, high: float, decimals: int = 0) -> str:
     return first if first == last else f"{first} to {last}"
 
 
-def widths_text(ratios: Sequence[float], all_ratios: Sequence[float]) -> str:
+def widths_text(ratios: Collection[float], all_ratios: Collection[float]) -> str:
     """Ratios as ranges of neighbours in the study: `10-30% and 50% removed`."""
     order, runs = sorted(all_ratios), []
     for at in sorted(order.index(ratio) for ratio in ratios):
