@@ -10,7 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppmlib.analyse import contrasts, levels, sources, verdicts
+from ppmlib.analyse import (
+    contrasts,
+    levels,
+    noise_floor,
+    outcomes,
+    responses,
+    sources,
+    verdicts,
+)
 from ppmlib.record import records
 from ppmlib.record.records import RecordError
 from ppmlib.show import conclusions, limits, planted, scorecard, verdict_tables, wording
@@ -322,6 +330,38 @@ def test_documents_of_one_cluster_count_as_one_for_a_level():
     assert level_of(table, value=0.6, chance=0.5)["level"].startswith("above")
     clustered = table.assign(cluster=np.repeat(np.arange(10), 10))
     assert level_of(clustered, value=0.6, chance=0.5)["level"].startswith("not above")
+
+
+def test_documents_without_a_cluster_stand_alone():
+    table = pd.DataFrame({"doc_id": range(40), "acc,none": [1.0, 0.0] * 20})
+    table["cluster"] = [f"c{i // 2}" if i < 20 else None for i in range(40)]
+    row = {"task": "t", "metric": "acc", "filter": "none", "value": 0.5, "chance": None}
+    clusters = outcomes.outcome_of(table, row).clusters
+    assert len(set(clusters)) == 10 + 20 and list(clusters[:3]) == ["c0", "c0", "c1"]
+
+
+@pytest.mark.parametrize("factor", [47.0, -1.0])
+def test_scores_that_are_no_shares_are_neither_judged_nor_shown_as_percent(tmp_path, factor):
+    def scaled(name, table):
+        if name != "made_sums":
+            return table
+        return table.assign(**{"exact_match,none": factor * table["exact_match,none"]})
+
+    for run, ratio in (("ppm", 0.0), ("ppm", 0.4), ("dense-aa", 0.0), ("floor-echo", 0.0)):
+        made.write_evaluation(
+            tmp_path, run, ratio, 40, tasks=made.TASKS[:2], change_table=scaled,
+            floor=run != "floor-echo",
+        )  # fmt: skip
+    study = sources.load(tmp_path)
+    table = judge(study, [])
+    assert set(table["task"]) == {"made_knowledge"}
+    assert "made_sums exact_match has scores below 0 or above 1: not tested" in study.missing[-1]
+    assert set(noise_floor.flips(study)["task"]) == {"made_knowledge"}
+    assert responses.response_table(study, NAMES, criterion="ppm").empty
+    rows = pd.DataFrame(study.rows(sources.DENSE))
+    samples = {name: study.samples(sources.DENSE, name) for name in NAMES[:2]}
+    shown = scorecard.shown_table(scorecard.headlines(rows, samples)).loc["made_sums"]
+    assert "%" not in " ".join(map(str, shown)) and shown["level"] == "-"
 
 
 def test_a_score_that_is_no_mean_of_its_documents_has_neither_interval_nor_level():

@@ -15,18 +15,19 @@ def flips(study: Study) -> pd.DataFrame:
     """How the A/A repeat of the dense run differs from it, per task and metric.
 
     Returns:
-        a row per metric that has outcomes per document: n; flips, the documents whose outcome
-        differs at all, of which gained and lost; unit, `points` or `percent` (of a perplexity);
-        value and again, the two scores; difference (again minus value) and noise, both in that
-        unit. noise is the largest change that the flips could make: for points all of them
-        counted in one direction, for perplexities the size of the difference. Empty without an
-        A/A repeat.
+        a row per metric that has shares or log-likelihoods per document: n; flips, documents whose
+        outcome differs at all, of which gained and lost; unit, `points` or `percent` (of a
+        perplexity); value and again, the two scores; difference (again minus value) and noise,
+        both in that unit. noise is the largest change that the flips could make: for points all
+        of them counted in one direction, for perplexities the size of the difference. Empty
+        without an A/A repeat.
     """
     rows = []
     for row in study.rows(REPEAT) if REPEAT in study.evaluations else ():
         if study.has_outcomes(DENSE, row) and study.has_outcomes(REPEAT, row):
-            counts = _count(study.outcome(DENSE, row), study.outcome(REPEAT, row))
-            rows.append([*metric_key(row), *counts])
+            first, second = study.outcome(DENSE, row), study.outcome(REPEAT, row)
+            if "none" not in (first.unit, second.unit):
+                rows.append([*metric_key(row), *_count(first, second)])
     return pd.DataFrame(rows, columns=[*KEY, *COUNTS])
 
 

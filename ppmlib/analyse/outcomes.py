@@ -13,9 +13,12 @@ from ppmlib.statistics import paired
 # What a document's log-likelihood is divided by; by nothing for LAMBADA's, one target each.
 PERPLEXITY_UNITS = {"word_perplexity": "words", "byte_perplexity": "bytes", "perplexity": None}
 
+ROUNDING = 1e-6  # of shares that a task computes in float32
+
 
 class Outcome(NamedTuple):
-    """One score per document: `totals / weights`; weights None means 1. `unit` is of the score.
+    """One score per document: `totals / weights`; weights None means 1. `unit` is of the score:
+    `points` for shares, `percent` for perplexities, `none` for what is neither (BLEU of 0 to 100).
 
     Documents of one cluster are kept together; `strata` are a group's tasks (MMLU's subjects).
     """
@@ -66,7 +69,10 @@ def outcome_of(table: pd.DataFrame, row: Mapping[str, Any], *, floor: bool = Fal
         RecordError: if the samples have no such column.
     """
     name = _column_name(row, floor)
-    clusters = table["cluster"].to_numpy() if "cluster" in table else None
+    clusters = None
+    if "cluster" in table:  # of a group, some tasks may have none: their documents stand alone
+        alone = "document " + table.index.to_series().astype(str)
+        clusters = table["cluster"].where(table["cluster"].notna(), alone).to_numpy()
     strata = table["subtask"].to_numpy() if "subtask" in table else None
     if not floor and row["metric"] in PERPLEXITY_UNITS and "loglikelihood" in table:
         unit = PERPLEXITY_UNITS[row["metric"]]
@@ -76,9 +82,15 @@ def outcome_of(table: pd.DataFrame, row: Mapping[str, Any], *, floor: bool = Fal
         raise RecordError(f"samples of {row['task']}: no per-document values of {name}")
     values = table[name]
     if isinstance(values.iloc[0], (list, np.ndarray)):
-        totals, weights = values.map(np.sum), values.map(len)
-        return Outcome(totals.to_numpy(float), weights.to_numpy(float), clusters, "points")
-    return Outcome(values.to_numpy(float), None, clusters, "points", strata)
+        totals, weights = (values.map(of).to_numpy(float) for of in (np.sum, len))
+        return Outcome(totals, weights, clusters, _unit(totals, weights))
+    totals = values.to_numpy(float)
+    return Outcome(totals, None, clusters, _unit(totals, 1.0), strata)
+
+
+def _unit(totals: np.ndarray, most: np.ndarray | float) -> str:
+    share = np.all((totals >= -ROUNDING) & (totals <= most + ROUNDING))
+    return "points" if share else "none"
 
 
 def _column_name(row: Mapping[str, Any], floor: bool) -> str:
@@ -92,6 +104,8 @@ def untestable(table: pd.DataFrame, row: Mapping[str, Any]) -> str | None:
     own = outcome_of(table, row)
     if not math.isclose(own.value(own.mean()), row["value"], rel_tol=1e-6, abs_tol=1e-9):
         return "is not the mean of its per-document values"
+    if own.unit == "none":
+        return "has scores below 0 or above 1"
     if own.totals.size < 2:
         return "has 1 document"
     if own.clusters is not None and len(set(own.clusters)) < 2:

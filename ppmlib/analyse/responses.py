@@ -53,8 +53,10 @@ def response_table(study: Study, tasks, *, criterion: str) -> pd.DataFrame:
     for task in generation_tasks(study, tasks):
         dense = features(study.samples(DENSE, task))
         for run, row in study.scored(task, criterion):
-            own = study.outcome(run.key, row)
-            gap = own.totals - study.outcome(DENSE, row).totals
+            own, base = study.outcome(run.key, row), study.outcome(DENSE, row)
+            if "none" in (own.unit, base.unit):
+                continue
+            gap = own.totals - base.totals
             mine = features(study.samples(run.key, task))
             about = {"task": task, **describe_run(run), "n": len(mine)}
             rows.append({**about, **_describe_answers(dense, mine, gap, own.weight.sum())})
