@@ -36,6 +36,11 @@ def write(root: Path, study: str, *, ratios=(0.2, 0.4), tasks=TASKS, settings=No
     for ratio in (0.0, *ratios):
         made.write_evaluation(root, "ppm", ratio, 80, tasks=tasks, change_inputs=changed,
                               change_table=table)  # fmt: skip
+    return write_analysis(root, study, tasks)
+
+
+def write_analysis(root: Path, study: str, tasks):
+    """The analysis record of the evaluations that are there."""
     read = sources.load(root)
     names = [task["name"] for task in tasks]
     judged = verdicts.verdict_table(read, names, [], criterion="ppm", bootstrap_seed=0)
@@ -111,6 +116,36 @@ def test_studies_evaluated_unlike_are_refused_naming_the_field(two, tmp_path, fi
     change_input(other, field, value)
     with pytest.raises(RecordError, match=named):
         across.load([two[0], other])
+
+
+@pytest.mark.parametrize(("field", "value"), [("metric", "acc"), ("axis", "language")])
+def test_another_score_of_a_common_task_is_refused(two, tmp_path, field, value):
+    tasks = [TASKS[0] | {field: value}, *TASKS[1:]]
+    with pytest.raises(RecordError, match=f"made_knowledge: {field} is '.*' and '{value}'"):
+        across.load([two[0], write(tmp_path / "b", "b", tasks=tasks)])
+
+
+def test_what_a_model_was_not_evaluated_on_agrees_with_nothing(tmp_path):
+    study = {name: write(tmp_path / name, name, tasks=TASKS[:2]) for name in ("a", "b")}
+    inputs = records.read(study["b"], "ppm/r0.40/3_evaluation")["inputs"]
+    changed = {name: inputs[name] for name in ("settings", "tasks")}
+    made.write_evaluation(study["b"], "ppm", 0.4, 80, tasks=TASKS[1:2], change_inputs=changed)
+    loaded = across.load([tmp_path / "a", write_analysis(study["b"], "b", TASKS[:2])])
+    table = across.changes_table(loaded)
+    assert list(across.agreement(table).query("pruning_ratio == 0.4")["task"]) == ["made_sums"]
+    said = " ".join(several_models.describe_models(table, loaded))
+    assert "worse in every model: made_sums." in said
+    assert "Not evaluated in every model at 40% removed: made_knowledge." in said
+
+
+def test_models_alike_are_said_to_be_whatever_the_verdict(two):
+    loaded = across.load(two)
+    table = across.changes_table(loaded).assign(change="inconclusive", margin_points=3.0)
+    said = several_models.describe_models(table, loaded)
+    assert said[1:] == [f"At 40% removed inconclusive in every model: {', '.join(NAMES[:2])} and "
+                        f"{NAMES[2]}."]  # fmt: skip
+    table.loc[table["study"] == "b", "margin_points"] = 5.0
+    assert "another margin in each study" in several_models.describe_models(table, loaded)[-1]
 
 
 def test_another_lm_eval_is_refused(two, tmp_path, monkeypatch):

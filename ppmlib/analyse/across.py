@@ -17,11 +17,13 @@ TASK_FIELDS = (
     *("definition_sha256", "code_sha256", "groups_sha256", "version", "num_fewshot", "n"),
     *("max_gen_toks", "doc_sha256", "target_sha256", "fewshot_sha256"),
 )
+SCORE_FIELDS = ("metric", "filter", "axis")
 CHANGES = ["worse", "better", "equivalent", "inconclusive"]
+AGREEMENT = ["task", "pruning_ratio", "models", *CHANGES, "unit", "low_points", "high_points"]
 COLUMNS = [
     *("study", "model", "task", "metric", "axis", "run", "pruning_ratio", "expansion_ratio"),
     *("dense_expansion_ratio", "n", "unit", "dense_value", "value", "diff_points"),
-    *("ci_low_points", "ci_high_points", "change", "level"),
+    *("ci_low_points", "ci_high_points", "change", "level", "margin_points"),
 ]
 
 
@@ -91,8 +93,11 @@ def _refuse_unlike(first: Model, second: Model) -> None:
     names = first.study, second.study
     refuse_unlike(*names, _compared(first), _compared(second))
     mine, other = (model.dense["inputs"]["tasks"] for model in (first, second))
+    scores = [{task["name"]: task for task in model.analysis["inputs"]["tasks"]}
+              for model in (first, second)]  # fmt: skip
     for task in first.tasks:
         if task in mine and task in other:
+            refuse_unlike(*names, *about_task(task, scores, SCORE_FIELDS))
             refuse_unlike(*names, *about_task(task, (mine, other), TASK_FIELDS))
 
 
@@ -130,11 +135,15 @@ def shared_ratios(table: pd.DataFrame) -> list[float]:
 def agreement(table: pd.DataFrame) -> pd.DataFrame:
     """Task by task at each common pruning ratio: how many models are worse, better, or neither.
 
-    Counts of models, no p-value; `low_points` and `high_points`: the range of their changes.
+    Counts of models, no p-value; `low_points` and `high_points`: the range of their changes. A task
+    has no row at a ratio where a model was not evaluated on it.
     """
     rows = []
     shared = table[table["pruning_ratio"].isin(shared_ratios(table))]
+    models = table["study"].nunique()
     for (task, ratio), part in shared.groupby(["task", "pruning_ratio"], sort=False):
+        if len(part) < models:
+            continue  # a model that was not evaluated there agrees with none
         rows.append(
             {
                 "task": task,
@@ -146,4 +155,4 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
                 "high_points": part["diff_points"].max(),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=AGREEMENT)

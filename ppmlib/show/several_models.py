@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from ppmlib.analyse.across import Model, agreement, common_tasks, shared_ratios
+from ppmlib.analyse.across import CHANGES, Model, agreement, common_tasks, shared_ratios
 from ppmlib.show.table import table_of
 from ppmlib.show.verdict_tables import HOLDS
 from ppmlib.show.wording import difference_text, joined, percent, score_text, signed, whole
@@ -43,18 +43,30 @@ def describe_models(table: pd.DataFrame, models: Sequence[Model]) -> list[str]:
     if not ratios:
         return [*said, "The models share no pruning ratio: read the figure by expansion ratio."]
     last = counts[counts["pruning_ratio"] == ratios[-1]]
-    for word in ("worse", "better"):
+    for word in CHANGES:
         every = last[last[word] == last["models"]]["task"]
         if len(every):
             said.append(f"At {percent(ratios[-1])} removed {word} in every model: {joined(every)}.")
     parted = last[(last["worse"] > 0) & (last["better"] > 0)]["task"]
-    mixed = last[(last[["worse", "better"]].max(axis=1) < last["models"])]["task"]
+    mixed = last[last[CHANGES].max(axis=1) < last["models"]]["task"]
+    partly = [task for task in table["task"].unique() if task not in set(last["task"])]
     if len(parted):
         said.append(f"Worse in one model and better in another: {joined(parted)}.")
     if len(mixed):
         details = [_each(table, task, ratios[-1]) for task in mixed]
         said.append(
             f"Not the same in every model at {percent(ratios[-1])} removed: {'; '.join(details)}."
+        )
+    if partly:
+        said.append(
+            f"Not evaluated in every model at {percent(ratios[-1])} removed: {joined(partly)}."
+        )
+    margins = table.groupby(["task", "pruning_ratio"], sort=False)["margin_points"]
+    unlike = list(dict.fromkeys(task for (task, _), part in margins if part.nunique() > 1))
+    if unlike:
+        said.append(
+            "'Equivalent' is within another margin in each study, as their claims declare it: "
+            f"{joined(unlike)}."
         )
     return said
 
@@ -87,7 +99,7 @@ def tabulate_agreement(counts: pd.DataFrame) -> pd.DataFrame:
             "task": row["task"],
             "neurons removed": percent(row["pruning_ratio"]),
             "models": row["models"],
-            **{name: row[name] for name in ("worse", "better", "equivalent", "inconclusive")},
+            **{name: row[name] for name in CHANGES},
             "changes": whole(changes + "%" * (row["unit"] == "percent")),
         }
 
