@@ -94,6 +94,28 @@ def test_noise_is_tuned_to_the_perplexity_of_the_pruned_model(loaded, text):
     assert math.exp(again) == pytest.approx(found.word_perplexity_noise, rel=1e-6)
 
 
+def test_noise_is_tuned_in_smaller_batches_where_memory_is_short(loaded, text, monkeypatch):
+    keep = pruning.plan(loaded.model, criterion="ppm", pruning_ratio=0.3).keep
+    before, whole = weights(loaded.model), loaded.model.forward
+    most, rows = 5, []
+
+    def forward(input_ids, *args, **kwargs):
+        if input_ids.shape[0] > most:
+            raise torch.OutOfMemoryError("made to run out of memory")
+        rows.append(input_ids.shape[0])
+        return whole(input_ids, *args, **kwargs)
+
+    lm = backend(loaded)
+    monkeypatch.setattr(loaded.model, "forward", forward)
+    found = noise.match(loaded.model, lm, keep, text, seed=0)
+    assert max(rows) == 4 and found.results()["batch_size"] == 4
+    assert "batch_size" not in noise.match(loaded.model, lm, keep, text, seed=0).results()
+    most = 0
+    with pytest.raises(noise.NoiseError, match="one document of .* at a time: set max_length"):
+        noise.match(loaded.model, lm, keep, text, seed=0)
+    assert same(before, weights(loaded.model))
+
+
 def test_pruning_that_does_no_damage_cannot_be_matched(loaded, text):
     before = weights(loaded.model)
     with pytest.raises(noise.NoiseError, match="pruning did no damage to match: word perplexity"):

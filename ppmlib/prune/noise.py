@@ -9,7 +9,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -60,7 +60,8 @@ def add(model: nn.Module, sigma: float, seed: int) -> None:
 class Matched:
     """Noise that does as much damage as pruning: word perplexities on the calibration text.
 
-    `trials` are the (sigma, word_perplexity) that were tried, in order.
+    `trials` are the (sigma, word_perplexity) that were tried, in order; `batch_size` is that of all
+    of them where memory did not allow what was asked for.
     """
 
     sigma: float
@@ -69,10 +70,12 @@ class Matched:
     word_perplexity_pruned: float
     word_perplexity_noise: float
     trials: tuple[tuple[float, float], ...]
+    batch_size: int | None = None
 
     def results(self) -> dict[str, Any]:
         """Plain JSON for a record."""
-        return {**vars(self), "trials": [list(trial) for trial in self.trials]}
+        found = {**vars(self), "trials": [list(trial) for trial in self.trials]}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 def match(model: nn.Module, lm, keep: Tensor, text: calibration.Text, *, seed: int) -> Matched:
@@ -83,11 +86,28 @@ def match(model: nn.Module, lm, keep: Tensor, text: calibration.Text, *, seed: i
 
     Args:
         model: dense; put back as it was at the end.
-        lm: a backend of `evaluation.harness` over the same model.
+        lm: a backend of `evaluation.harness` over the same model; where its batches do not fit into
+            memory, all is measured again in halves of them.
         keep: (num_layers, k) neurons that the pruned model keeps.
     Raises:
-        NoiseError: if pruning did no damage on this text, or no sigma matches it.
+        NoiseError: if pruning did no damage on this text, no sigma matches it, or memory does not
+            hold one document.
     """
+    asked = lm.batch_size
+    while True:
+        try:
+            found = _match(model, lm, keep, text, seed)
+            break
+        except torch.OutOfMemoryError as error:
+            if lm.batch_size == 1:
+                raise NoiseError(
+                    f"out of memory with one document of {text.name} at a time: set max_length"
+                ) from error
+            lm.batch_size_per_gpu = lm.batch_size // 2
+    return found if lm.batch_size == asked else replace(found, batch_size=lm.batch_size)
+
+
+def _match(model: nn.Module, lm, keep: Tensor, text: calibration.Text, seed: int) -> Matched:
     from scipy.optimize import brentq
 
     trials: list[tuple[float, float]] = []
