@@ -332,6 +332,28 @@ def test_documents_of_one_cluster_count_as_one_for_a_level():
     assert level_of(clustered, value=0.6, chance=0.5)["level"].startswith("not above")
 
 
+@pytest.mark.parametrize(("own", "again", "said"), [
+    (None, 4, set()), (2, 4, {"smaller"}), (16, 4, {"larger"}), (None, 8, {"same"}),
+])  # fmt: skip
+def test_batches_are_said_to_be_what_the_records_have(tmp_path, own, again, said):
+    for run, ratio, size in (("ppm", 0.0, 8), ("ppm", 0.4, 8), ("dense-aa", 0.0, again)):
+        how = {"settings": {"engine": "plain", "batch_size": size}}
+        made.write_evaluation(tmp_path, run, ratio, 40, tasks=made.TASKS[:2], change_inputs=how)
+    study = sources.load(tmp_path)
+    if own:
+        for record in study.evaluations.values():
+            record["results"]["tasks"]["made_sums"]["batch_size"] = own
+    found = " ".join(limits.sentences(study, judge(study, []), criterion="ppm", draft=False))
+    words = {
+        "smaller": "In smaller batches than the other tasks, at every width: made_sums (2).",
+        "larger": "In larger batches than the other tasks, at every width: made_sums (16).",
+        "same": "run again in the same batches, not in other ones, on made_knowledge and ",
+    }
+    assert {name for name, text in words.items() if text in found} >= said
+    assert ("smaller batches" in found, "larger batches" in found) == (own == 2, own == 16)
+    assert ("same batches" in found) == (own is not None or again == 8)
+
+
 def test_documents_without_a_cluster_stand_alone():
     table = pd.DataFrame({"doc_id": range(40), "acc,none": [1.0, 0.0] * 20})
     table["cluster"] = [f"c{i // 2}" if i < 20 else None for i in range(40)]

@@ -15,6 +15,14 @@ SYNTHETIC = (
 )
 
 
+def _batch_sizes(study: Study, run: str) -> dict[str, int | None]:
+    """Documents per batch of every task of a run; None where its record does not say."""
+    record = study.evaluations[run]
+    common = record["inputs"]["settings"].get("batch_size")
+    return {task: about.get("batch_size", common)
+            for task, about in record["results"]["tasks"].items()}  # fmt: skip
+
+
 def sentences(study: Study, verdicts: pd.DataFrame, *, criterion: str, draft: bool) -> list[str]:
     """What this study cannot say."""
     rows, said = headlines(verdicts, criterion), []
@@ -63,13 +71,15 @@ def sentences(study: Study, verdicts: pd.DataFrame, *, criterion: str, draft: bo
             f"The dense model itself is not above its floor on {joined(low)}: no ability "
             "could be lost there."
         )
-    smaller = [
-        f"{task} ({about['batch_size']})"
-        for task, about in study.evaluations[DENSE]["results"]["tasks"].items()
-        if "batch_size" in about
-    ]
-    if smaller:
-        said.append(f"In smaller batches than the other tasks, at every width: {joined(smaller)}.")
+    sizes = _batch_sizes(study, DENSE)
+    common = study.evaluations[DENSE]["inputs"]["settings"].get("batch_size")
+    for word, sign in (("smaller", -1), ("larger", 1)):
+        unlike = [
+            f"{task} ({n})" for task, n in sizes.items() if common and sign * (n - common) > 0
+        ]
+        if unlike:
+            said.append(f"In {word} batches than the other tasks, at every width: "
+                        f"{joined(unlike)}.")  # fmt: skip
     engines = {
         key: study.evaluations[key]["inputs"]["settings"]["engine"]
         for key in (DENSE, REPEAT)
@@ -80,6 +90,14 @@ def sentences(study: Study, verdicts: pd.DataFrame, *, criterion: str, draft: bo
             f"Every width was evaluated by the {engines[DENSE]} engine; the repeated dense run, "
             f"whose flips are the noise, by the {engines[REPEAT]} one."
         )
+    elif REPEAT in engines:
+        again = _batch_sizes(study, REPEAT)
+        alike = [task for task, n in again.items() if n and n == sizes.get(task)]
+        if alike:
+            said.append(
+                "The dense model was run again in the same batches, not in other ones, on "
+                f"{joined(alike)}: what other batches change there is not known."
+            )
     cut = [
         f"{task} ({about['truncated']})"
         for task, about in study.evaluations[DENSE]["results"]["tasks"].items()
