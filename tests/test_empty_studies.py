@@ -189,6 +189,21 @@ def test_tasks_missing_at_some_widths_are_spoken_of_where_they_were_measured(
     assert "made_sums exact_match has documents of one cluster only" in space["missing"][0]
 
 
+def test_tables_and_figures_of_claims_do_not_outlive_the_claims(tmp_path, monkeypatch, unrendered):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "mine.csv").write_text("a table of the reader's own")
+    parameters = write_study(tmp_path, ["choice"], ALL)
+    for claims in (parameters["claims"], []):
+        run_cells("5_analysis", parameters | {"claims": claims}, monkeypatch)
+        written = {path.relative_to(tmp_path).as_posix() for folder in ("tables", "figures")
+                   for path in (tmp_path / folder).iterdir()}  # fmt: skip
+        named = {*records.read(tmp_path, "5_analysis")["files"]}
+        assert written - named == {"tables/mine.csv"} and ("tables/claims.csv" in named) == bool(
+            claims
+        )
+
+
 def assert_words_and_numbers(shown: list) -> None:
     """What was displayed: no blank text, no table without rows, no figure without numbers."""
     assert any(isinstance(each, plots.Figure) for each in shown)

@@ -1,7 +1,7 @@
 """A study's records read and checked; its tables as JSON rows and CSV files."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ WIDTH_INPUTS = {
 }
 # What a trivial baseline, which has no model, cannot have; what the A/A repeat differs in.
 NOT_OF_RESPONDERS = ("model", "settings", "responder")
+WRITTEN_TO = ("tables", "figures")
 NOT_OF_REPEAT = ("settings.floors", "settings.engine")
 
 
@@ -166,3 +167,19 @@ def write_tables(root: Path, **tables: pd.DataFrame) -> list[Path]:
     for path, table in files.items():
         records.write_text(path, table.to_csv(index=False))
     return list(files)
+
+
+def remove_earlier(root: Path, files: Iterable[Path]) -> None:
+    """Delete the tables and figures of the study's earlier analysis that are not among `files`.
+
+    Without this a table of claims would outlive the claims.
+    """
+    try:
+        earlier = records.read_json(records.record_path(root, "5_analysis"))["files"]
+    except (RecordError, KeyError, TypeError):
+        return  # there is none, or it is damaged: which files were its own is not known
+    kept = {Path(file).resolve() for file in files}
+    for name in earlier:
+        path = Path(root, name).resolve()
+        if path not in kept and path.parent in (Path(root, at).resolve() for at in WRITTEN_TO):
+            path.unlink(missing_ok=True)
