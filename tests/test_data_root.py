@@ -196,3 +196,19 @@ def test_other_row_counts_or_configurations_than_the_manifests_are_refused(small
     (small_root / "manifest.json").write_text("{")
     with pytest.raises(DataRootError, match="manifest.json: damaged"):
         data_root.opened(small_root)
+
+
+@pytest.mark.parametrize("text", [
+    "[]", "null", '{"models": []}', '{"nltk_data": null}', '{"datasets": {"some/thing": 3}}',
+    '{"models": {"some/thing": {"files": []}}}',
+])  # fmt: skip
+def test_json_that_is_no_manifest_is_named(small_root, text):
+    (small_root / "manifest.json").write_text(text)
+    with pytest.raises(DataRootError, match="manifest.json: damaged, no manifest of `ppm prefetch`"):
+        data_root.opened(small_root)
+
+
+def test_a_task_that_no_file_declares_is_one_of_the_lines_of_what_is_missing(small_root):
+    lines = task_data.missing(data_root.opened(small_root), ["no_such_task", "gsm8k"], [])
+    assert lines[0] == "no_such_task: no task, group or tag 'no_such_task'"
+    assert lines[1].startswith("gsm8k: data set 'openai/gsm8k' is not in the data root")

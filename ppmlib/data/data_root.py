@@ -54,10 +54,25 @@ class DataRoot:
         return self.folder / "nltk_data"
 
     def manifest(self) -> dict[str, dict[str, Any]]:
-        """What was fetched: {models, datasets, nltk_data}, each by name."""
+        """What was fetched: {models, datasets, nltk_data}, each by name.
+
+        Raises:
+            RecordError: if the file cannot be read or is not of this form.
+        """
         empty: dict[str, dict[str, Any]] = {"models": {}, "datasets": {}, "nltk_data": {}}
         file = self.folder / MANIFEST
-        return empty | records.read_json(file) if file.exists() else empty
+        found = records.read_json(file) if file.exists() else {}
+        if not (
+            isinstance(found, dict)
+            and all(isinstance(found.get(kind, {}), dict) for kind in empty)
+            and all(map(_is_entry, (empty | found)["models"].values()))
+            and all(map(_is_entry, (empty | found)["datasets"].values()))
+        ):
+            raise records.RecordError(
+                f"{file}: damaged, no manifest of `ppm prefetch`: remove it and prefetch again; "
+                "files that are there are kept"
+            )
+        return empty | found
 
     def found_model(self, repository: str, revision: str | None) -> Path:
         """The folder of a model that a study asks for.
@@ -113,6 +128,10 @@ class DataRoot:
         """The names a repository was asked for by that stand for its commit, and the commit."""
         entry = self.manifest()[kind].get(repository, {})
         return {entry.get("commit"), entry.get("revision"), *entry.get("revisions", ())}
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("files", {}), dict)
 
 
 def opened(folder: Path) -> DataRoot:

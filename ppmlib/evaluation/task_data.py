@@ -86,8 +86,11 @@ def missing(root: DataRoot, names: Iterable[str], folders: Iterable[Path]) -> li
         try:
             for source in sources(name, folders):
                 root.found_dataset(source.repository, source.config)
-        except (UnknownData, DataRootError) as error:
+        except DataRootError as error:
             lines.append(f"{name}: {error}")
+        except UnknownData as error:
+            lines.append(f"{name}: {error}")
+            continue
         for path in resources(name, folders):
             if not any((root.nltk_data / form).exists() for form in (path, f"{path}.zip")):
                 lines.append(
