@@ -10,7 +10,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small_study import ppm, write_local_study
+from small_study import TINY, ppm, write_local_study, write_study
 from tiny_models import llama, qwen2
 
 from ppmlib import bench
@@ -81,19 +81,19 @@ def test_tensors_of_whole_numbers_without_values_or_of_one_value_are_finite():
 
 
 def test_every_file_of_a_model_is_searched_and_one_line_names_the_first(folder):
-    check_finite(folder, "mine")
+    check_finite(folder, "mine", "float32")
     spoil(folder / "two.safetensors", math.inf, "model.norm.weight")
     line = (
         "'mine': model.norm.weight in two.safetensors has 0 NaN and 1 infinite values: fetch or "
         "convert the weights again"
     )
     with pytest.raises(ModelError) as refusal:
-        check_finite(folder, "mine")
+        check_finite(folder, "mine", "float32")
     assert str(refusal.value) == line
     gate, up = (f"model.layers.0.mlp.{part}_proj.weight" for part in ("gate", "up"))
     spoil(folder / "one.safetensors", math.nan, gate, up)
     with pytest.raises(ModelError) as refusal:
-        check_finite(folder, "mine")
+        check_finite(folder, "mine", "float32")
     assert str(refusal.value) == (
         f"'mine': {gate} in one.safetensors has 1 NaN and 0 infinite values (and 2 more tensors "
         "have such values): fetch or convert the weights again"
@@ -103,7 +103,7 @@ def test_every_file_of_a_model_is_searched_and_one_line_names_the_first(folder):
 def test_weights_are_read_for_a_first_plan_and_again_only_when_they_change(tmp_path, monkeypatch):
     path = write_local_study(tmp_path)
     root, read = tmp_path / "reports" / "small", []
-    monkeypatch.setattr(checkpoint, "check_finite", lambda folder, model: read.append(model))
+    monkeypatch.setattr(checkpoint, "check_finite", lambda folder, model, dtype: read.append(dtype))
 
     def build():
         made = plan.build(Study.load(path), path, root)
@@ -115,6 +115,30 @@ def test_weights_are_read_for_a_first_plan_and_again_only_when_they_change(tmp_p
     assert [build(), build()] == [1, 1]
     spoil(tmp_path / "my-model" / WEIGHTS, 1.0, "model.norm.weight")
     assert [build(), build()] == [2, 2]
+    path = write_study(tmp_path, TINY, model={"id": "./my-model", "dtype": "float16"})
+    assert [build(), build()] == [3, 3] and read[-1] == "float16"
+
+
+def test_weights_that_the_dtype_cannot_hold_are_found_before_work(folder):
+    spoil(folder / "two.safetensors", 65504.0, "model.norm.weight")
+    for dtype in ("float32", "bfloat16", "float16"):
+        check_finite(folder, "mine", dtype)
+    spoil(folder / "two.safetensors", 1e6, "model.norm.weight")
+    check_finite(folder, "mine", "bfloat16")
+    with pytest.raises(ModelError) as refusal:
+        check_finite(folder, "mine", "float16")
+    assert str(refusal.value) == (
+        "'mine': model.norm.weight in two.safetensors has 1 values that float16 cannot hold: set "
+        "model.dtype to another one, such as bfloat16 or float32"
+    )
+
+
+def test_a_tensor_in_two_files_is_refused(folder):
+    tensors = load_file(folder / "two.safetensors")
+    name = "model.layers.0.mlp.gate_proj.weight"
+    save_file(tensors | {name: torch.zeros(3)}, folder / "two.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=f"two.safetensors has {name}, which another file of"):
+        checkpoint.shapes(folder)
 
 
 def test_ppm_check_and_a_dry_run_name_them_too(tmp_path):

@@ -102,11 +102,17 @@ def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 
     Raises:
         ModelError: for a file that is no safetensors file, or is longer or shorter than its header
-            says.
+            says, and for a tensor that is in two files.
     """
     found = {}
     for file in weight_files(folder):
-        found |= _header(file)
+        tensors = _header(file)
+        if twice := sorted({*found} & {*tensors}):
+            raise ModelError(
+                f"{_short(file)} has {twice[0]}, which another file of the model has too: which of "
+                "them is loaded is not known; fetch or convert the weights again"
+            )
+        found |= tensors
     return found
 
 
@@ -184,19 +190,28 @@ def check(folder: Path, model: str) -> None:
     _check_tokenizer(folder, model, tensors)
 
 
-def check_finite(folder: Path, model: str) -> None:
+def check_finite(folder: Path, model: str, dtype: str) -> None:
     """Refuse weights with a NaN or an infinite value among them; they are read from a memory map.
 
+    Args:
+        dtype: that they are loaded in; float16 ends at 65504.
     Raises:
         ModelError: naming the first such tensor, its file, and how many of its values.
     """
+    import torch
     from safetensors import safe_open
 
-    wrong = []
+    wrong, kind = [], getattr(torch, dtype)
     for file in weight_files(folder):
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():
-                count = count_not_finite(tensors.get_tensor(name))
+                weights = tensors.get_tensor(name)
+                count = count_not_finite(weights)
+                if count is None and (too_large := _count_overflows(weights, kind)):
+                    raise ModelError(
+                        f"{model!r}: {name} in {file.name} has {too_large:,} values that {dtype} "
+                        "cannot hold: set model.dtype to another one, such as bfloat16 or float32"
+                    )
                 wrong += [f"{name} in {file.name} has {count}"] if count else []
     if wrong:
         others = f" (and {len(wrong) - 1} more tensors have such values)" if wrong[1:] else ""
@@ -213,6 +228,18 @@ def count_not_finite(weights: Any) -> str | None:
             nan += int(part.isnan().sum())
             infinite += int(part.isinf().sum())
     return f"{nan:,} NaN and {infinite:,} infinite values" if nan or infinite else None
+
+
+def _count_overflows(weights: Any, kind: Any) -> int:
+    """How many finite values become infinite in another floating type."""
+    import torch
+
+    if not weights.is_floating_point() or weights.itemsize <= 1:
+        return 0
+    if torch.finfo(kind).max >= torch.finfo(weights.dtype).max:
+        return 0
+    return sum(int(part.to(kind).isinf().sum())
+               for part in weights.reshape(-1).split(VALUES_AT_ONCE))  # fmt: skip
 
 
 def _check_layers(

@@ -80,7 +80,7 @@ def check(study: Study, study_file: Path, progress: Callable[[str], None]) -> Ch
             loaded = models.load(
                 name, revision=study.model.revision, dtype=study.model.dtype, device="meta"
             )
-            checkpoint.check_finite(located, study.model.id)
+            checkpoint.check_finite(located, study.model.id, study.model.dtype)
     except models.ModelError as error:
         names = [task.name for task in study.tasks]
         missing = task_data.missing(root, names, [bench.tasks_dir()]) if root else []

@@ -70,8 +70,8 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
     versions = records.package_versions()
     changing = _file_hashes(study, located, root)
     if located is not None and not synthetic:
-        if changing["weights_sha256"] not in _planned_weights(root):
-            checkpoint.check_finite(located, study.model.id)
+        if changing["weights_sha256"] not in _planned_weights(root, study.model.dtype):
+            checkpoint.check_finite(located, study.model.id, study.model.dtype)
     if study.threads != 1:
         changing["threads"] = study.threads
     common = {
@@ -276,10 +276,12 @@ def _file_hashes(study: Study, located: Path | None, root: Path) -> dict[str, An
     return {name: s[name] for s in statics for name in models.FILE_HASHES if name in s}
 
 
-def _planned_weights(root: Path) -> set[str]:
-    """The hashes of the weights that the study's last run was planned for."""
+def _planned_weights(root: Path, dtype: str) -> set[str]:
+    """The hashes of the weights that the study's last run was planned for, in this dtype."""
     earlier = unfinished.earlier_plan(root) or {"jobs": {}}
-    return {job.get("static", {}).get("weights_sha256") for job in earlier["jobs"].values()}
+    jobs = earlier["jobs"].values()
+    planned = [job for job in jobs if job.get("parameters", {}).get("dtype") == dtype]
+    return {job.get("static", {}).get("weights_sha256") for job in planned}
 
 
 def _score_files(criteria: Iterable[str], source: Path) -> dict[str, Any]:
