@@ -16,7 +16,7 @@ import click
 
 from ppmlib import bench
 from ppmlib.data import data_root
-from ppmlib.evaluation import harness, responders, tasks
+from ppmlib.evaluation import harness, tasks, trivial_baselines
 from ppmlib.model import models
 from ppmlib.record import records
 
@@ -49,16 +49,16 @@ ANSWERS: dict[str, tuple[str, Callable[[str], str]]] = {
 }
 
 
-class _Given(responders.Responder):
+class _Given(trivial_baselines.Responder):
     """Answers with a function of the prompt."""
 
     def __init__(self, change: Callable[[str], str], tokenizer) -> None:
         super().__init__("echo", tokenizer, max_length=2 * NEW_TOKENS)
         self.change = change
 
-    def answer(self, said: str, limit: int) -> str:
+    def answer(self, prompt: str, limit: int) -> str:
         """The function's answer; the limit is not reached with this tokenizer."""
-        return self.change(said)
+        return self.change(prompt)
 
 
 def measure(name: str, task: tasks.LoadedTask, tokenizer) -> dict[str, str | int | float]:
@@ -74,10 +74,7 @@ def measure(name: str, task: tasks.LoadedTask, tokenizer) -> dict[str, str | int
 
 
 def load_task() -> tasks.LoadedTask:
-    """lm-eval's own `ifeval`, with langdetect seeded: else the same text can score differently."""
-    import langdetect
-
-    langdetect.DetectorFactory.seed = 0
+    """lm-eval's own `ifeval`, in which no answer is cut."""
     task = tasks.load(
         "ifeval",
         num_fewshot=0,

@@ -6,7 +6,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.metrics import mean
 from lm_eval.filters import build_filter_ensemble
 
-from ppmlib.evaluation import permuted as floors
+from ppmlib.evaluation import permuted_baseline as floors
 from ppmlib.evaluation.samples import EvaluationError
 
 
@@ -54,28 +54,28 @@ def test_the_seed_decides():
 
 def test_answers_that_need_their_prompt_earn_nothing_elsewhere():
     words = ["aa", "bb", "cc", "dd", "ee", "ff"]
-    columns, scores = floors.permuted(ToyTask(words, words))
+    columns, scores = floors.score_permuted(ToyTask(words, words))
     assert scores["exact,none"] == scores["share,none"] == 0
     assert columns["exact,none"] == [0.0] * 6
 
 
 def test_one_answer_for_everything_earns_the_same_elsewhere():
     words = ["aa", "bb", "aa", "cc"]
-    columns, scores = floors.permuted(ToyTask(words, ["aa"] * 4))
+    columns, scores = floors.score_permuted(ToyTask(words, ["aa"] * 4))
     assert scores["exact,none"] == 0.5
     assert columns["exact,none"] == [1.0, 0.0, 1.0, 0.0]
     assert columns["share,none"] == [[1.0, 1.0], [0.0, 0.0], [1.0, 1.0], [0.0, 0.0]]
 
 
 def test_filters_are_applied_again():
-    _, scores = floors.permuted(ToyTask(["aa", "aa"], ["AA", "Aa"]))
+    _, scores = floors.score_permuted(ToyTask(["aa", "aa"], ["AA", "Aa"]))
     assert scores["exact,none"] == 0 and scores["exact,lower"] == 1
 
 
 def test_permutations_are_averaged_document_by_document():
     words = ["aa", "aa", "bb"]
     task = ToyTask(words, words)
-    columns, scores = floors.permuted(task, permutations=2)
+    columns, scores = floors.score_permuted(task, permutations=2)
     assert columns["exact,none"] == [0.5, 0.5, 0.0]
     assert scores["exact,none"] == pytest.approx(1 / 3)
     assert [instance.resps for instance in task.instances] == [[word] for word in words]
@@ -83,8 +83,8 @@ def test_permutations_are_averaged_document_by_document():
 
 def test_what_cannot_be_permuted_is_an_error():
     with pytest.raises(EvaluationError, match="toy: one document"):
-        floors.permuted(ToyTask(["aa"], ["aa"]))
+        floors.score_permuted(ToyTask(["aa"], ["aa"]))
     task = ToyTask(["aa", "bb"], ["aa", "bb"])
     task.OUTPUT_TYPE = "multiple_choice"
     with pytest.raises(EvaluationError, match="toy: no responses to permute"):
-        floors.permuted(task)
+        floors.score_permuted(task)

@@ -6,7 +6,8 @@ from test_evaluation import run
 from toy_tasks import spec, write_tasks
 
 from ppmlib import bench
-from ppmlib.evaluation import responders, responses, task_files
+from ppmlib.evaluation import responses, task_files
+from ppmlib.evaluation import trivial_baselines as responders
 from ppmlib.evaluation.run import EvaluationError
 from ppmlib.model import models
 from ppmlib.study_file.params import RESPONDERS, ParamsError, Study, run_key

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from toy_tasks import spec, write_tasks
 
+from ppmlib.evaluation import harness
 from ppmlib.evaluation.run import evaluate
 from ppmlib.model import models
 from ppmlib.model.quiet import quiet_libraries
@@ -131,6 +132,9 @@ def test_the_same_ifeval_response_scored_twenty_times_has_one_score(folder, tmp_
     }
     response = "je suis de la no in man on der"
     evaluated(models.load(model_name(), device="cpu"), folder, tmp_path, [SPECS[0]])
-    scores = [utils.process_results(doc, [response]) for _ in range(20)]
-    assert langdetect.DetectorFactory.seed == 0
+    assert langdetect.DetectorFactory.seed is None
+    with harness.seeded((0, 1234, 1234)):
+        scores = [utils.process_results(doc, [response]) for _ in range(20)]
+        assert langdetect.DetectorFactory.seed == 0
+    assert langdetect.DetectorFactory.seed is None
     assert all(score == scores[0] for score in scores)

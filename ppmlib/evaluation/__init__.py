@@ -1,7 +1,7 @@
 """lm-eval's tasks on one model: its definitions untouched, its backend with notes taken.
 
 run          all tasks of one run: tidy rows, per-document outcomes, resumed by fingerprint
-subject      what one evaluation is of: a model sliced to its width, or a trivial responder
+subject      what one evaluation is of: a model sliced to its width, or a trivial baseline
 protocol     settings checked, what of them is fingerprinted, which documents a subset takes
 batch_sizes  tasks that ran out of memory, and the smaller batches all widths then use
 task_files   names, metrics and filters, read from lm-eval's task files
@@ -11,8 +11,10 @@ saved        a task's stored result, reused while its fingerprint fits
 taskrun      one task or group from its definition to its rows, table and notes
 samples      lm-eval's samples to per-document tables, metric rows, chance levels, hashes
 responses    length and repetition of a response
-permuted     the permuted baseline: a model's responses scored at other documents
-responders   trivial baselines: lm-eval models that answer without a model
+
+permuted_baseline   a model's responses, scored at other documents
+trivial_baselines   lm-eval models that answer by a rule, without a model
+
 backends     lm-eval's backend of a model, by engine
 harness      lm-eval's Hugging Face backend with notes taken
 fast_lm      the same backend with shared prefixes encoded once (`engine: fast`)

@@ -5,6 +5,7 @@ Importing this module imports lm-eval; `evaluation` does so only when it evaluat
 
 import contextlib
 import random
+import sys
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -138,8 +139,15 @@ class RecordingLM(HFLM):
 
 @contextlib.contextmanager
 def seeded(seeds: Sequence[int]) -> Iterator[None]:
-    """Seed random, numpy and torch with lm-eval's first three seeds; put all states back after."""
+    """Seed random, numpy and torch with lm-eval's first three seeds; put all states back after.
+
+    langdetect, which IFEval imports, gets seed 0: else the same response can score differently.
+    """
     states = random.getstate(), np.random.get_state()
+    langdetect = sys.modules.get("langdetect")
+    if langdetect:
+        factory = langdetect.DetectorFactory
+        before, factory.seed = factory.seed, 0
     with torch.random.fork_rng():
         random.seed(seeds[0])
         np.random.seed(seeds[1])
@@ -149,6 +157,8 @@ def seeded(seeds: Sequence[int]) -> Iterator[None]:
         finally:
             random.setstate(states[0])
             np.random.set_state(states[1])
+            if langdetect:
+                factory.seed = before
 
 
 def run(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ppmlib.evaluation.permuted import PERMUTATIONS
+from ppmlib.evaluation.permuted_baseline import PERMUTATIONS
 from ppmlib.evaluation.samples import EvaluationError
 from ppmlib.model import models
 from ppmlib.record import records
@@ -96,7 +96,7 @@ class Settings:
 def model_inputs(loaded) -> dict[str, Any]:
     """What of a `models.Loaded` goes into a fingerprint; threads count on a CPU only.
 
-    Of a trivial responder: which it is, its seed, and the tokenizer that counts its tokens.
+    Of a trivial baseline: which it is, its seed, and the tokenizer that counts its tokens.
     """
     identity = loaded.identity
     if "responder" in identity:

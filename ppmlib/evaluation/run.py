@@ -38,7 +38,7 @@ class Evaluation:
     files: list[Path]
     measured: dict[str, Any]  # seconds of each task in this call, and which were only read
     reused: list[str]  # tasks taken from an earlier call
-    skipped: dict[str, str]  # by task: why a trivial responder cannot answer it
+    skipped: dict[str, str]  # by task: why a trivial baseline cannot answer it
 
     def results(self) -> dict[str, Any]:
         """`rows` and `tasks` as plain JSON values: null where a number does not exist."""
@@ -70,8 +70,8 @@ def evaluate(
     """Evaluate a model, pruned or dense, on lm-eval tasks; each task is saved as it is finished.
 
     Args:
-        loaded: a `models.Loaded`, its model already sliced; or a trivial responder, as
-            `evaluation.responders.load` gives it, which leaves out the tasks it cannot answer.
+        loaded: a `models.Loaded`, its model already sliced; or a trivial baseline, as
+            `trivial_baselines.load` gives it, which leaves out the tasks it cannot answer.
         tasks: dicts with name, num_fewshot, metric, filter, axis, and batch_size where it is
             another than that of all; a name may be a group's.
         root, run: results go to `<root>/samples/<run>/<task>.{parquet,json,lm-eval.json}`.
@@ -91,7 +91,7 @@ def evaluate(
         EvaluationError: naming the task and what does not fit. A task that runs out of memory is
             noted in the folder, see `batch_sizes`.
     """
-    from ppmlib.evaluation import backends, harness, responders
+    from ppmlib.evaluation import backends, harness, trivial_baselines
 
     started = time.perf_counter()
     settings = protocol.Settings(
@@ -109,7 +109,7 @@ def evaluate(
     )
     settings.check(tasks)
     if "responder" in loaded.identity:
-        lm = responders.backend(loaded, max_length=max_length)
+        lm = trivial_baselines.backend(loaded, max_length=max_length)
     else:
         lm = backends.load(
             loaded.model,

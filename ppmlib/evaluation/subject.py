@@ -1,6 +1,6 @@
-"""What one evaluation is of: a model sliced to its width, or a trivial responder.
+"""What one evaluation is of: a model sliced to its width, or a trivial baseline.
 
-Everything an evaluation notebook needs to know of it, whichever it is.
+Holds what the evaluation notebook needs for either of them.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Subject:
 
     @property
     def is_model(self) -> bool:
-        """Whether it is a model, whose level is worth judging, and not a trivial responder."""
+        """Whether it is a model, whose level is worth judging, and not a trivial baseline."""
         return "responder" not in self.results
 
 
@@ -54,7 +54,7 @@ def prepare(
 
     Args:
         root, record_dir: as `records.open_folder`.
-        criterion: as in a study, `noise`, or a trivial responder's `floor-<kind>`.
+        criterion: as in a study, `noise`, or a trivial baseline's `floor-<kind>`.
     Raises:
         ModelError, RecordError: as `models.load` and `pruning.kept`.
         ValueError: if slicing did not give the recorded width.
@@ -125,9 +125,9 @@ def _noisy(root: Path, loaded, record_dir: str, pruning_ratio, expansion_ratio) 
 
 
 def _responder(kind: str, criterion: str, model: str, revision: str | None) -> Subject:
-    from ppmlib.evaluation import responders
+    from ppmlib.evaluation import trivial_baselines
 
-    loaded = responders.load(kind, model=model, revision=revision)
+    loaded = trivial_baselines.load(kind, model=model, revision=revision)
     run = run_key(criterion)
     results = {
         "run": run,
@@ -140,8 +140,8 @@ def _responder(kind: str, criterion: str, model: str, revision: str | None) -> S
         "parameters": 0,
     }
     sentence = (
-        f"**{run}**: a trivial responder, no model. It {responders.WHAT[kind]}. What it scores "
-        "needs no ability. Of the study's tasks it gets those it can answer; the study's "
+        f"**{run}**: a trivial baseline without a model. It {trivial_baselines.WHAT[kind]}. Its "
+        "score needs no ability. It gets the tasks of the study that it can answer; the study's "
         "tokenizer only counts its tokens."
     )
     return Subject(loaded, run, {}, results, sentence)

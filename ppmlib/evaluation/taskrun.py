@@ -1,7 +1,6 @@
 """One task, or one group of tasks, from its definition to its rows, table and notes."""
 
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -11,8 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ppmlib.evaluation import harness, responses, samples, task_code
-from ppmlib.evaluation import permuted as floors
+from ppmlib.evaluation import harness, permuted_baseline, responses, samples, task_code
 from ppmlib.evaluation.harness import RecordingLM
 from ppmlib.evaluation.samples import EvaluationError
 from ppmlib.evaluation.tasks import LoadedTask, new_tokens
@@ -150,14 +148,12 @@ def measure(
     by_task: Mapping[str, pd.DataFrame],
     settings: Mapping[str, Any],
 ) -> Measured:
-    """Evaluate a task once, with its floors; see the module `evaluation` for the settings.
+    """Evaluate a task once, with its permuted baseline; see `run.evaluate` for the settings.
 
     Raises:
         EvaluationError: if prompts do not start with the BOS they should, a batch was larger than
             asked for, or scores and documents disagree.
     """
-    if langdetect := sys.modules.get("langdetect"):  # IFEval has imported it
-        langdetect.DetectorFactory.seed = 0  # else the same response can score differently
     results = harness.run(
         lm,
         task,
@@ -233,9 +229,11 @@ def _add_endings(lm: RecordingLM, table: pd.DataFrame, entries) -> None:
         table[name] = values
 
 
-def _permuted_rows(sub, table: pd.DataFrame, model_rows, floor: Mapping) -> list[dict[str, Any]]:
-    """Rows of the permuted floor; its columns are added to the table."""
-    columns, scores = floors.permuted(sub, seed=floor["seed"], permutations=floor["permutations"])
+def _permuted_rows(
+    sub, table: pd.DataFrame, model_rows, floor: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """Rows of the permuted baseline; its columns are added to the table."""
+    columns, scores = permuted_baseline.score_permuted(sub, **floor)
     for key, values in columns.items():
         table[f"permuted:{key}"] = values
     rows = []

@@ -1,42 +1,42 @@
 """Contexts in which libraries neither log nor draw progress bars."""
 
+import contextlib
+import io
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import tqdm
 
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Silence lm-eval's, transformers', datasets' and the hub's chatter and every progress bar.
+    """Silence lm-eval's, transformers', datasets' and the hub's chatter and progress bars.
 
-    lm-eval hard-codes its bars on, so bars are switched off where they are made.
+    lm-eval cannot switch its bars off, so standard error is kept back within the block; what is no
+    bar, such as a warning, is written at its end.
     """
     names = ("lm_eval", "transformers", "datasets", "huggingface_hub")
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
-    make_bar = tqdm.std.tqdm.__init__
-
-    def make_no_bar(bar, *args, **kwargs):
-        make_bar(bar, *args, **{**kwargs, "disable": True})
-
     before = os.environ.get("DISABLE_MULTIPROC")
     os.environ["DISABLE_MULTIPROC"] = "1"  # lm-eval's bootstrap would fork all of torch
-    tqdm.std.tqdm.__init__ = make_no_bar
     for logger in loggers:
         logger.setLevel(logging.ERROR)
+    written = io.StringIO()
     try:
-        yield
+        with contextlib.redirect_stderr(written):
+            yield
     finally:
-        tqdm.std.tqdm.__init__ = make_bar
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
         if before is None:
             del os.environ["DISABLE_MULTIPROC"]
         else:
             os.environ["DISABLE_MULTIPROC"] = before
+        for line in written.getvalue().split("\n"):
+            if line and "\r" not in line:  # a bar begins with a carriage return
+                print(line, file=sys.stderr)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""Trivial responders: lm-eval models that answer without a model.
+"""Trivial baselines: lm-eval models that answer by a rule, without a model.
 
-They run through a study's own tasks; what they score is what a score can be without any ability.
+They run through a study's own tasks; their scores can be reached without any ability.
 
     constant         "the" to every prompt
     repeated_token   " the" until the limit of new tokens
@@ -42,7 +42,7 @@ TASKS = {"generate_until": "no generation task", "multiple_choice": "no multiple
 
 
 class Responder(LM):
-    """A trivial responder behind lm-eval's interface, with the notes that `harness` takes.
+    """A trivial baseline behind lm-eval's interface, with the notes that `harness` takes.
 
     Responses end where a model's would: at the first stop string of the task, or at its limit of
     new tokens, which the study's tokenizer counts.
@@ -59,7 +59,7 @@ class Responder(LM):
         super().__init__()
         self.kind, self.tokenizer, self.max_length = kind, tokenizer, max_length
         self.first_ids: list[int] = []
-        self._said: dict[str, str] = {}
+        self._prompts: dict[str, str] = {}
         self.begin()
 
     def begin(self) -> None:
@@ -68,7 +68,7 @@ class Responder(LM):
         self.positions: dict[int, int] = {}
 
     def prepare(self, task: LoadedTask, indices: Mapping[str, Sequence[int]] | None) -> str | None:
-        """Get ready for a task; why this responder cannot answer it, or None if it can."""
+        """Get ready for a task; why it cannot be answered, or None if it can."""
         if task.output_type != RESPONDERS[self.kind]:
             return TASKS[RESPONDERS[self.kind]]
         if self.kind == "majority":
@@ -97,7 +97,7 @@ class Responder(LM):
         return answers
 
     def loglikelihood_rolling(self, requests) -> list[float]:
-        """Refused: a responder answers, it predicts no text."""
+        """Refused: a trivial baseline predicts no text."""
         raise EvaluationError(f"floor-{self.kind} has no perplexity")
 
     def generate_until(self, requests) -> list[str]:
@@ -108,7 +108,7 @@ class Responder(LM):
         kwargs = normalize_gen_kwargs(dict(settings), NEW_TOKENS)
         limit, until = kwargs["max_gen_toks"], kwargs.get("until") or []
         until = [until] if isinstance(until, str) else until
-        text = self.answer(self._said.get(prompt, prompt), limit)
+        text = self.answer(self._prompts.get(prompt, prompt), limit)
         ids = self._encode(text)
         stopped = len(ids) < limit  # the end of text is a token too
         if not stopped:
@@ -122,9 +122,14 @@ class Responder(LM):
         self.generated[prompt].append((tokens, stopped))
         return text
 
-    def answer(self, said: str, limit: int) -> str:
-        """The whole response to what the user said; `limit` is in tokens."""
-        texts = {"constant": WORD, "repeated_token": f" {WORD}" * limit, "echo": said, "empty": ""}
+    def answer(self, prompt: str, limit: int) -> str:
+        """The whole response to a user's prompt; `limit` is in tokens."""
+        texts = {
+            "constant": WORD,
+            "repeated_token": f" {WORD}" * limit,
+            "echo": prompt,
+            "empty": "",
+        }
         return texts[self.kind]
 
     def _encode(self, text: str) -> list[int]:
@@ -138,7 +143,7 @@ class Responder(LM):
             add_generation_prompt=add_generation_prompt,
             continue_final_message=not add_generation_prompt,
         )
-        self._said[rendered] = [m["content"] for m in chat_history if m["role"] == "user"][-1]
+        self._prompts[rendered] = [m["content"] for m in chat_history if m["role"] == "user"][-1]
         return rendered
 
     @property
@@ -177,7 +182,7 @@ def majority_positions(
 
 
 def load(kind: str, *, model: str, revision: str | None = None) -> models.Loaded:
-    """A responder as `models.load` gives a model: no network, the study's tokenizer, an identity.
+    """A trivial baseline as `models.load` gives a model: the study's tokenizer and an identity.
 
     Raises:
         EvaluationError: for an unknown kind.
@@ -197,7 +202,7 @@ def load(kind: str, *, model: str, revision: str | None = None) -> models.Loaded
 
 
 def backend(loaded: models.Loaded, *, max_length: int | None) -> Responder:
-    """The responder itself; the context limit is the model's where the study sets none."""
+    """The trivial baseline itself; its context limit is the model's where the study sets none."""
     config = checkpoint.text_config(checkpoint.read_json(loaded.folder / "config.json"))
     own = config.get("max_position_embeddings")
     if max_length is None and own is None:

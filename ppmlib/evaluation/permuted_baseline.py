@@ -1,8 +1,7 @@
-"""What answers earn without reading their prompts.
+"""The permuted baseline: a model's responses, scored at other documents of the same task.
 
-    permuted    a model's own responses, handed to other documents and scored there
-
-The difference between own and permuted responses is what the answers owe to their prompts.
+The difference between own and permuted responses is the part of the score that depends on the
+prompt.
 """
 
 import copy
@@ -16,7 +15,7 @@ PERMUTATIONS = 5
 
 
 def donors(n: int, *, seed: int, permutations: int = PERMUTATIONS) -> Iterator[np.ndarray]:
-    """Whose response each of n documents gets: (n,) indices, one array per permutation.
+    """Whose response each of n documents gets: (n,) indices per permutation.
 
     The documents are put in one seeded random order and shifted along it by 1, 2, ...: no document
     ever gets its own response or the same donor twice, and every response is used once per
@@ -34,12 +33,12 @@ def donors(n: int, *, seed: int, permutations: int = PERMUTATIONS) -> Iterator[n
         yield assigned
 
 
-def permuted(task, *, seed: int = 0, permutations: int = PERMUTATIONS):
+def score_permuted(task, *, seed: int = 0, permutations: int = PERMUTATIONS):
     """Score a generation task's responses at documents they were not written for.
 
     The raw responses are permuted and go through the task's own filters and `process_results`
     again, so a filter that reads the document reads the new one. Five permutations are averaged:
-    one alone would add its own luck to every comparison, and scoring costs little beside
+    a single one would add noise to every comparison, and scoring costs little compared with
     generating.
 
     Args:
