@@ -26,7 +26,8 @@ from safetensors import safe_open
 from ppmlib import bench
 from ppmlib.model import device, glu, models, random_shapes
 from ppmlib.model.checkpoint import weight_files
-from ppmlib.prune import export, pruning
+from ppmlib.prune import export, slicing
+from ppmlib.study_file.selection import Selection
 
 RATIO = 0.4
 SAMPLE_S = 0.01
@@ -53,7 +54,7 @@ class AnonymousPeak:
 def keep_of(layers: int, width: int) -> torch.Tensor:
     """Random neurons, the same in every process."""
     generator = torch.Generator().manual_seed(0)
-    count = pruning.keep_count(width, hidden_size=1, pruning_ratio=RATIO)
+    count = Selection(pruning_ratio=RATIO).keep_count(width, 1)
     chosen = [torch.randperm(width, generator=generator)[:count] for _ in range(layers)]
     return torch.stack(chosen).sort(dim=1).values
 
@@ -74,7 +75,7 @@ def streamed(source: Path, target: Path) -> None:
 def in_memory(source: Path, target: Path) -> None:
     loaded = models.load(str(source), dtype="bfloat16", device="cpu")
     keep = keep_of(len(glu.glu_mlps(loaded.model)), glu.intermediate_size(loaded.model))
-    pruning.slice_mlps(loaded.model, keep, reuse_memory=True)
+    slicing.slice_mlps(loaded.model, keep, reuse_memory=True)
     loaded.model.save_pretrained(target, max_shard_size="5GB")
 
 

@@ -26,7 +26,8 @@ import torch
 from ppmlib import bench
 from ppmlib.evaluation import run as evaluation
 from ppmlib.model import glu, models, random_shapes
-from ppmlib.prune import pruning, scores
+from ppmlib.prune import kept_neurons, scoring, slicing
+from ppmlib.study_file.selection import Selection
 
 TASKS = [
     {"name": "bench_knowledge", "num_fewshot": 0, "metric": "acc", "filter": "none",
@@ -89,12 +90,12 @@ def measure(folder: Path, ratio: float, documents: int, batch_size: int) -> Stag
     """All stages in this process."""
     stages = Stages()
     loaded = stages.run("load", lambda: models.load(str(folder), dtype="bfloat16", device="cpu"))
-    values = stages.run("score", lambda: scores.score_model(loaded.model, "ppm", 0))
+    values = stages.run("score", lambda: scoring.score_model(loaded.model, "ppm", 0))
     kept = stages.run(
-        "choose", lambda: pruning.plan(
-            loaded.model, criterion="ppm", pruning_ratio=ratio, model_scores=values)
+        "choose", lambda: kept_neurons.choose_neurons(
+            loaded.model, Selection(pruning_ratio=ratio), model_scores=values)
     )  # fmt: skip
-    stages.run("slice", lambda: pruning.slice_mlps(loaded.model, kept.keep, reuse_memory=True))
+    stages.run("slice", lambda: slicing.slice_mlps(loaded.model, kept.keep, reuse_memory=True))
     with tempfile.TemporaryDirectory() as root:
         for task in TASKS:
             stages.run(

@@ -21,7 +21,8 @@ import torch
 from memory import read_bandwidth
 
 from ppmlib.model import device, glu, random_shapes
-from ppmlib.prune import pruning, scores, weight_rows
+from ppmlib.prune import kept_neurons, scoring, slicing, weight_rows
+from ppmlib.study_file.selection import Selection
 
 RATIO = 0.4
 SCORINGS = 5
@@ -29,11 +30,12 @@ SCORINGS = 5
 
 def ours(model, sync) -> dict[str, float]:
     started = time.perf_counter()
-    values = scores.score_model(model, "ppm")
+    values = scoring.score_model(model, "ppm")
     scored = time.perf_counter()
-    keep = pruning.plan(model, criterion="ppm", pruning_ratio=RATIO, model_scores=values).keep
+    wanted = Selection(pruning_ratio=RATIO)
+    keep = kept_neurons.choose_neurons(model, wanted, model_scores=values).keep
     planned = time.perf_counter()
-    pruning.slice_mlps(model, keep, reuse_memory=True)
+    slicing.slice_mlps(model, keep, reuse_memory=True)
     sync()
     done = time.perf_counter()
     return {
@@ -44,12 +46,12 @@ def ours(model, sync) -> dict[str, float]:
     }
 
 
-def scoring(model, sync) -> dict[str, float]:
+def time_scoring(model, sync) -> dict[str, float]:
     """Median seconds of scoring a model again and again."""
     took = []
     for _ in range(SCORINGS):
         started = time.perf_counter()
-        scores.score_model(model, "ppm")
+        scoring.score_model(model, "ppm")
         took.append(time.perf_counter() - started)
     return {"score_again_s": statistics.median(took)}
 

@@ -71,9 +71,9 @@ def score(loaded: Loaded, criterion: str = "ppm", *, seed: int = 0) -> Tensor:
     Raises:
         ValueError: for an unknown criterion, or a weight or score that is not finite.
     """
-    from ppmlib.prune import scores
+    from ppmlib.prune import scoring
 
-    return scores.score_model(loaded.model, criterion, seed)
+    return scoring.score_model(loaded.model, criterion, seed)
 
 
 def select(
@@ -95,16 +95,16 @@ def select(
         ValueError: unless exactly one ratio is given and it fits the model.
     """
     from ppmlib.model import glu
-    from ppmlib.prune import pruning
+    from ppmlib.prune import selection
+    from ppmlib.study_file.selection import Selection
 
-    k = pruning.keep_count(
-        glu.intermediate_size(loaded.model),
-        hidden_size=glu.hidden_size(loaded.model),
+    wanted = Selection(
         pruning_ratio=pruning_ratio,
         expansion_ratio=expansion_ratio,
         keep_multiple_of=keep_multiple_of,
     )
-    return pruning.select_layers(scores, k)
+    shape = glu.intermediate_size(loaded.model), glu.hidden_size(loaded.model)
+    return selection.select_layers(scores, wanted.keep_count(*shape))
 
 
 def slice(loaded: Loaded, keep: Tensor) -> Loaded:
@@ -118,10 +118,10 @@ def slice(loaded: Loaded, keep: Tensor) -> Loaded:
     import copy
     import dataclasses
 
-    from ppmlib.prune import pruning
+    from ppmlib.prune import slicing
 
     narrow = copy.deepcopy(loaded.model)
-    pruning.slice_mlps(narrow, keep)
+    slicing.slice_mlps(narrow, keep)
     return dataclasses.replace(loaded, model=narrow)
 
 

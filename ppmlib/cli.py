@@ -310,12 +310,12 @@ def export(
 ) -> None:
     """Write one width of a study as an ordinary checkpoint (safetensors, config, model card)."""
     from ppmlib.prune import export as exporting
-    from ppmlib.study_file.params import run_key
+    from ppmlib.study_file.selection import Selection
 
     study, plan = _prepare(study_file, reports)
     root = reports / study.study
     with _refused_if(ValueError, OSError, records.RecordError):
-        key = run_key(study.criterion, 0, pruning_ratio, expansion_ratio)
+        key = Selection(study.criterion, 0, pruning_ratio, expansion_ratio).key
         if f"{key}/2_pruning" not in plan["jobs"]:
             raise Refused(f"{study_file}: no run {key} in this study")
         settings = plan["jobs"][f"{key}/2_pruning"]["parameters"]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ppmlib.record import records
-from ppmlib.study_file.params import run_key
+from ppmlib.study_file.selection import Selection
 
 HIDDEN, DENSE_WIDTH = 128, 512
 TASKS = [
@@ -189,12 +189,12 @@ def write_evaluation(
     if selection.startswith("floor-") or selection == "dense-aa":
         run, width = f"{selection}/r0.00", 0.0
     elif selection == "noise":
-        run, width = run_key("noise", 0, ratio), 0.0
+        run, width = Selection("noise", 0, ratio).key, 0.0
     else:
         run, width = None, ratio
     seed = int(selection.removeprefix("random-s")) if selection.startswith("random") else 0
     criterion = "random" if selection.startswith("random") else selection
-    run = run or run_key(criterion, seed, ratio)
+    run = run or Selection(criterion, seed, ratio).key
     step = 10 * ratio * (1.6 if criterion == "random" else 1) + (0.2 * seed if ratio else 0)
     keep = DENSE_WIDTH - int(width * DENSE_WIDTH)
     described = {
@@ -295,7 +295,7 @@ def write_profiling(root: Path, ratios) -> None:
     widths, rows = [], []
     for ratio in ratios:
         keep = DENSE_WIDTH - int(ratio * DENSE_WIDTH)
-        run = run_key("ppm", 0, ratio)
+        run = Selection("ppm", 0, ratio).key
         parameters = 200_000 + 1536 * keep
         widths.append(
             {

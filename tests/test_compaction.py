@@ -10,7 +10,8 @@ from tiny_models import llama
 from torch import nn
 
 from ppmlib.model import glu
-from ppmlib.prune import compaction, pruning
+from ppmlib.prune import compaction, kept_neurons, slicing
+from ppmlib.study_file.selection import Selection
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
 
@@ -77,17 +78,17 @@ def test_slicing_changes_no_dense_weight_that_the_caller_still_holds():
     held = dense_weights(model)
     values = [weight.clone() for weight in held]
     assert len(held) == 6 * model.config.num_hidden_layers
-    pruning.slice_mlps(model, pruning.plan(model, criterion="ppm", pruning_ratio=0.4).keep)
+    slicing.slice_mlps(model, kept_neurons.choose_neurons(model, Selection(pruning_ratio=0.4)).keep)
     assert all(torch.equal(*pair) for pair in zip(held, values, strict=True))
 
 
 def test_slicing_reuses_the_dense_weights_memory_when_asked_with_the_same_result():
     model = llama()
-    keep = pruning.plan(model, criterion="ppm", pruning_ratio=0.4).keep
+    keep = kept_neurons.choose_neurons(model, Selection(pruning_ratio=0.4)).keep
     again = copy.deepcopy(model)
-    pruning.slice_mlps(model, keep)
+    slicing.slice_mlps(model, keep)
     where = [mlp.down.weight.data_ptr() for mlp in glu.glu_mlps(again)]
-    pruning.slice_mlps(again, keep, reuse_memory=True)
+    slicing.slice_mlps(again, keep, reuse_memory=True)
     assert where == [mlp.down.weight.data_ptr() for mlp in glu.glu_mlps(again)]
     tokens = torch.arange(12).view(1, -1)
     assert torch.equal(model(tokens).logits, again(tokens).logits)

@@ -14,7 +14,7 @@ from ppmlib.model import device
 from ppmlib.profile import energy, limits, profiling
 from ppmlib.profile.counters import Meter
 from ppmlib.profile.widths import Widths
-from ppmlib.prune import pruning
+from ppmlib.prune import slicing
 
 GPU = torch.device("cuda", 0)
 WORK = profiling.Workload("fixed", prompt_tokens=6, new_tokens=3, batch_sizes=(1, 2))
@@ -89,7 +89,7 @@ def meta(monkeypatch):
     monkeypatch.setattr(
         torch, "meta", SimpleNamespace(synchronize=lambda: waits.append(1)), raising=False
     )
-    monkeypatch.setattr(pruning, "_check_keep", lambda *keep: None)
+    monkeypatch.setattr(slicing, "_check_keep", lambda *keep: None)
     return waits
 
 

@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from tiny_models import token_ids
 
 from ppmlib.model import glu, models
-from ppmlib.prune import export, pruning
+from ppmlib.prune import export, kept_neurons, slicing
 from ppmlib.record import records
+from ppmlib.study_file.selection import Selection
 
 REQUEST = {"criterion": "ppm", "seed": 0, "pruning_ratio": 0.4, "expansion_ratio": None}
 PLAIN_LOADING = """
@@ -31,7 +32,7 @@ assert "ppmlib" not in sys.modules
 
 def exported(tmp_path, dtype="float32", **more):
     loaded = models.load("bench-small", device="cpu", dtype=dtype)
-    plan = pruning.plan(loaded.model, **REQUEST)
+    plan = kept_neurons.choose_neurons(loaded.model, Selection(**REQUEST))
     folder = export.export(loaded, plan.keep, tmp_path / "narrow", **REQUEST, **more)
     return loaded, plan, folder
 
@@ -114,9 +115,9 @@ def test_the_card_names_base_and_revision_of_a_hub_model():
     loaded = models.load("bench-small", device="cpu")
     identity = loaded.identity | {"id": "someone/a-model", "revision": "abc", "synthetic": False}
     loaded = models.Loaded(copy.deepcopy(loaded.model), loaded.tokenizer, identity, loaded.folder)
-    plan = pruning.plan(loaded.model, **REQUEST)
+    plan = kept_neurons.choose_neurons(loaded.model, Selection(**REQUEST))
     sizes = glu.describe(loaded.model)
-    pruning.slice_mlps(loaded.model, plan.keep)
+    slicing.slice_mlps(loaded.model, plan.keep)
     text = export.model_card(
         loaded,
         plan.keep,
@@ -156,13 +157,13 @@ def test_an_export_that_fails_leaves_no_folder_behind(tmp_path, monkeypatch):
 
 def write_run(root):
     loaded = models.load("bench-small", device="cpu")
-    plan = pruning.plan(loaded.model, **REQUEST)
+    plan = kept_neurons.choose_neurons(loaded.model, Selection(**REQUEST))
     records.write(
         root,
         f"{plan.run}/2_pruning",
-        inputs=pruning.pruning_inputs(loaded.identity, **REQUEST),
+        inputs=kept_neurons.pruning_inputs(loaded.identity, Selection(**REQUEST)),
         results={"keep_sha256": plan.keep_sha256},
-        files=[pruning.write_keep(pruning.keep_path(root, plan.run), plan.keep)],
+        files=[kept_neurons.write_keep(kept_neurons.keep_path(root, plan.run), plan.keep)],
     )
     for run, value in (("dense/r0.00", 0.9), (plan.run, 0.5)):
         rows = {"rows": [row(value)]}

@@ -21,9 +21,10 @@ from ppmlib import bench
 from ppmlib.evaluation import protocol, task_code, tasks
 from ppmlib.evaluation.run import evaluate
 from ppmlib.model import models
-from ppmlib.prune import calibration, noise, pruning, scores
+from ppmlib.prune import calibration, kept_neurons, noise, scored
 from ppmlib.record import records
 from ppmlib.study_file.params import Study
+from ppmlib.study_file.selection import Selection
 from ppmlib.workflow import plan
 
 SCORING, PRUNING, NOISE = "1_scoring", "2_pruning", "2_noise"
@@ -511,10 +512,10 @@ def test_scores_and_kept_neurons_depend_on_weights_configuration_dtype_and_score
     request = {"criterion": "score.py:mine", "pruning_ratio": 0.4}
 
     def inputs(identity):
-        scoring = scores.scoring_inputs(
+        scoring = scored.scoring_inputs(
             identity, criteria=["score.py:mine"], seeds=[0], counts={"r0.40": 2}
         )
-        return scoring, pruning.pruning_inputs(identity, **request)
+        return scoring, kept_neurons.pruning_inputs(identity, Selection(**request))
 
     before = inputs(loaded.identity)
     of_weights = {"id", "revision", "dtype", "weights_sha256", "config_sha256"}
@@ -534,9 +535,8 @@ def test_scores_and_kept_neurons_depend_on_weights_configuration_dtype_and_score
 def test_tuned_noise_depends_on_all_that_reads_the_calibration_text(loaded):
     text = calibration.Text("t", ("A quiet town.",))
     asked = {
-        "matched": pruning.plan(loaded.model, criterion="ppm", pruning_ratio=0.4),
-        "requested": {"pruning_ratio": 0.4, "expansion_ratio": None},
-        "seed": 0,
+        "matched": kept_neurons.choose_neurons(loaded.model, Selection(pruning_ratio=0.4)),
+        "wanted": Selection("noise", pruning_ratio=0.4),
         "text": text,
         "settings": {"add_bos_token": True},
     }
@@ -547,5 +547,9 @@ def test_tuned_noise_depends_on_all_that_reads_the_calibration_text(loaded):
         value = 2 if name == "threads" else not loaded.identity[name]
         after = noise.inputs(loaded.identity | {"threads": 1, name: value}, **asked)
         assert (before != after) == (name in counts or name == "synthetic"), name
-    for name, value in (("seed", 1), ("text", calibration.Text("t", ("A town.",)))):
+    others = {
+        "wanted": [Selection("noise", 1, pruning_ratio=0.4), Selection("noise", pruning_ratio=0.5)],
+        "text": [calibration.Text("t", ("A town.",))],
+    }
+    for name, value in ((name, value) for name, values in others.items() for value in values):
         assert noise.inputs(loaded.identity | {"threads": 1}, **asked | {name: value}) != before

@@ -9,7 +9,8 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Phi3Conf
 
 from ppmlib import bench
 from ppmlib.model import glu
-from ppmlib.prune import pruning
+from ppmlib.prune import slicing
+from ppmlib.study_file.selection import Selection
 
 PUBLISHED = pd.read_csv(bench.model_dir("bench").parents[2] / "published" / "architecture.csv")
 
@@ -35,7 +36,7 @@ def test_every_published_width_and_parameter_count_is_reproduced():
     assert len(PUBLISHED) == 18
     models = {row.model: published_model(row) for row in PUBLISHED.itertuples()}
     for row in PUBLISHED.itertuples():
-        k = pruning.keep_count(8192, hidden_size=row.hidden_size, pruning_ratio=row.pruning_ratio)
+        k = Selection(pruning_ratio=row.pruning_ratio).keep_count(8192, row.hidden_size)
         assert k == row.intermediate_size
         assert glu.pruned_parameter_count(models[row.model], k) == row.parameters
         assert k / row.hidden_size == pytest.approx(row.expansion_ratio, abs=1e-6)
@@ -50,7 +51,7 @@ def test_the_closed_form_is_what_is_counted_after_slicing(build):
     predicted = glu.pruned_parameter_count(model, keep.shape[1])
     dense = glu.parameter_count(model)
     assert glu.pruned_parameter_count(model, glu.intermediate_size(model)) == dense
-    pruning.slice_mlps(model, keep)
+    slicing.slice_mlps(model, keep)
     assert glu.parameter_count(model) == predicted < dense
 
 
@@ -134,6 +135,6 @@ def test_a_model_that_cannot_be_sliced_is_refused_and_left_alone(build, reason):
     model = build()
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(ValueError, match=reason):
-        pruning.slice_mlps(model, torch.arange(10).expand(3, -1))
+        slicing.slice_mlps(model, torch.arange(10).expand(3, -1))
     after = model.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())

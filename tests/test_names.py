@@ -17,17 +17,17 @@ from ppmlib.analyse import sources, trivial, verdicts
 from ppmlib.evaluation import subject, task_data, task_files
 from ppmlib.evaluation.run import evaluate
 from ppmlib.model import models
-from ppmlib.prune import calibration, neurons, scores
+from ppmlib.prune import calibration, neurons, scoring
 from ppmlib.record import evaluation_records
 from ppmlib.record.records import write as write_record
-from ppmlib.study_file.params import (
+from ppmlib.study_file.params import ParamsError
+from ppmlib.study_file.selection import (
     CRITERIA,
     RESPONDERS,
-    ParamsError,
+    Selection,
     ratio_of,
     responder_kind,
     responder_slug,
-    run_key,
     selection_slug,
     width_slug,
 )
@@ -54,7 +54,7 @@ def toys(tmp_path_factory) -> Path:
 
 def write_run(root: Path, tasks, folder: Path, criterion="ppm", ratio=0.0) -> str:
     """Evaluate a run of the small bench model and write its record as notebook 3 does."""
-    of = subject.prepare(root, "bench-small", criterion=criterion, pruning_ratio=ratio)
+    of = subject.prepare(root, "bench-small", Selection(criterion, pruning_ratio=ratio))
     found = evaluate(of.loaded, tasks, root=root, run=of.run, kept_inputs=of.kept_inputs,
                      batch_size=16, add_bos_token=True, task_folders=[folder])  # fmt: skip
     results = {**of.results, "synthetic": True, **found.results()}
@@ -122,7 +122,7 @@ def test_no_name_of_a_score_file_is_that_of_another_selection():
     for stem in stems:
         slug = selection_slug(f"some/where/{stem}.py:f")
         assert slug not in taken and slug.isascii() and not set(slug) & set(" {}$()/")
-        assert run_key(f"{stem}.py:f", 0, 0.4) == f"{slug}/r0.40"
+        assert Selection(f"{stem}.py:f", 0, 0.4).key == f"{slug}/r0.40"
         assert responder_kind(f"{stem}.py:f") is None
     assert {responder_kind(responder_slug(kind)) for kind in RESPONDERS} == set(RESPONDERS)
 
@@ -188,8 +188,8 @@ def test_a_score_of_one_file_is_never_taken_for_that_of_another(tmp_path, monkey
         Path(folder, "b.py").write_text(SCORES.format("gate[:, 0]") + "g = f\n")
     loaded = models.load("bench-small", device="cpu")
     with pytest.raises(ValueError, match=r"x/b.py:f.*y/b.py:f"):
-        scores.score_many(loaded.model, names)
-    assert list(scores.score_many(loaded.model, names[:2])) == ["b.f", "b.g"]
+        scoring.score_many(loaded.model, names)
+    assert list(scoring.score_many(loaded.model, names[:2])) == ["b.f", "b.g"]
 
 
 # --- names of tasks and groups in task files
@@ -282,4 +282,4 @@ def test_a_folder_named_like_a_model_of_another_kind_is_a_model_in_a_folder(tmp_
     assert loaded.identity["id"] == name
     assert not loaded.random_weights and not loaded.identity["synthetic"]
     with pytest.raises(calibration.CalibrationError, match="no calibration text for this model"):
-        subject._tune_noise(loaded, 0.4, None)
+        subject._tune_noise(loaded, Selection("noise", pruning_ratio=0.4))

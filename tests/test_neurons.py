@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_models import llama
 
-from ppmlib.prune import neurons, pruning, scores
+from ppmlib.prune import neurons, scoring, selection, slicing
 from ppmlib.show.figures import neurons as figures
 
 SCORES = torch.tensor([[4.0, 1.0, 2.0, 2.0], [1.0, 8.0, 2.0, 4.0]])
@@ -16,7 +16,7 @@ def test_widths_show_what_was_asked_for_and_what_whole_neurons_allow():
     assert neurons.kept_counts(table) == {"r0.40": 116, "e1.60": 77}
     assert table.loc["r0.40", "pruning ratio, achieved"] == pytest.approx(76 / 192)
     model = llama()
-    pruning.slice_mlps(model, torch.arange(77).expand(3, -1))
+    slicing.slice_mlps(model, torch.arange(77).expand(3, -1))
     counted = sum(parameter.numel() for parameter in model.parameters())
     assert table.loc["e1.60", "parameters"] == counted
 
@@ -63,27 +63,27 @@ def test_conclusions_are_computed():
 
 @pytest.mark.parametrize("name", ["ppm", "vow", "inverse"])
 def test_figures_carry_their_numbers_and_the_same_bytes_every_time(tmp_path, name):
-    values = scores.score_model(llama(), name)
+    values = scoring.score_model(llama(), name)
     counts = {"r0.20": 154, "r0.50": 96}
     drawn = [
         figures.draw_distributions(values, counts, selection=name, root=tmp_path / str(n)).png
         for n in range(2)
     ]
     assert drawn[0] == drawn[1]
-    keep = pruning.select_layers(values, 96)
+    keep = selection.select_layers(values, 96)
     figure = figures.draw_kept_strip(keep, values, run=f"{name}/r0.50", root=tmp_path)
     assert (tmp_path / "figures" / name / "r0.50" / "kept.png").read_bytes() == figure.png
     assert figure.table["neurons kept"].tolist() == [96, 96, 96]
 
 
 def test_the_dense_model_has_a_figure_too():
-    values = scores.score_model(llama(), "ppm")
+    values = scoring.score_model(llama(), "ppm")
     figure = figures.draw_kept_strip(torch.arange(192).expand(3, -1), values, run="dense/r0.00")
     assert figure.table["share of score kept (%)"].tolist() == pytest.approx([100] * 3)
 
 
 def test_figures_leave_the_settings_of_matplotlib_alone_and_do_not_depend_on_them():
-    values = scores.score_model(llama(), "ppm")
+    values = scoring.score_model(llama(), "ppm")
     before = matplotlib.rcParams.copy()
     figure = figures.draw_distributions(values, {"r0.20": 154}, selection="ppm")
     assert matplotlib.rcParams == before

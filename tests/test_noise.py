@@ -11,9 +11,10 @@ from ppmlib.bench.documents import build_documents
 from ppmlib.bench.world import build_world
 from ppmlib.evaluation import backends, subject
 from ppmlib.model import glu, models
-from ppmlib.prune import calibration, noise, pruning
+from ppmlib.prune import calibration, kept_neurons, noise, slicing
 from ppmlib.record import records
 from ppmlib.study_file.params import ParamsError, Study
+from ppmlib.study_file.selection import Selection
 from ppmlib.workflow import plan
 
 NOISE = {"criterion": "noise", "match": "word_perplexity"}
@@ -78,12 +79,12 @@ def test_noise_of_sigma_zero_changes_nothing_and_a_bad_sigma_is_refused():
 
 
 def test_noise_is_tuned_to_the_perplexity_of_the_pruned_model(loaded, text):
-    keep = pruning.plan(loaded.model, criterion="ppm", pruning_ratio=0.3).keep
+    keep = kept_neurons.choose_neurons(loaded.model, Selection(pruning_ratio=0.3)).keep
     before, lm = weights(loaded.model), backend(loaded)
     found = noise.match(loaded.model, lm, keep, text, seed=0)
     assert same(before, weights(loaded.model))
     pruned = models.load("bench-small", device="cpu")
-    pruning.slice_mlps(pruned.model, keep)
+    slicing.slice_mlps(pruned.model, keep)
     target = math.exp(calibration.log_perplexity(backend(pruned), text))
     assert found.word_perplexity_pruned == pytest.approx(target, rel=1e-5)
     assert found.word_perplexity_noise == pytest.approx(target, rel=noise.MATCH_TOLERANCE)
@@ -95,7 +96,7 @@ def test_noise_is_tuned_to_the_perplexity_of_the_pruned_model(loaded, text):
 
 
 def test_noise_is_tuned_in_smaller_batches_where_memory_is_short(loaded, text, monkeypatch):
-    keep = pruning.plan(loaded.model, criterion="ppm", pruning_ratio=0.3).keep
+    keep = kept_neurons.choose_neurons(loaded.model, Selection(pruning_ratio=0.3)).keep
     before, whole = weights(loaded.model), loaded.model.forward
     most, rows = 5, []
 
@@ -158,26 +159,25 @@ def test_a_calibration_file_is_split_at_empty_lines(tmp_path):
 
 
 def test_an_evaluation_of_noise_applies_what_the_record_says(tmp_path, loaded, text):
-    keep = pruning.plan(loaded.model, criterion="ppm", pruning_ratio=0.3)
+    keep = kept_neurons.choose_neurons(loaded.model, Selection(pruning_ratio=0.3))
     found = noise.Matched(0.25, 3, 1.0, 2.0, 2.0, ((0.25, 2.0),))
-    width = {"pruning_ratio": 0.3, "expansion_ratio": None}
+    wanted = Selection("noise", seed=3, pruning_ratio=0.3)
     everything = noise.all_neurons(loaded.model)
     records.write(
-        tmp_path, "noise/r0.30/2_pruning",
-        inputs=noise.inputs(loaded.identity, matched=keep, requested=width, seed=3, text=text,
-                            settings={}),
-        results=noise.results(loaded.model, "noise/r0.30", width, found, text),
-        files=[pruning.write_keep(pruning.keep_path(tmp_path, "noise/r0.30"), everything)],
-    )  # fmt: skip
-    asked = {"record_dir": ".", "criterion": "noise", "pruning_ratio": 0.3}
-    of = subject.prepare(tmp_path, "bench-small", **asked)
+        tmp_path,
+        "noise/r0.30/2_pruning",
+        inputs=noise.inputs(loaded.identity, matched=keep, wanted=wanted, text=text, settings={}),
+        results=noise.results(loaded.model, wanted, found, text),
+        files=[kept_neurons.write_keep(kept_neurons.keep_path(tmp_path, wanted.key), everything)],
+    )
+    of = subject.prepare(tmp_path, "bench-small", wanted, record_dir=".")
     expected = models.load("bench-small")
     noise.add(expected.model, 0.25, seed=3)
     assert same(weights(of.loaded.model), weights(expected.model))
     assert of.kept_inputs["noise"] == {"sigma": 0.25, "seed": 3}
     assert of.run == "noise/r0.30" and of.results["pruning_ratio"] == 0.0
     with pytest.raises(records.RecordError, match="made with another model"):
-        subject.prepare(tmp_path, "bench", **asked)
+        subject.prepare(tmp_path, "bench", wanted, record_dir=".")
 
 
 def test_a_study_tunes_noise_after_the_pruning_it_is_matched_to(tmp_path):

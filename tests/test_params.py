@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ppmlib.study_file.params import ParamsError, Study, run_key
+from ppmlib.study_file.params import ParamsError, Study
+from ppmlib.study_file.selection import Selection
 
 REPOSITORY = Path(__file__).parents[1]
 GOOD = {
@@ -46,9 +47,9 @@ def test_runs_start_with_the_dense_model_and_nest_controls_by_seed(tmp_path):
 
 
 def test_run_names_carry_as_many_decimals_as_needed():
-    assert run_key("ppm", 0, 0.125) == "ppm/r0.125"
-    assert run_key("random", 3, None, 2.4) == "random-s3/e2.40"
-    assert run_key("my/score.py:score", 0, 0.4) == "score.score/r0.40"
+    assert Selection("ppm", 0, 0.125).key == "ppm/r0.125"
+    assert Selection("random", 3, None, 2.4).key == "random-s3/e2.40"
+    assert Selection("my/score.py:score", 0, 0.4).key == "score.score/r0.40"
 
 
 @pytest.mark.parametrize(

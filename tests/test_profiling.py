@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from ppmlib.model import device, glu
 from ppmlib.profile import limits, profiling, ratios
 from ppmlib.profile.widths import Widths
-from ppmlib.prune import pruning
+from ppmlib.prune import slicing
 from ppmlib.show import efficiency_sentences, efficiency_tables
 from ppmlib.show.figures import efficiency as plots
 
@@ -207,7 +207,7 @@ def test_installed_widths_equal_sliced_models_and_leave_the_dense_model_unchange
     before = {name: (p.data_ptr(), p.clone()) for name, p in model.named_parameters()}
     keep, ids = keep_of(model, 7), torch.arange(10)[None]
     sliced = copy.deepcopy(model)
-    pruning.slice_mlps(sliced, keep)
+    slicing.slice_mlps(sliced, keep)
     widths = Widths(model, {"dense/r0.00": None, "ppm/r0.71": keep})
     dense_logits = model(ids).logits
     with widths.install("ppm/r0.71") as narrow:

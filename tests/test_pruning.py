@@ -11,8 +11,9 @@ from torch import nn
 
 from ppmlib import bench
 from ppmlib.model import glu, models
-from ppmlib.prune import pruning, scores
+from ppmlib.prune import kept_neurons, scoring, selection, slicing
 from ppmlib.record import records
+from ppmlib.study_file.selection import Selection
 
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 METHODS = {"ppm": "PPM", "l2": "L2", "vow": "VOW", "pon": "PON"}
@@ -33,7 +34,7 @@ MODELS = {"stories260K": stories260k, "bench": bench_model, "llama": llama, "qwe
 
 
 def test_published_widths():
-    kept = [pruning.keep_count(8192, hidden_size=2048, pruning_ratio=p) for p in RATIOS]
+    kept = [Selection(pruning_ratio=p).keep_count(8192, 2048) for p in RATIOS]
     assert kept == [7373, 6554, 5735, 4916, 4096, 3277]
 
 
@@ -59,7 +60,7 @@ def test_published_widths():
     ],
 )
 def test_how_many_neurons_stay(size, hidden, request_, expected):
-    assert pruning.keep_count(size, hidden_size=hidden, **request_) == expected
+    assert Selection(**request_).keep_count(size, hidden) == expected
 
 
 @pytest.mark.parametrize(
@@ -79,41 +80,41 @@ def test_how_many_neurons_stay(size, hidden, request_, expected):
 )
 def test_impossible_widths_are_refused(request_, reason):
     with pytest.raises(ValueError, match=reason):
-        pruning.keep_count(100, hidden_size=25, **request_)
+        Selection(**request_).keep_count(100, 25)
 
 
 def test_ties_go_to_the_lower_index_and_are_counted():
     values = torch.tensor([1.0, 3.0, 2.0, 2.0, 0.0, 2.0, 3.0])
-    assert pruning.select(values, 3).tolist() == [1, 2, 6]
-    assert pruning.select(values, 4).tolist() == [1, 2, 3, 6]
-    assert [pruning.ties_at_cut(values, k) for k in range(1, 8)] == [2, 0, 3, 3, 0, 0, 0]
+    assert selection.select(values, 3).tolist() == [1, 2, 6]
+    assert selection.select(values, 4).tolist() == [1, 2, 3, 6]
+    assert [selection.ties_at_cut(values, k) for k in range(1, 8)] == [2, 0, 3, 3, 0, 0, 0]
 
 
 def test_ties_are_broken_alike_in_long_vectors():
     values = torch.zeros(5000)
-    assert pruning.select(values, 1234).tolist() == list(range(1234))
+    assert selection.select(values, 1234).tolist() == list(range(1234))
 
 
 def test_a_selection_of_nothing_or_of_nan_is_refused():
     for k in (0, 4):
         with pytest.raises(ValueError, match="cannot keep"):
-            pruning.select(torch.ones(3), k)
+            selection.select(torch.ones(3), k)
     with pytest.raises(ValueError, match="not finite"):
-        pruning.select(torch.tensor([1.0, float("nan")]), 1)
+        selection.select(torch.tensor([1.0, float("nan")]), 1)
 
 
 def test_narrower_widths_keep_a_subset_of_wider_ones():
-    for values in scores.score_many(llama(), ["ppm", "pon"], [0]).values():
-        kept = [set(pruning.select(values[0], k).tolist()) for k in (170, 115, 20)]
+    for values in scoring.score_many(llama(), ["ppm", "pon"], [0]).values():
+        kept = [set(selection.select(values[0], k).tolist()) for k in (170, 115, 20)]
         assert kept[2] < kept[1] < kept[0]
 
 
 def test_the_hash_of_kept_indices_is_their_shape_and_values():
     keep = torch.tensor([[0, 2], [1, 3]])
     data = b"keep 2x2\n" + b"".join(i.to_bytes(4, "little") for i in (0, 2, 1, 3))
-    assert pruning.keep_sha256(keep) == hashlib.sha256(data).hexdigest()
-    assert pruning.keep_sha256(keep.int()) == pruning.keep_sha256(keep)
-    assert pruning.keep_sha256(keep.reshape(1, 4)) != pruning.keep_sha256(keep)
+    assert kept_neurons.keep_sha256(keep) == hashlib.sha256(data).hexdigest()
+    assert kept_neurons.keep_sha256(keep.int()) == kept_neurons.keep_sha256(keep)
+    assert kept_neurons.keep_sha256(keep.reshape(1, 4)) != kept_neurons.keep_sha256(keep)
 
 
 def optipfair_keep(mlp, ratio: float, method: str) -> list[int]:
@@ -134,7 +135,7 @@ def optipfair_keep(mlp, ratio: float, method: str) -> list[int]:
 def test_kept_sets_equal_optipfairs_in_float32(name, method):
     model = MODELS[name]()
     for ratio in RATIOS:
-        plan = pruning.plan(model, criterion=method, pruning_ratio=ratio)
+        plan = kept_neurons.choose_neurons(model, Selection(method, pruning_ratio=ratio))
         for mlp, keep in zip(glu.glu_mlps(model), plan.keep, strict=True):
             assert keep.tolist() == optipfair_keep(mlp.module, ratio, METHODS[method])
 
@@ -143,22 +144,22 @@ def test_kept_sets_equal_optipfairs_in_float32(name, method):
 @pytest.mark.parametrize("name", MODELS)
 def test_in_bfloat16_only_neurons_tied_at_the_cut_may_differ_from_optipfair(name, method):
     model = MODELS[name]().to(torch.bfloat16)
-    values = scores.score_model(model, method)
+    values = scoring.score_model(model, method)
     for ratio in RATIOS:
-        k = pruning.plan(model, criterion=method, pruning_ratio=ratio).k
+        k = kept_neurons.choose_neurons(model, Selection(method, pruning_ratio=ratio)).k
         for mlp, layer_scores in zip(glu.glu_mlps(model), values, strict=True):
-            ours = set(pruning.select(layer_scores, k).tolist())
+            ours = set(selection.select(layer_scores, k).tolist())
             theirs = set(optipfair_keep(mlp.module, ratio, METHODS[method]))
             cut = layer_scores.sort(descending=True).values[k - 1]
             tied = set((layer_scores == cut).nonzero().flatten().tolist())
             assert len(theirs) == k and ours ^ theirs <= tied
-            assert len(ours ^ theirs) <= 2 * pruning.ties_at_cut(layer_scores, k)
+            assert len(ours ^ theirs) <= 2 * selection.ties_at_cut(layer_scores, k)
 
 
 def test_ties_at_the_cut_do_occur_in_bfloat16():
     model = bench_model().to(torch.bfloat16)
-    values = scores.score_model(model, "ppm")
-    counts = [pruning.ties_at_cut(layer, 308) for layer in values]
+    values = scoring.score_model(model, "ppm")
+    counts = [selection.ties_at_cut(layer, 308) for layer in values]
     assert any(counts)
 
 
@@ -167,10 +168,10 @@ def test_ties_at_the_cut_do_occur_in_bfloat16():
 )
 def test_slicing_equals_zeroing_in_float64(build):
     dense = build(dtype=torch.float64)
-    plan = pruning.plan(dense, criterion="ppm", pruning_ratio=0.4)
+    plan = kept_neurons.choose_neurons(dense, Selection(pruning_ratio=0.4))
     sliced, zeroed = copy.deepcopy(dense), copy.deepcopy(dense)
-    pruning.slice_mlps(sliced, plan.keep)
-    pruning.zero_neurons(zeroed, plan.keep)
+    slicing.slice_mlps(sliced, plan.keep)
+    slicing.zero_neurons(zeroed, plan.keep)
     ids = token_ids(dense)
     with torch.no_grad():
         difference = (sliced(ids).logits - zeroed(ids).logits).abs().max()
@@ -183,12 +184,12 @@ def test_slicing_equals_zeroing_in_float64(build):
 def test_mlp_outputs_before_and_after_slicing_agree_and_change_nothing():
     model = llama(mlp_bias=True)
     before = copy.deepcopy(model.state_dict())
-    plan = pruning.plan(model, criterion="random", seed=3, pruning_ratio=0.5)
-    silenced = pruning.mlp_outputs(model, plan.keep)
+    plan = kept_neurons.choose_neurons(model, Selection("random", seed=3, pruning_ratio=0.5))
+    silenced = slicing.mlp_outputs(model, plan.keep)
     assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())
-    assert not torch.allclose(silenced, pruning.mlp_outputs(model))
-    pruning.slice_mlps(model, plan.keep)
-    assert (pruning.mlp_outputs(model) - silenced).abs().max() < 1e-12
+    assert not torch.allclose(silenced, slicing.mlp_outputs(model))
+    slicing.slice_mlps(model, plan.keep)
+    assert (slicing.mlp_outputs(model) - silenced).abs().max() < 1e-12
     assert model.model.layers[0].mlp.gate_proj.weight.dtype == torch.float32
 
 
@@ -209,7 +210,7 @@ def test_slicing_leaves_random_state_modules_and_gradient_flags_alone():
     model = llama(mlp_bias=True).requires_grad_(False)
     modules = [mlp.gate for mlp in glu.glu_mlps(model)]
     state = torch.get_rng_state()
-    pruning.slice_mlps(model, torch.arange(50).expand(3, -1))
+    slicing.slice_mlps(model, torch.arange(50).expand(3, -1))
     assert torch.equal(state, torch.get_rng_state())
     assert modules == [mlp.gate for mlp in glu.glu_mlps(model)]
     assert not any(parameter.requires_grad for parameter in model.parameters())
@@ -218,11 +219,13 @@ def test_slicing_leaves_random_state_modules_and_gradient_flags_alone():
 
 def test_slicing_twice_is_slicing_once():
     once, twice = llama(), llama()
-    plan = pruning.plan(once, criterion="ppm", pruning_ratio=0.6)
-    wide = pruning.plan(once, criterion="ppm", pruning_ratio=0.3)
-    pruning.slice_mlps(once, plan.keep)
-    pruning.slice_mlps(twice, wide.keep)
-    pruning.slice_mlps(twice, pruning.plan(twice, criterion="ppm", expansion_ratio=77 / 48).keep)
+    plan = kept_neurons.choose_neurons(once, Selection(pruning_ratio=0.6))
+    wide = kept_neurons.choose_neurons(once, Selection(pruning_ratio=0.3))
+    slicing.slice_mlps(once, plan.keep)
+    slicing.slice_mlps(twice, wide.keep)
+    slicing.slice_mlps(
+        twice, kept_neurons.choose_neurons(twice, Selection(expansion_ratio=77 / 48)).keep
+    )
     for name, value in once.state_dict().items():
         assert torch.equal(value, twice.state_dict()[name])
 
@@ -243,7 +246,7 @@ def test_slicing_twice_is_slicing_once():
 def test_kept_indices_that_do_not_fit_are_refused_before_anything_changes(keep, reason):
     model = llama()
     before = copy.deepcopy(model.state_dict())
-    for change in (pruning.slice_mlps, pruning.zero_neurons):
+    for change in (slicing.slice_mlps, slicing.zero_neurons):
         with pytest.raises(ValueError, match=reason):
             change(model, keep)
     assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())
@@ -253,13 +256,13 @@ REQUEST = {"criterion": "ppm", "seed": 0, "pruning_ratio": 0.4, "expansion_ratio
 
 
 def write_pruning_record(root, loaded, **request):
-    plan = pruning.plan(loaded.model, **request)
+    plan = kept_neurons.choose_neurons(loaded.model, Selection(**request))
     records.write(
         root,
         f"{plan.run}/2_pruning",
-        inputs=pruning.pruning_inputs(loaded.identity, **request),
+        inputs=kept_neurons.pruning_inputs(loaded.identity, Selection(**request)),
         results={"keep_sha256": plan.keep_sha256},
-        files=[pruning.write_keep(pruning.keep_path(root, plan.run), plan.keep)],
+        files=[kept_neurons.write_keep(kept_neurons.keep_path(root, plan.run), plan.keep)],
     )
     return plan
 
@@ -268,31 +271,35 @@ def test_kept_neurons_come_from_the_record_and_from_no_other_model_or_width(tmp_
     loaded = models.load("bench-small", device="cpu")
     half = models.load("bench-small", device="cpu", dtype="bfloat16")
     plan = write_pruning_record(tmp_path, loaded, **REQUEST)
-    kept = pruning.kept(tmp_path, loaded, record_dir=".", **REQUEST)
+    kept = kept_neurons.find_neurons(tmp_path, loaded, Selection(**REQUEST), record_dir=".")
     assert torch.equal(kept.keep, plan.keep) and kept.run == "ppm/r0.40" and kept.k == plan.k
     with pytest.raises(records.RecordError, match="another keep_multiple_of"):
-        pruning.kept(tmp_path, loaded, record_dir=".", keep_multiple_of=8, **REQUEST)
+        kept_neurons.find_neurons(
+            tmp_path, loaded, Selection(keep_multiple_of=8, **REQUEST), record_dir="."
+        )
     with pytest.raises(records.RecordError, match="another model"):
-        pruning.kept(tmp_path, half, record_dir=".", **REQUEST)
+        kept_neurons.find_neurons(tmp_path, half, Selection(**REQUEST), record_dir=".")
     with pytest.raises(records.RecordError, match="no such record"):
-        pruning.kept(tmp_path, loaded, record_dir=".", **{**REQUEST, "criterion": "l2"})
+        kept_neurons.find_neurons(
+            tmp_path, loaded, Selection(**{**REQUEST, "criterion": "l2"}), record_dir="."
+        )
 
 
 def test_a_bare_run_computes_what_is_missing_or_of_another_model(tmp_path):
     loaded = models.load("bench-small", device="cpu")
-    computed = pruning.kept(tmp_path, loaded, record_dir="", **REQUEST)
+    computed = kept_neurons.find_neurons(tmp_path, loaded, Selection(**REQUEST), record_dir="")
     assert not list(tmp_path.iterdir())
     write_pruning_record(tmp_path, models.load("bench", device="cpu"), **REQUEST)
-    again = pruning.kept(tmp_path, loaded, record_dir="", **REQUEST)
+    again = kept_neurons.find_neurons(tmp_path, loaded, Selection(**REQUEST), record_dir="")
     assert torch.equal(computed.keep, again.keep)
 
 
 def test_a_keep_file_of_another_run_is_noticed(tmp_path):
     loaded = models.load("bench-small", device="cpu")
     plan = write_pruning_record(tmp_path, loaded, **REQUEST)
-    pruning.write_keep(pruning.keep_path(tmp_path, plan.run), plan.keep[:, 1:])
+    kept_neurons.write_keep(kept_neurons.keep_path(tmp_path, plan.run), plan.keep[:, 1:])
     with pytest.raises(records.RecordError, match="keep.safetensors"):
-        pruning.kept(tmp_path, loaded, record_dir=".", **REQUEST)
+        kept_neurons.find_neurons(tmp_path, loaded, Selection(**REQUEST), record_dir=".")
 
 
 def test_the_dense_run_depends_on_no_criterion(tmp_path):
@@ -300,7 +307,7 @@ def test_the_dense_run_depends_on_no_criterion(tmp_path):
     dense = {**REQUEST, "pruning_ratio": 0.0}
     write_pruning_record(tmp_path, loaded, **dense)
     other = {**dense, "criterion": "l2", "keep_multiple_of": 7}
-    kept = pruning.kept(tmp_path, loaded, record_dir=".", **other)
+    kept = kept_neurons.find_neurons(tmp_path, loaded, Selection(**other), record_dir=".")
     assert kept.run == "dense/r0.00"
     assert kept.keep[0].tolist() == list(range(glu.intermediate_size(loaded.model)))
 

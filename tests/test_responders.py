@@ -10,7 +10,8 @@ from ppmlib.evaluation import responses, task_files
 from ppmlib.evaluation import trivial_baselines as responders
 from ppmlib.evaluation.run import EvaluationError
 from ppmlib.model import models
-from ppmlib.study_file.params import RESPONDERS, ParamsError, Study, run_key
+from ppmlib.study_file.params import ParamsError, Study
+from ppmlib.study_file.selection import RESPONDERS, Selection
 from ppmlib.workflow import plan
 
 CHOICE = spec("toy_choice", "acc")
@@ -149,7 +150,7 @@ def test_a_study_gets_one_job_per_responder_on_the_tasks_it_can_answer(tmp_path)
     path = write_study(tmp_path, floors=floors, pruning_ratios=[0.5], profiling=None)
     jobs = plan.build(Study.load(path), path, tmp_path)["jobs"]
     for kind, asked in RESPONDERS.items():
-        job = jobs[f"{run_key(f'floor-{kind}')}/3_evaluation"]
+        job = jobs[f"{Selection(f'floor-{kind}').key}/3_evaluation"]
         assert f"floor-{kind}/r0.00/2_pruning" not in jobs and job["reads"] == []
         wanted = "bench_knowledge" if asked == "multiple_choice" else "bench_instructions"
         assert [task["name"] for task in job["parameters"]["tasks"]] == [wanted]

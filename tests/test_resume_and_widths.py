@@ -14,7 +14,8 @@ from ppmlib.evaluation import harness
 from ppmlib.evaluation.run import evaluate
 from ppmlib.model import models
 from ppmlib.model.quiet import quiet_libraries
-from ppmlib.prune import pruning
+from ppmlib.prune import kept_neurons, slicing
+from ppmlib.study_file.selection import Selection
 
 SPECS = [spec("toy_choice", "acc"), spec("toy_generate", "exact_match", "first-word")]
 SETTINGS = {
@@ -32,6 +33,7 @@ from ppmlib.model import models
 from ppmlib.evaluation.run import evaluate
 from ppmlib.evaluation import harness
 from ppmlib.model.quiet import quiet_libraries
+from ppmlib.study_file.selection import Selection
 from test_resume_and_widths import SETTINGS, SPECS
 
 def hang(self, requests, disable_tqdm=True):
@@ -86,8 +88,8 @@ def test_two_widths_share_no_outcome_of_the_same_task(folder, tmp_path):
     entry, found = SPECS[0], {}
     for ratio in (0.0, 0.5):
         loaded = models.load(model_name(), device="cpu")
-        kept = pruning.plan(loaded.model, criterion="ppm", pruning_ratio=ratio)
-        pruning.slice_mlps(loaded.model, kept.keep)
+        kept = kept_neurons.choose_neurons(loaded.model, Selection(pruning_ratio=ratio))
+        slicing.slice_mlps(loaded.model, kept.keep)
         ours = evaluated(
             loaded,
             folder,

@@ -7,7 +7,7 @@ import torch
 from tiny_models import llama
 
 from ppmlib.model import models
-from ppmlib.prune import scores, weight_rows
+from ppmlib.prune import scored, scores, scoring, weight_rows
 from ppmlib.record import records
 
 GATE = torch.tensor([[1.0, -2.0, 0.5], [0.25, 3.0, 1.0]])
@@ -83,9 +83,9 @@ def test_extremes_of_16_bit_weights_are_exact_for_every_sign(dtype, by, monkeypa
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_all_criteria_read_together_score_as_each_alone(dtype, monkeypatch):
     model = llama(dtype=dtype)
-    alone = {name: scores.score_model(model, name) for name in scores.CRITERIA}
+    alone = {name: scoring.score_model(model, name) for name in scores.CRITERIA}
     monkeypatch.setattr(weight_rows, "STRIP_VALUES", 48 * 5)
-    together = scores.score_many(model, scores.CRITERIA, seeds=[4])
+    together = scoring.score_many(model, scores.CRITERIA, seeds=[4])
     assert list(together) == [*scores.CRITERIA, "random-s4"]
     assert all(torch.equal(together[name], alone[name]) for name in alone)
 
@@ -100,11 +100,11 @@ def test_scores_do_not_depend_on_threads_and_torch_keeps_all_of_its_own(name, dt
         found = []
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            found.append(scores.score_model(model, name))
+            found.append(scoring.score_model(model, name))
             assert torch.get_num_threads() == threads
-            scores.glu_mlps(model)[1].up.weight.data[3, 4] = float("nan")
+            scoring.glu_mlps(model)[1].up.weight.data[3, 4] = float("nan")
             with pytest.raises(ValueError, match="layer 1: the score of neuron 3 is not finite"):
-                scores.score_model(model, name)
+                scoring.score_model(model, name)
             assert torch.get_num_threads() == threads
             model = llama(dtype=dtype)
         assert torch.equal(*found)
@@ -122,7 +122,7 @@ def test_the_layer_of_a_bad_weight_is_named():
     with torch.no_grad():
         model.model.layers[2].mlp.up_proj.weight[5, 0] = float("nan")
     with pytest.raises(ValueError, match="layer 2: the score of neuron 5"):
-        scores.score_model(model, "ppm")
+        scoring.score_model(model, "ppm")
 
 
 def test_random_scores_depend_on_seed_and_layer_alone_and_leave_the_global_state():
@@ -143,7 +143,7 @@ def test_random_scores_are_pinned():
 
 
 def test_score_many_names_its_selections():
-    scored = scores.score_many(llama(), ["ppm", "inverse"], [0, 7])
+    scored = scoring.score_many(llama(), ["ppm", "inverse"], [0, 7])
     assert list(scored) == ["ppm", "inverse", "random-s0", "random-s7"]
     assert all(values.shape == (3, 192) for values in scored.values())
     assert torch.equal(scored["inverse"], -scored["ppm"])
@@ -151,7 +151,7 @@ def test_score_many_names_its_selections():
 
 def test_an_unknown_criterion_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="unknown criterion 'maw'.*ppm, l2"):
-        scores.score_model(llama(), "maw")
+        scoring.score_model(llama(), "maw")
 
 
 def write_score(tmp_path, body):
@@ -163,12 +163,12 @@ def write_score(tmp_path, body):
 def test_a_custom_score_sees_all_three_weights(tmp_path):
     criterion = write_score(tmp_path, "return (gate * up).abs().sum(1) * down.norm(dim=0)")
     model = llama(dtype=torch.bfloat16)
-    result = scores.score_model(model, criterion)
+    result = scoring.score_model(model, criterion)
     mlp = model.model.layers[1].mlp
     expected = (mlp.gate_proj.weight * mlp.up_proj.weight).abs().sum(1)
     expected = expected * mlp.down_proj.weight.norm(dim=0)
     assert torch.equal(result[1], expected.detach().float())
-    assert scores.custom_sha256(criterion) == records.sha256_file(tmp_path / "my_score.py")
+    assert scored.custom_sha256(criterion) == records.sha256_file(tmp_path / "my_score.py")
 
 
 @pytest.mark.parametrize(
@@ -181,32 +181,32 @@ def test_a_custom_score_sees_all_three_weights(tmp_path):
 )
 def test_a_custom_score_of_the_wrong_kind_is_refused_naming_its_file(tmp_path, body, reason):
     with pytest.raises(ValueError, match=f"my_score.py:score.*{reason}"):
-        scores.score_model(llama(), write_score(tmp_path, body))
+        scoring.score_model(llama(), write_score(tmp_path, body))
 
 
 def test_a_custom_score_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no file"):
-        scores.score_model(llama(), f"{tmp_path}/none.py:score")
+        scoring.score_model(llama(), f"{tmp_path}/none.py:score")
     with pytest.raises(ValueError, match="my_score.py has no function 'other'"):
-        scores.score_model(llama(), write_score(tmp_path, "pass").replace(":score", ":other"))
+        scoring.score_model(llama(), write_score(tmp_path, "pass").replace(":score", ":other"))
 
 
 def test_scores_of_a_study_come_from_its_record_and_from_no_other_model(tmp_path):
     loaded = models.load("bench-small", device="cpu")
     other = models.load("bench-small", device="cpu", dtype="bfloat16")
-    scored = scores.score_many(loaded.model, ["ppm"])
+    values = scoring.score_many(loaded.model, ["ppm"])
     records.write(
         tmp_path,
         "1_scoring",
-        inputs=scores.scoring_inputs(loaded.identity, criteria=["ppm"], seeds=[], counts={}),
-        results={"selections": {n: scores.scores_sha256(v) for n, v in scored.items()}},
-        files=[scores.write_scores(tmp_path / scores.SCORES_FILE, scored)],
+        inputs=scored.scoring_inputs(loaded.identity, criteria=["ppm"], seeds=[], counts={}),
+        results={"selections": {n: scored.scores_sha256(v) for n, v in values.items()}},
+        files=[scored.write_scores(tmp_path / scored.SCORES_FILE, values)],
     )
-    read = scores.of_study(tmp_path, loaded, record_dir=".", criterion="ppm")
-    assert torch.equal(read, scored["ppm"])
+    read = scored.read_scores(tmp_path, loaded, record_dir=".", criterion="ppm")
+    assert torch.equal(read, values["ppm"])
     with pytest.raises(records.RecordError, match="no scores of l2"):
-        scores.of_study(tmp_path, loaded, record_dir=".", criterion="l2")
+        scored.read_scores(tmp_path, loaded, record_dir=".", criterion="l2")
     with pytest.raises(records.RecordError, match="another model"):
-        scores.of_study(tmp_path, other, record_dir=".", criterion="ppm")
+        scored.read_scores(tmp_path, other, record_dir=".", criterion="ppm")
     with pytest.raises(records.RecordError, match="no such record"):
-        scores.of_study(tmp_path / "empty", loaded, record_dir=".", criterion="ppm")
+        scored.read_scores(tmp_path / "empty", loaded, record_dir=".", criterion="ppm")

@@ -10,8 +10,9 @@ from small_study import INSTRUCTIONS, KNOWLEDGE, ppm, write_study
 from ppmlib.analyse import sources, verdicts
 from ppmlib.evaluation import run as evaluation
 from ppmlib.model import models
-from ppmlib.prune import pruning
+from ppmlib.prune import kept_neurons, slicing
 from ppmlib.record import evaluation_records, records
+from ppmlib.study_file.selection import Selection
 
 TASKS = [{"filter": "none", **task} for task in (INSTRUCTIONS, KNOWLEDGE)]
 NAMES = [task["name"] for task in TASKS]
@@ -49,8 +50,8 @@ def test_there_is_one_job_record_and_page_per_task_and_run(split):
 
 def test_a_split_evaluation_has_the_rows_and_documents_of_a_whole_one(split, tmp_path):
     loaded = models.load("bench-small")
-    kept = pruning.plan(loaded.model, criterion="ppm", pruning_ratio=0.5)
-    pruning.slice_mlps(loaded.model, kept.keep)
+    kept = kept_neurons.choose_neurons(loaded.model, Selection(pruning_ratio=0.5))
+    slicing.slice_mlps(loaded.model, kept.keep)
     whole = evaluation.evaluate(
         loaded,
         TASKS,

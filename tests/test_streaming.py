@@ -15,11 +15,12 @@ from transformers import AutoModelForCausalLM
 
 from ppmlib.model import glu
 from ppmlib.model.checkpoint import ModelError, shapes, weight_files
-from ppmlib.prune import pruning, streaming
+from ppmlib.prune import kept_neurons, slicing, streaming
+from ppmlib.study_file.selection import Selection
 
 
 def kept(model, ratio=0.4):
-    return pruning.plan(model, criterion="ppm", pruning_ratio=ratio).keep
+    return kept_neurons.choose_neurons(model, Selection(pruning_ratio=ratio)).keep
 
 
 def tensors(folder):
@@ -37,7 +38,7 @@ def test_streamed_weights_are_those_of_a_model_sliced_in_memory(
     keep = kept(model)
     (tmp_path / "narrow").mkdir()
     written = streaming.copy_weights(tmp_path / "dense", tmp_path / "narrow", keep, torch.float32)
-    pruning.slice_mlps(model, keep)
+    slicing.slice_mlps(model, keep)
     model.save_pretrained(tmp_path / "expected", max_shard_size="10GB")
     ours, theirs = tensors(tmp_path / "narrow"), tensors(tmp_path / "expected")
     assert ours.keys() == theirs.keys()
@@ -58,7 +59,7 @@ def test_weights_are_rounded_to_another_dtype_as_transformers_does(tmp_path):
     keep = kept(model)
     streaming.copy_weights(tmp_path / "dense", tmp_path / "narrow", keep, torch.bfloat16)
     rounded = AutoModelForCausalLM.from_pretrained(tmp_path / "dense", dtype=torch.bfloat16)
-    pruning.slice_mlps(rounded, keep)
+    slicing.slice_mlps(rounded, keep)
     ours = tensors(tmp_path / "narrow")
     for name, parameter in rounded.named_parameters():
         assert torch.equal(ours[name], parameter), name
@@ -79,7 +80,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the backgro
 import torch
 from pathlib import Path
 from ppmlib.model import models
-from ppmlib.prune import export, pruning, streaming
+from ppmlib.prune import export, kept_neurons, slicing, streaming
+from ppmlib.study_file.selection import Selection
 loaded = models.load("bench-small", device="meta")
 copy = streaming._copy_file
 def slow(*arguments):
@@ -88,7 +90,7 @@ def slow(*arguments):
     time.sleep(60)
 streaming._copy_file = slow
 scored = models.load("bench-small", device="cpu").model
-keep = pruning.plan(scored, criterion="ppm", pruning_ratio=0.4).keep
+keep = kept_neurons.choose_neurons(scored, Selection(pruning_ratio=0.4)).keep
 export.export(loaded, keep, Path(sys.argv[1]), criterion="ppm", pruning_ratio=0.4)
 """
 

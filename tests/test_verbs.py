@@ -11,7 +11,7 @@ import torch
 import ppmlib
 from ppmlib.analyse import sources
 from ppmlib.evaluation.samples import EvaluationError
-from ppmlib.prune import pruning
+from ppmlib.prune import slicing
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -48,8 +48,8 @@ def test_slice_gives_a_narrower_copy_with_the_output_of_the_masked_model(model):
     assert narrow.tokenizer is model.tokenizer
     after = model.model.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
-    masked = pruning.mlp_outputs(model.model, keep)
-    torch.testing.assert_close(pruning.mlp_outputs(narrow.model), masked)
+    masked = slicing.mlp_outputs(model.model, keep)
+    torch.testing.assert_close(slicing.mlp_outputs(narrow.model), masked)
 
 
 def test_select_takes_an_expansion_ratio_and_refuses_two_ratios(model):

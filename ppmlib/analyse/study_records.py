@@ -12,7 +12,7 @@ from ppmlib.analyse.outcomes import Outcome
 from ppmlib.record.evaluation_records import DENSE, STAGE, task_slug
 from ppmlib.record.records import RecordError
 from ppmlib.statistics import paired
-from ppmlib.study_file.params import is_random, ratio_of
+from ppmlib.study_file.selection import is_random, ratio_of
 
 NOISE = "noise"  # full width, damaged by weight noise instead of pruned
 RUN_COLUMNS = ("run", "selection", "criterion", "seed", "pruning_ratio", "expansion_ratio")

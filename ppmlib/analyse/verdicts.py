@@ -12,7 +12,7 @@ from ppmlib.record.records import RecordError
 from ppmlib.statistics import multiplicity
 from ppmlib.statistics.proportions import LEVEL
 from ppmlib.statistics.verdicts import change_verdict
-from ppmlib.study_file.params import width_slug
+from ppmlib.study_file.selection import width_slug
 
 MARGIN_POINTS = 3.0  # where no claim declares another; printed wherever 'equivalent' is
 CLAIM_COLUMNS = [

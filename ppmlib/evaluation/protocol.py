@@ -11,7 +11,7 @@ from ppmlib.evaluation.permuted_baseline import PERMUTATIONS
 from ppmlib.evaluation.samples import EvaluationError
 from ppmlib.model import models
 from ppmlib.record import records
-from ppmlib.study_file.params import WIDTH_FLOORS
+from ppmlib.study_file.selection import WIDTH_FLOORS
 
 TASK_KEYS = {"name", "num_fewshot", "metric", "filter", "axis"}
 # Llama's chat templates write the day into every prompt, which would change from day to day; this

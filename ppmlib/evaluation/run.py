@@ -17,7 +17,7 @@ from ppmlib.evaluation import batch_sizes, protocol
 from ppmlib.evaluation.samples import EvaluationError
 from ppmlib.evaluation.saved import SavedTask
 from ppmlib.record.evaluation_records import REPEAT
-from ppmlib.study_file.params import WIDTH_FLOORS
+from ppmlib.study_file.selection import WIDTH_FLOORS
 
 COLUMNS = (
     *("task", "metric", "filter", "value", "stderr", "n", "chance", "source", "axis", "headline"),

@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from ppmlib.model import glu, models
-from ppmlib.prune import calibration, noise, pruning
+from ppmlib.prune import calibration, kept_neurons, noise, slicing
 from ppmlib.record import records
-from ppmlib.study_file.params import NOISE, responder_kind, run_key, selection_slug
+from ppmlib.study_file.selection import NOISE, Selection, responder_kind
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,11 @@ class Subject:
 def prepare(
     root: Path,
     model: str,
+    wanted: Selection,
     *,
     revision: str | None = None,
     dtype: str = "float32",
     record_dir: str = "",
-    criterion: str = "ppm",
-    seed: int = 0,
-    pruning_ratio: float | None = None,
-    expansion_ratio: float | None = None,
-    keep_multiple_of: int = 1,
 ) -> Subject:
     """Load the dense weights and slice them as the run's pruning record says, its hash checked.
 
@@ -54,38 +50,31 @@ def prepare(
 
     Args:
         root, record_dir: as `records.open_folder`.
-        criterion: as in a study, `noise`, or a trivial baseline's `floor-<kind>`.
+        wanted: a selection of the study, `noise`, or a trivial baseline's `floor-<kind>`.
     Raises:
-        ModelError, RecordError: as `models.load` and `pruning.kept`.
+        ModelError, RecordError: as `models.load` and `kept_neurons.find_neurons`.
         ValueError: if slicing did not give the recorded width.
     """
-    if kind := responder_kind(criterion):
-        return _responder(kind, criterion, model, revision)
+    if kind := responder_kind(wanted.criterion):
+        return _responder(kind, wanted, model, revision)
     loaded = models.load(model, revision=revision, dtype=dtype)
-    if criterion == NOISE:
-        return _noisy(root, loaded, record_dir, pruning_ratio, expansion_ratio)
+    if wanted.criterion == NOISE:
+        return _noisy(root, loaded, wanted, record_dir)
     dense_width = glu.intermediate_size(loaded.model)
-    request = {
-        "criterion": criterion,
-        "seed": seed,
-        "pruning_ratio": pruning_ratio,
-        "expansion_ratio": expansion_ratio,
-        "keep_multiple_of": keep_multiple_of,
-    }
-    kept = pruning.kept(root, loaded, record_dir=record_dir, **request)
-    pruning.slice_mlps(loaded.model, kept.keep, reuse_memory=True)
+    kept = kept_neurons.find_neurons(root, loaded, wanted, record_dir=record_dir)
+    slicing.slice_mlps(loaded.model, kept.keep, reuse_memory=True)
     shape = glu.describe(loaded.model)
     if shape["intermediate_size"] != kept.k:
         raise ValueError(f"{kept.run}: {shape['intermediate_size']} neurons left, not {kept.k}")
-    results = _described(kept.run, selection_slug(criterion, seed), seed, dense_width, shape)
+    results = _described(wanted, wanted.seed, dense_width, shape)
     sentence = f"{_shown(kept.run, loaded, dense_width, shape)}."
     return Subject(loaded, kept.run, {"keep_sha256": kept.keep_sha256}, results, sentence)
 
 
-def _described(run: str, criterion: str, seed: int, dense_width: int, shape) -> dict[str, Any]:
+def _described(wanted: Selection, seed: int, dense_width: int, shape) -> dict[str, Any]:
     return {
-        "run": run,
-        "criterion": criterion,
+        "run": wanted.key,
+        "criterion": wanted.name,
         "seed": seed,
         "pruning_ratio": 1 - shape["intermediate_size"] / dense_width,
         "expansion_ratio": shape["expansion_ratio"],
@@ -103,14 +92,9 @@ def _shown(run: str, loaded: models.Loaded, dense_width: int, shape) -> str:
     )
 
 
-def _noisy(root: Path, loaded, record_dir: str, pruning_ratio, expansion_ratio) -> Subject:
-    run, sigma, seed, keep_sha256 = _recorded_noise(
-        root,
-        loaded,
-        record_dir=record_dir,
-        pruning_ratio=pruning_ratio,
-        expansion_ratio=expansion_ratio,
-    )
+def _noisy(root: Path, loaded, wanted: Selection, record_dir: str) -> Subject:
+    sigma, seed, keep_sha256 = _recorded_noise(root, loaded, wanted, record_dir)
+    run = wanted.key
     noise.add(loaded.model, sigma, seed)
     shape = glu.describe(loaded.model)
     width = shape["intermediate_size"]
@@ -120,18 +104,18 @@ def _noisy(root: Path, loaded, record_dir: str, pruning_ratio, expansion_ratio) 
         "much damage to the perplexity of calibration text as pruning at this ratio."
     )
     disturbed = {"keep_sha256": keep_sha256, "noise": {"sigma": sigma, "seed": seed}}
-    results = _described(run, NOISE, seed, width, shape) | {"noise": disturbed["noise"]}
+    results = _described(wanted, seed, width, shape) | {"noise": disturbed["noise"]}
     return Subject(loaded, run, disturbed, results, sentence)
 
 
-def _responder(kind: str, criterion: str, model: str, revision: str | None) -> Subject:
+def _responder(kind: str, wanted: Selection, model: str, revision: str | None) -> Subject:
     from ppmlib.evaluation import trivial_baselines
 
     loaded = trivial_baselines.load(kind, model=model, revision=revision)
-    run = run_key(criterion)
+    run = wanted.key
     results = {
         "run": run,
-        "criterion": criterion,
+        "criterion": wanted.criterion,
         "seed": 0 if loaded.identity["seed"] is None else loaded.identity["seed"],
         "responder": kind,
         "pruning_ratio": None,
@@ -148,37 +132,31 @@ def _responder(kind: str, criterion: str, model: str, revision: str | None) -> S
 
 
 def _recorded_noise(
-    root: Path,
-    loaded,
-    *,
-    record_dir: str,
-    pruning_ratio: float | None,
-    expansion_ratio: float | None,
-) -> tuple[str, float, int, str]:
-    """The tuned noise of a run from its record: run, sigma, seed, hash of the kept neurons (all).
+    root: Path, loaded, wanted: Selection, record_dir: str
+) -> tuple[float, int, str]:
+    """The tuned noise of a run from its record: sigma, seed, hash of the kept neurons (all).
 
     A bare run without a record tunes it first, against the bench model's PPM and text.
 
     Raises:
         records.RecordError: in a study, if the record is missing, damaged or of other weights.
     """
-    run = run_key(NOISE, 0, pruning_ratio, expansion_ratio)
-    path = records.record_path(root, f"{run}/2_pruning")
+    path = records.record_path(root, f"{wanted.key}/2_pruning")
     if not record_dir and not path.exists():
-        found, keep = _tune_noise(loaded, pruning_ratio, expansion_ratio)
-        return run, found.sigma, found.seed, pruning.keep_sha256(keep)
-    record, kept = pruning.recorded(root, run)
+        found, keep = _tune_noise(loaded, wanted)
+        return found.sigma, found.seed, kept_neurons.keep_sha256(keep)
+    record, kept = kept_neurons.read_neurons(root, wanted.key)
     if record["inputs"]["model"] != models.weights_identity(loaded.identity):
         raise records.RecordError(f"{path}: made with another model; tune the noise again")
     tuned = record["results"]["noise"]
-    return run, tuned["sigma"], tuned["seed"], kept.keep_sha256
+    return tuned["sigma"], tuned["seed"], kept.keep_sha256
 
 
-def _tune_noise(loaded, pruning_ratio, expansion_ratio) -> tuple[noise.Matched, Tensor]:
+def _tune_noise(loaded, wanted: Selection) -> tuple[noise.Matched, Tensor]:
     from ppmlib.evaluation import backends
 
-    width = {"pruning_ratio": pruning_ratio, "expansion_ratio": expansion_ratio}
-    keep = pruning.plan(loaded.model, criterion="ppm", **width).keep
+    pruned = Selection("ppm", 0, wanted.pruning_ratio, wanted.expansion_ratio)
+    keep = kept_neurons.choose_neurons(loaded.model, pruned).keep
     lm = backends.load(loaded.model, loaded.tokenizer, batch_size=64, add_bos_token=True)
     # A folder may have a packaged model's name.
     packaged = loaded.identity["id"] if loaded.identity["synthetic"] else ""

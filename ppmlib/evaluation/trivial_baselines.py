@@ -25,7 +25,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from ppmlib.evaluation.samples import CERTAIN, IMPOSSIBLE, EvaluationError
 from ppmlib.evaluation.tasks import NEW_TOKENS, LoadedTask
 from ppmlib.model import checkpoint, models
-from ppmlib.study_file.params import RESPONDERS, responder_slug
+from ppmlib.study_file.selection import RESPONDERS, responder_slug
 
 WORD = "the"
 SEED = 0

@@ -19,7 +19,7 @@ from markupsafe import Markup, escape
 from ppmlib.page import inert
 from ppmlib.page.cell_html import Outline, code, markdown, output
 from ppmlib.record import records
-from ppmlib.study_file.params import NOISE
+from ppmlib.study_file.selection import NOISE
 
 ASSETS = Path(__file__).parent / "assets"
 LONGEST_VALUE = 200  # characters of a parameter's value that is not folded

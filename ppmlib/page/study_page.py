@@ -16,7 +16,7 @@ from ppmlib.page import study_tables as tables
 from ppmlib.record import evaluation_records, records
 from ppmlib.record.evaluation_records import DENSE, REPEAT
 from ppmlib.show.images import shown_width
-from ppmlib.study_file.params import selection_slug
+from ppmlib.study_file.selection import selection_slug
 
 SHOWN_FIRST = 5  # sentences above the main figure: what fell, held and rose
 LONGEST_ERROR = 1000  # characters of a failure shown on the page

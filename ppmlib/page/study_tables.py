@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ppmlib.page import inert
-from ppmlib.study_file.params import selection_slug
+from ppmlib.study_file.selection import selection_slug
 
 MINUS = "\u2212"
 SYMBOLS = {"better": "\u25b2", "worse": "\u25bc", "equivalent": "=", "inconclusive": "?"}

@@ -12,8 +12,8 @@ from typing import Any
 from torch import Tensor
 
 from ppmlib.model import glu
-from ppmlib.prune import pruning, scores
-from ppmlib.study_file import params
+from ppmlib.prune import kept_neurons, scoring, slicing
+from ppmlib.study_file.selection import Selection
 
 
 class Widths:
@@ -45,7 +45,7 @@ class Widths:
         """Yield the model at this width; its dense weights come back afterwards, whatever happens.
 
         Raises:
-            ValueError: as `pruning.slice_mlps`, if the kept indices do not fit the model.
+            ValueError: as `slicing.slice_mlps`, if the kept indices do not fit the model.
         """
         keep = self.keeps[run]
         if keep is None:
@@ -55,7 +55,7 @@ class Widths:
         width = config.intermediate_size
         saved = [(module, dict(module._parameters), _sizes(module)) for module in self._modules]
         try:
-            pruning.slice_mlps(self.model, keep)
+            slicing.slice_mlps(self.model, keep)
             yield self.model
         finally:
             config.intermediate_size = width
@@ -97,7 +97,7 @@ def selected(
     expansion_ratios: Sequence[float],
     keep_multiple_of: int,
     also_keep_multiples_of: Iterable[int] = (),
-) -> tuple[dict[str, pruning.Kept], dict[str, dict[str, Any]]]:
+) -> tuple[dict[str, kept_neurons.Kept], dict[str, dict[str, Any]]]:
     """The kept neurons of every narrower width, and what each run was asked to be.
 
     The study's own widths come from their pruning records. The same ratios rounded down to further
@@ -107,30 +107,26 @@ def selected(
     Returns:
         run -> kept neurons; and run -> {requested, keep_multiple_of}, the dense run first.
     Raises:
-        records.RecordError: as `pruning.kept`. ValueError: as `pruning.plan`.
+        RecordError, ValueError: as `kept_neurons.find_neurons` and `choose_neurons`.
     """
-    requests = [{"pruning_ratio": ratio} for ratio in pruning_ratios if ratio > 0]
-    requests += [{"expansion_ratio": ratio} for ratio in expansion_ratios]
-    choice = {"criterion": criterion, "seed": seed}
+    asked_ratios = [{"pruning_ratio": ratio} for ratio in pruning_ratios if ratio > 0]
+    asked_ratios += [{"expansion_ratio": ratio} for ratio in expansion_ratios]
     multiples = [m for m in also_keep_multiples_of if m != keep_multiple_of]
     fresh = None
     if multiples or loaded.random_weights:
-        fresh = scores.score_model(loaded.model, criterion, seed)
-    dense = params.run_key(criterion, seed, pruning_ratio=0)
-    exactly = {
-        "requested": params.width_slug(pruning_ratio=0),
-        "keep_multiple_of": keep_multiple_of,
-    }
-    kept, asked = {}, {dense: exactly}
-    for request in requests:
+        fresh = scoring.score_model(loaded.model, criterion, seed)
+    dense = Selection(criterion, seed, pruning_ratio=0)
+    exactly = {"requested": dense.width, "keep_multiple_of": keep_multiple_of}
+    kept, asked = {}, {dense.key: exactly}
+    for ratio in asked_ratios:
         for multiple in [keep_multiple_of, *multiples]:
-            exact = {**choice, **request, "keep_multiple_of": multiple}
-            if multiple == keep_multiple_of and not loaded.random_weights:
-                neurons = pruning.kept(root, loaded, record_dir=record_dir, **exact)
+            wanted = Selection(criterion, seed, **ratio, keep_multiple_of=multiple)
+            own = multiple == keep_multiple_of
+            if own and not loaded.random_weights:
+                found = kept_neurons.find_neurons(root, loaded, wanted, record_dir=record_dir)
             else:
-                neurons = pruning.plan(loaded.model, model_scores=fresh, **exact)
-            run = neurons.run if multiple == keep_multiple_of else f"{neurons.run}-m{multiple}"
-            kept[run] = neurons
-            slug = params.width_slug(**request)
-            asked[run] = {"requested": slug, "keep_multiple_of": multiple}
+                found = kept_neurons.choose_neurons(loaded.model, wanted, model_scores=fresh)
+            run = found.run if own else f"{found.run}-m{multiple}"
+            kept[run] = found
+            asked[run] = {"requested": wanted.width, "keep_multiple_of": multiple}
     return kept, asked

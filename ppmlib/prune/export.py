@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ppmlib.model import checkpoint, glu
 from ppmlib.model.models import Loaded, load, weights_identity
-from ppmlib.prune import pruning, streaming
+from ppmlib.prune import kept_neurons, slicing, streaming
 from ppmlib.record import evaluation_records, records
-from ppmlib.study_file.params import selection_slug
+from ppmlib.study_file.selection import selection_slug
 
 CARD = "README.md"
 COMPUTED_BY = "ppmlib"
@@ -65,7 +65,7 @@ def export(
         "width_dense": glu.intermediate_size(loaded.model),
         "parameters_dense": glu.parameter_count(loaded.model),
     }
-    pruning.slice_mlps(loaded.model, keep)
+    slicing.slice_mlps(loaded.model, keep)
     text = model_card(loaded, keep, study=study, **card)
 
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def export_run(root: Path, run: str, settings: Mapping[str, Any], folder: Path) 
             weights are no longer those that were pruned.
         ModelError, FileExistsError, ValueError: as `models.load` and `export`.
     """
-    record, kept = pruning.recorded(root, run)
+    record, kept = kept_neurons.read_neurons(root, run)
     model = settings["model"]
     if model.startswith("."):
         model = str(Path(root) / model)
@@ -172,7 +172,7 @@ def model_card(
         "expansion ratio": f"{glu.expansion_ratio(loaded.model):.4f}",
         "parameters": f"{parameters:,} (dense {parameters_dense:,}, "
         f"-{1 - parameters / parameters_dense:.1%})",
-        "kept neurons (sha256)": f"`{pruning.keep_sha256(keep)}`",
+        "kept neurons (sha256)": f"`{kept_neurons.keep_sha256(keep)}`",
     }
     lines += [f"| {name} | {value} |" for name, value in facts.items()]
     if study is not None:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from ppmlib.model import glu
-from ppmlib.prune import pruning
-from ppmlib.study_file.params import is_random, width_slug
+from ppmlib.prune import selection
+from ppmlib.study_file.selection import Selection, is_random
 
 CHANCE = "chance"
 
@@ -26,17 +26,17 @@ def widths(
     """
     width, hidden = glu.intermediate_size(model), glu.hidden_size(model)
     dense = glu.parameter_count(model)
-    requests = [(width_slug(p, None), {"pruning_ratio": p}) for p in pruning_ratios]
-    requests += [(width_slug(None, e), {"expansion_ratio": e}) for e in expansion_ratios]
-    if not requests:
+    wanted = [Selection(pruning_ratio=p, keep_multiple_of=keep_multiple_of) for p in pruning_ratios]
+    wanted += [
+        Selection(expansion_ratio=e, keep_multiple_of=keep_multiple_of) for e in expansion_ratios
+    ]
+    if not wanted:
         raise ValueError("no width: give pruning_ratios or expansion_ratios")
     rows = {}
-    for name, request in requests:
-        k = pruning.keep_count(
-            width, hidden_size=hidden, keep_multiple_of=keep_multiple_of, **request
-        )
+    for each in wanted:
+        k = each.keep_count(width, hidden)
         parameters = glu.pruned_parameter_count(model, k)
-        rows[name] = {
+        rows[each.width] = {
             "neurons kept per layer": k,
             "pruning ratio, achieved": 1 - k / width,
             "expansion ratio": k / hidden,
@@ -67,7 +67,7 @@ def cuts(model_scores: Tensor, counts: Mapping[str, int]) -> pd.DataFrame:
 def ties(model_scores: Tensor, counts: Mapping[str, int]) -> pd.DataFrame:
     """Per layer and width: neurons that share the score at the cut, some kept and some removed."""
     columns = {
-        name: [pruning.ties_at_cut(layer_scores, k) for layer_scores in model_scores]
+        name: [selection.ties_at_cut(layer_scores, k) for layer_scores in model_scores]
         for name, k in counts.items()
     }
     return pd.DataFrame(columns).rename_axis("layer")
@@ -91,8 +91,8 @@ def shared_removals(
     rows = {}
     for name, k in counts.items():
         gone = {
-            selection: removed_mask(pruning.select_layers(values, k), width)
-            for selection, values in scored.items()
+            each: removed_mask(selection.select_layers(values, k), width)
+            for each, values in scored.items()
         }
         own = gone.pop(reference)
         total = max(int(own.sum()), 1)
@@ -126,7 +126,7 @@ def layer_table(model_scores: Tensor, keep: Tensor) -> pd.DataFrame:
                 "mean score, kept": float(layer_scores[kept].mean()),
                 "mean score, removed": float(removed.mean()) if len(removed) else None,
                 "share of score kept (%)": float(100 * sizes[kept].sum() / sizes.sum()),
-                "tied at the cut": pruning.ties_at_cut(layer_scores, len(kept)),
+                "tied at the cut": selection.ties_at_cut(layer_scores, len(kept)),
             }
         )
     return pd.DataFrame(rows).rename_axis("layer")
@@ -143,7 +143,7 @@ def scoring_conclusions(
         f"{own.min():.4g} and {own.max():.4g}."
     ]
     for name, k in counts.items():
-        table = layer_table(own, pruning.select_layers(own, k))
+        table = layer_table(own, selection.select_layers(own, k))
         ratio = table["mean score, removed"].mean() / table["mean score, kept"].mean()
         sentences.append(
             f"At {name}, {width - k} of {width} neurons go in each layer; their mean score is "

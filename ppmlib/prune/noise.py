@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from ppmlib.model import glu, models
-from ppmlib.prune import calibration, pruning
-from ppmlib.study_file.params import NOISE, width_slug
+from ppmlib.prune import calibration, kept_neurons, slicing
+from ppmlib.study_file.selection import NOISE, Selection
 
 FIRST_SIGMA, LARGEST_SIGMA = 0.1, 12.8
 SIGMA_TOLERANCE = 1e-3  # relative, of the root
@@ -113,7 +113,7 @@ def _match(model: nn.Module, lm, keep: Tensor, text: calibration.Text, seed: int
     trials: list[tuple[float, float]] = []
     with _put_back(model) as put_back:
         dense = calibration.log_perplexity(lm, text)
-        pruning.zero_neurons(model, keep)
+        slicing.zero_neurons(model, keep)
         target = calibration.log_perplexity(lm, text)
         put_back()
         before = f"{math.exp(dense):.4g} before and {math.exp(target):.4g} after pruning"
@@ -164,9 +164,8 @@ def _put_back(model: nn.Module) -> Iterator:
 def inputs(
     identity: dict[str, Any],
     *,
-    matched: pruning.Kept,
-    requested: dict[str, Any],
-    seed: int,
+    matched: kept_neurons.Kept,
+    wanted: Selection,
     text: calibration.Text,
     settings: dict[str, Any],
 ) -> dict[str, Any]:
@@ -181,30 +180,33 @@ def inputs(
     return read | {
         "model": models.weights_identity(identity),
         "device": identity["device"],
-        "requested": width_slug(requested["pruning_ratio"], requested["expansion_ratio"]),
+        "requested": wanted.width,
         "matched": {"run": matched.run, "keep_sha256": matched.keep_sha256},
-        "seed": seed,
+        "seed": wanted.seed,
         "calibration": text.described(),
         "settings": settings,
     }
 
 
 def results(
-    model: nn.Module, run: str, requested: dict[str, Any], found: Matched, text: calibration.Text
+    model: nn.Module, wanted: Selection, found: Matched, text: calibration.Text
 ) -> dict[str, Any]:
     """The results of its record: those of a pruning that removes nothing, and the noise."""
     keep, shape = all_neurons(model), glu.describe(model)
     return {
-        "run": run,
+        "run": wanted.key,
         "criterion": NOISE,
         "seed": found.seed,
-        "requested": {name: requested[name] for name in ("pruning_ratio", "expansion_ratio")},
+        "requested": {
+            "pruning_ratio": wanted.pruning_ratio,
+            "expansion_ratio": wanted.expansion_ratio,
+        },
         **shape,
         "intermediate_size_dense": shape["intermediate_size"],
         "pruning_ratio": 0.0,
         "parameters_dense": shape["parameters"],
         "parameter_reduction": 0.0,
-        "keep_sha256": pruning.keep_sha256(keep),
+        "keep_sha256": kept_neurons.keep_sha256(keep),
         "ties_at_cut": [0] * len(keep),
         "noise": found.results() | {"calibration": text.described()},
     }

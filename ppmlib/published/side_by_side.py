@@ -22,7 +22,7 @@ from ppmlib import published as paper
 from ppmlib.analyse import levels
 from ppmlib.analyse.study_records import DENSE, Study
 from ppmlib.statistics.proportions import LEVEL
-from ppmlib.study_file.params import ratio_of
+from ppmlib.study_file.selection import ratio_of
 
 # The paper's protocol (V1, section 3.3, and the defaults of lm-eval 0.4.9.1).
 NUM_FEWSHOT = {"mmlu": 5, "gsm8k": 5}

@@ -1,14 +1,13 @@
-"""The study file: strict, with units; and the names of its runs.
+"""The study file: strict, with units.
 
 Study.load   a YAML file to a checked study; one clear line per mistake
 Study.runs   every width of every selection, the dense model first
-run_key      the name of a run, `ppm/r0.40`, used for folders and records
 """
 
 from collections.abc import Callable
-from decimal import Decimal
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -24,21 +23,17 @@ from ppmlib.record.evaluation_records import task_slug
 from ppmlib.study_file import extends as study_file
 from ppmlib.study_file.extends import ParamsError
 from ppmlib.study_file.mistakes import explain
+from ppmlib.study_file.selection import (
+    CHECK,
+    CRITERIA,
+    NOISE,
+    RESPONDERS,
+    WIDTH_FLOORS,
+    Selection,
+    responder_slug,
+    selection_slug,
+)
 
-CRITERIA = ("ppm", "l2", "vow", "pon", "random", "inverse")
-NOISE = "noise"  # a control at full width, damaged instead of narrowed
-CHECK = "inverse"  # what it must do is known only of a bench model
-WIDTH_FLOORS = ("permuted",)  # measured with every width, of its own responses
-# Answers without a model, and the kind of task each can answer.
-RESPONDERS = {
-    "constant": "generate_until",
-    "repeated_token": "generate_until",
-    "echo": "generate_until",
-    "empty": "generate_until",
-    "uniform": "multiple_choice",
-    "majority": "multiple_choice",
-}
-RESPONDER_PREFIX = "floor-"
 Axis = Literal[
     "knowledge",
     "mathematics",
@@ -66,37 +61,6 @@ Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy, torch and random all take
 
 
-def _decimal_text(value: float) -> str:
-    exact = Decimal(repr(float(value)))
-    decimals = max(2, -exact.normalize().as_tuple().exponent)
-    return f"{exact:.{decimals}f}"
-
-
-def selection_slug(criterion: str, seed: int = 0) -> str:
-    """Folder name of a selection: `ppm`, `random-s0`, `my_score.score` for `my_score.py:score`.
-
-    A score file's has a dot and no other has one: none can be taken for another's.
-    """
-    if criterion == "random":
-        return f"random-s{seed}"
-    return task_slug(criterion.rsplit("/", 1)[-1].replace(".py:", "."))
-
-
-def is_random(selection: str, seed: int) -> bool:
-    """Whether a selection's name is that of the random control with this seed."""
-    return selection == selection_slug("random", seed)
-
-
-def responder_slug(kind: str) -> str:
-    """Folder name, and in a notebook the criterion, of a trivial responder: `floor-constant`."""
-    return f"{RESPONDER_PREFIX}{kind}"
-
-
-def responder_kind(criterion: str) -> str | None:
-    """The trivial responder that a criterion names, or None if it is none: it has no width."""
-    return {responder_slug(kind): kind for kind in RESPONDERS}.get(criterion)
-
-
 def own_path(name: str) -> str:
     """The name as it is. ValueError for another user's home, and for what no file can be named."""
     if name.startswith("~") and not name.startswith("~/"):
@@ -104,42 +68,6 @@ def own_path(name: str) -> str:
     if "\0" in name or max(len(part.encode()) for part in name.split("/")) > LONGEST_NAME:
         raise ValueError("no file or folder can have this name")
     return name
-
-
-def width_slug(pruning_ratio: float | None = None, expansion_ratio: float | None = None) -> str:
-    """Folder name of a requested width: `r0.40`, `r0.125`, or `e2.40` for an expansion target.
-
-    Raises:
-        ValueError: unless exactly one of the two is given.
-    """
-    if (pruning_ratio is None) == (expansion_ratio is None):
-        raise ValueError("give either pruning_ratio or expansion_ratio (set the other to None)")
-    if expansion_ratio is None:
-        return f"r{_decimal_text(pruning_ratio)}"
-    return f"e{_decimal_text(expansion_ratio)}"
-
-
-def ratio_of(slug: str) -> float | None:
-    """The pruning ratio that a `width_slug` was made of; None for an expansion target."""
-    return float(slug[1:]) if slug.startswith("r") else None
-
-
-def run_key(
-    criterion: str,
-    seed: int = 0,
-    pruning_ratio: float | None = None,
-    expansion_ratio: float | None = None,
-) -> str:
-    """Name of a run: `ppm/r0.40`, `random-s0/e2.40`; `dense/r0.00` for the unpruned model.
-
-    A trivial responder has no width; its run is `floor-constant/r0.00`.
-    """
-    if responder_kind(criterion):
-        return f"{criterion}/{width_slug(0.0)}"
-    width = width_slug(pruning_ratio, expansion_ratio)
-    if pruning_ratio == 0:
-        return f"dense/{width}"
-    return f"{selection_slug(criterion, seed)}/{width}"
 
 
 class Strict(BaseModel):
@@ -329,19 +257,11 @@ class Limits(Strict):
         return own.minutes or self.notebook_minutes, own.memory_mb or self.memory_mb
 
 
-class Run(NamedTuple):
-    """One width of one selection."""
+@dataclass(frozen=True)
+class Run(Selection):
+    """One width of one selection, and the tasks it is evaluated on."""
 
-    criterion: str
-    seed: int
-    pruning_ratio: float | None
-    expansion_ratio: float | None
-    tasks: tuple[str, ...]
-
-    @property
-    def key(self) -> str:
-        """The run's name, `ppm/r0.40`."""
-        return run_key(self.criterion, self.seed, self.pruning_ratio, self.expansion_ratio)
+    tasks: tuple[str, ...] = ()
 
 
 class Study(Strict):
@@ -472,7 +392,8 @@ class Study(Strict):
     def runs(self) -> list[Run]:
         """Every width of every selection, the dense model first, then ppm, then controls."""
         names = tuple(task.name for task in self.tasks)
-        runs = [Run(self.criterion, 0, 0.0, None, names)]
+        multiple = self.keep_multiple_of
+        runs = [Run(self.criterion, 0, 0.0, None, multiple, names)]
         runs += self._widths(self.criterion, 0, self.pruning_ratios, names)
         for control in self.controls:
             chosen = tuple(n for n in names if n in control.tasks) if control.tasks else names
@@ -485,12 +406,13 @@ class Study(Strict):
         """The trivial responders among the floors, as runs without a width over all tasks."""
         names = tuple(task.name for task in self.tasks)
         kinds = [floor for floor in self.floors if floor in RESPONDERS]
-        return [Run(responder_slug(kind), 0, 0.0, None, names) for kind in kinds]
+        return [Run(responder_slug(kind), pruning_ratio=0.0, tasks=names) for kind in kinds]
 
     def _widths(self, criterion, seed, pruning_ratios, tasks) -> list[Run]:
+        multiple = self.keep_multiple_of
         if self.expansion_ratios:
-            return [Run(criterion, seed, None, e, tasks) for e in self.expansion_ratios]
-        return [Run(criterion, seed, p, None, tasks) for p in pruning_ratios]
+            return [Run(criterion, seed, None, e, multiple, tasks) for e in self.expansion_ratios]
+        return [Run(criterion, seed, p, None, multiple, tasks) for p in pruning_ratios]
 
 
 def _check_criterion(criterion: str) -> None:

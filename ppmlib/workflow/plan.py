@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,11 @@ from ppmlib.evaluation import batch_sizes, task_files
 from ppmlib.model import checkpoint, models, random_shapes
 from ppmlib.record import code_files, evaluation_records, records
 from ppmlib.record.evaluation_records import DENSE, REPEAT, REPEAT_ENGINE
-from ppmlib.study_file.params import (
+from ppmlib.study_file.params import ParamsError, Run, Study
+from ppmlib.study_file.selection import (
     NOISE,
     RESPONDERS,
     WIDTH_FLOORS,
-    ParamsError,
-    Run,
-    Study,
     responder_kind,
     selection_slug,
 )
@@ -153,7 +152,7 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
             file = noise_jobs.calibration_file(study, source)
             asked = noise_jobs.parameters(study, run, file and _relative(file, root))
             asked |= {"matched": _criterion(study.criterion, source, root)}
-            matched = run._replace(criterion=study.criterion)
+            matched = replace(run, criterion=study.criterion)
             add(
                 f"{run.key}/2_pruning",
                 {**common, **asked},

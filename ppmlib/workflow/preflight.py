@@ -1,6 +1,7 @@
 """What can be refused before any kernel starts: widths, score files, task names, the folder."""
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from ppmlib.data import data_root
 from ppmlib.evaluation import task_data, task_files
 from ppmlib.model import checkpoint, random_shapes
 from ppmlib.record.evaluation_records import DENSE
-from ppmlib.study_file.params import RESPONDERS, ParamsError, Study
+from ppmlib.study_file.params import ParamsError, Study
+from ppmlib.study_file.selection import RESPONDERS
 from ppmlib.workflow.processes import SMALLEST_FREE_BYTES
 
 
@@ -72,8 +74,6 @@ def writable(root: Path) -> None:
 
 def _widths(study: Study, config: dict[str, Any]) -> list[str]:
     """Widths the model cannot have, that are its own, or that one selection asks for twice."""
-    from ppmlib.prune.pruning import keep_count
-
     also = study.profiling.also_keep_multiples_of if study.profiling else []
     neurons = config["intermediate_size"]
     runs: dict[str, dict[str, None]] = {}
@@ -81,13 +81,8 @@ def _widths(study: Study, config: dict[str, Any]) -> list[str]:
     for run in study.runs():
         for multiple in [study.keep_multiple_of, *also]:
             try:
-                k = keep_count(
-                    neurons,
-                    hidden_size=config["hidden_size"],
-                    pruning_ratio=run.pruning_ratio,
-                    expansion_ratio=run.expansion_ratio,
-                    keep_multiple_of=multiple,
-                )
+                wanted = replace(run, keep_multiple_of=multiple)
+                k = wanted.keep_count(neurons, config["hidden_size"])
             except ValueError as error:
                 runs.setdefault(str(error), {})[run.key] = None
                 continue

@@ -1,0 +1,77 @@
+"""The scores of a study in its record."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ppmlib.model import models
+from ppmlib.prune.scoring import score_model
+from ppmlib.record import code_files, records
+from ppmlib.study_file.selection import selection_slug
+
+SCORES_FILE = "records/scores.safetensors"
+
+
+def read_scores(root: Path, loaded, *, record_dir: str, criterion: str, seed: int = 0) -> Tensor:
+    """The scores of a selection from the study's scoring record; computed in a bare run.
+
+    Args:
+        root, record_dir: as `records.open_folder`.
+        loaded: what `models.load` gave.
+    Returns:
+        (num_layers, I) float32.
+    Raises:
+        records.RecordError: in a study, if the record is missing, damaged, of other weights, or
+            without this selection.
+    """
+    if not record_dir:
+        return score_model(loaded.model, criterion, seed)
+    from safetensors.torch import load_file
+
+    record = records.read(root, "1_scoring")
+    path = records.record_path(root, "1_scoring")
+    if record["inputs"]["model"] != models.weights_identity(loaded.identity):
+        raise records.RecordError(f"{path}: scores of another model; score this one first")
+    name = selection_slug(criterion, seed)
+    if name not in record["results"]["selections"]:
+        raise records.RecordError(f"{path}: no scores of {name}; score with it first")
+    return load_file(Path(root) / SCORES_FILE)[name]
+
+
+def write_scores(path: Path, scored: dict[str, Tensor]) -> Path:
+    """Write scores atomically as safetensors: one float32 (L, I) tensor per selection name."""
+    from safetensors.torch import save
+
+    tensors = {name: scored[name].float().contiguous() for name in sorted(scored)}
+    with records.atomic(path) as temporary:
+        temporary.write_bytes(save(tensors))
+    return path
+
+
+def scores_sha256(values: Tensor) -> str:
+    """SHA-256 of scores: their shape and their values as little-endian float32."""
+    shape = "x".join(map(str, values.shape))
+    data = values.to("cpu", torch.float32).contiguous().numpy().astype("<f4").tobytes()
+    return hashlib.sha256(f"scores {shape}\n".encode() + data).hexdigest()
+
+
+def scoring_inputs(
+    identity: dict, *, criteria: Iterable[str], seeds: Iterable[int], counts: dict[str, int]
+) -> dict:
+    """What decides the numbers of the scoring record: weights, criteria, seeds and widths."""
+    return {
+        "model": models.weights_identity(identity),
+        "criteria": {selection_slug(criterion): custom_sha256(criterion) for criterion in criteria},
+        "random_seeds": list(seeds),
+        "widths": dict(counts),
+    }
+
+
+def custom_sha256(criterion: str) -> str | None:
+    """Hash of a custom criterion's file and what it imports; None for the built-in criteria."""
+    if ".py:" not in criterion:
+        return None
+    return code_files.sha256(Path(criterion.rpartition(":")[0]).expanduser())

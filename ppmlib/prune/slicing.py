@@ -1,0 +1,104 @@
+"""Neurons removed from a model in memory, or silenced at full width: the oracle of removing."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from ppmlib.model import glu
+from ppmlib.prune import compaction
+
+
+@torch.no_grad()
+def slice_mlps(model: nn.Module, keep: Tensor, *, reuse_memory: bool = False) -> None:
+    """Remove all neurons but the kept ones, in place; the model's config follows.
+
+    Rows of gate_proj and up_proj, columns of down_proj and biases are cut; modules, hooks and the
+    global random state stay as they are. Everything is checked before the first layer is touched.
+
+    Args:
+        keep: (num_layers, k) indices, strictly ascending in each layer.
+        reuse_memory: the kept neurons are moved to the front of the dense weights' own memory
+            where that can be: faster, without a second copy, but a dense weight that the caller
+            still holds is overwritten. By default such tensors keep their values.
+    Raises:
+        ValueError: if the model or `keep` does not fit; the model is then unchanged.
+    """
+    mlps = glu.glu_mlps(model)
+    _check_keep(keep, len(mlps), mlps[0].gate.out_features)
+    width = keep.shape[1]
+    if width == mlps[0].gate.out_features:
+        return
+    for mlp, kept_rows in zip(mlps, keep, strict=True):
+        kept_rows = kept_rows.to(mlp.gate.weight.device)
+        for linear in (mlp.gate, mlp.up):
+            _cut(linear, "weight", kept_rows, 0, reuse_memory)
+            _cut(linear, "bias", kept_rows, 0, reuse_memory)
+            linear.out_features = width
+        _cut(mlp.down, "weight", kept_rows, 1, reuse_memory)
+        mlp.down.in_features = width
+        if hasattr(mlp.module, "intermediate_size"):
+            mlp.module.intermediate_size = width
+    model.config.get_text_config().intermediate_size = width
+
+
+@torch.no_grad()
+def zero_neurons(model: nn.Module, keep: Tensor) -> None:
+    """Silence all neurons but the kept ones, in place, at full width: the oracle of slicing.
+
+    Sets the columns of down_proj to zero, so that a neuron's value no longer reaches the output.
+    Arguments and errors as `slice_mlps`.
+    """
+    mlps = glu.glu_mlps(model)
+    _check_keep(keep, len(mlps), mlps[0].gate.out_features)
+    for mlp, kept_rows in zip(mlps, keep, strict=True):
+        gone = torch.ones(mlp.down.in_features, dtype=torch.bool)
+        gone[kept_rows.cpu()] = False
+        mlp.down.weight[:, gone.to(mlp.down.weight.device)] = 0
+
+
+@torch.no_grad()
+def mlp_outputs(model: nn.Module, keep: Tensor | None = None, *, rows: int = 4) -> Tensor:
+    """What every MLP answers to one random batch, in float64 on the CPU, layer by layer.
+
+    With `keep`, all other neurons are silenced first; the model itself is not changed. Equal
+    outputs before and after slicing show that slicing removed what those neurons said, no more.
+
+    Returns:
+        (num_layers, rows, hidden_size) float64; the batch is the same for every model of a width.
+    """
+    generator = torch.Generator().manual_seed(0)
+    batch = torch.randn(rows, glu.hidden_size(model), generator=generator, dtype=torch.float64)
+    outputs = []
+    for mlp in glu.glu_mlps(model):
+        copied = copy.deepcopy(mlp.module).to("cpu", torch.float64)
+        if keep is not None:
+            gone = torch.ones(copied.down_proj.in_features, dtype=torch.bool)
+            gone[keep[mlp.layer]] = False
+            copied.down_proj.weight[:, gone] = 0
+        outputs.append(copied(batch))
+    return torch.stack(outputs)
+
+
+def _cut(linear: nn.Linear, name: str, kept_rows: Tensor, dim: int, reuse_memory: bool) -> None:
+    whole = getattr(linear, name)
+    if whole is None:
+        return
+    if reuse_memory and compaction.possible(whole):
+        part = compaction.take(whole, kept_rows, dim)
+    else:
+        part = compaction.copied(whole, kept_rows, dim)
+    setattr(linear, name, nn.Parameter(part, requires_grad=whole.requires_grad))
+
+
+def _check_keep(keep: Tensor, num_layers: int, width: int) -> None:
+    if keep.is_floating_point() or keep.dtype == torch.bool:
+        raise ValueError(f"keep holds {keep.dtype}, not indices")
+    if keep.dim() != 2 or keep.shape[0] != num_layers or not 1 <= keep.shape[1] <= width:
+        raise ValueError(
+            f"keep has shape {tuple(keep.shape)}; the model has {num_layers} layers of {width}"
+        )
+    if (keep[:, 1:] <= keep[:, :-1]).any():
+        raise ValueError("kept indices must ascend strictly in each layer")
+    if keep.min() < 0 or keep.max() >= width:
+        raise ValueError(f"kept indices must lie in 0..{width - 1}")

@@ -1,0 +1,177 @@
+"""What is pruned: a selection of neurons, and the names that folders and records have of it.
+
+Selection  criterion, seed, one ratio and a multiple; how many neurons of a layer it keeps
+"""
+
+import math
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from ppmlib.record.evaluation_records import task_slug
+
+CRITERIA = ("ppm", "l2", "vow", "pon", "random", "inverse")
+NOISE = "noise"  # a control at full width, damaged instead of narrowed
+CHECK = "inverse"  # what it must do is known only of a bench model
+WIDTH_FLOORS = ("permuted",)  # measured with every width, of its own responses
+# Answers without a model, and the kind of task each can answer.
+RESPONDERS = {
+    "constant": "generate_until",
+    "repeated_token": "generate_until",
+    "echo": "generate_until",
+    "empty": "generate_until",
+    "uniform": "multiple_choice",
+    "majority": "multiple_choice",
+}
+RESPONDER_PREFIX = "floor-"
+SETTINGS = ("criterion", "seed", "pruning_ratio", "expansion_ratio", "keep_multiple_of")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which neurons stay in every layer: those of highest score, as many as one ratio says.
+
+    Args:
+        criterion: ppm, l2, vow, pon, random, inverse, noise, `file.py:function`, or a trivial
+            baseline's `floor-<kind>`, which has no width.
+        seed: of `random` and `noise` only.
+        pruning_ratio: share of the neurons to remove, 0 is the dense model; or
+        expansion_ratio: intermediate_size / hidden_size to reach.
+        keep_multiple_of: the number of neurons is rounded down to a multiple of this.
+    """
+
+    criterion: str = "ppm"
+    seed: int = 0
+    pruning_ratio: float | None = None
+    expansion_ratio: float | None = None
+    keep_multiple_of: int = 1
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether all neurons stay."""
+        return self.pruning_ratio == 0
+
+    @property
+    def name(self) -> str:
+        """Folder of its runs, `ppm` or `random-s0`: `selection_slug`."""
+        return selection_slug(self.criterion, self.seed)
+
+    @property
+    def width(self) -> str:
+        """Folder of its width, `r0.40` or `e2.40`: `width_slug`."""
+        return width_slug(self.pruning_ratio, self.expansion_ratio)
+
+    @property
+    def key(self) -> str:
+        """Name of its run: `ppm/r0.40`, `random-s0/e2.40`; `dense/r0.00` for the unpruned model.
+
+        A trivial baseline has no width; its run is `floor-constant/r0.00`.
+        """
+        if responder_kind(self.criterion):
+            return f"{self.criterion}/{width_slug(0.0)}"
+        return f"{'dense' if self.is_dense else self.name}/{self.width}"
+
+    def settings(self) -> dict[str, Any]:
+        """Its five values by name, as a notebook's parameters have them."""
+        return {name: getattr(self, name) for name in SETTINGS}
+
+    def keep_count(self, intermediate_size: int, hidden_size: int) -> int:
+        """How many neurons of a layer stay, in exact decimal arithmetic.
+
+        I - floor(pruning_ratio * I), or ceil(expansion_ratio * hidden_size); then down to a
+        multiple of `keep_multiple_of`, at least one. The dense model is never rounded.
+
+        Raises:
+            ValueError: unless exactly one ratio is given; for a pruning ratio outside [0, 1), an
+                expansion ratio that is not positive or above the model's own, or a multiple that
+                does not fit into the model.
+        Source: the paper's rule, which all 15 published pruned widths follow.
+        """
+        _check_one_given(self.pruning_ratio, self.expansion_ratio)
+        multiple = self.keep_multiple_of
+        if multiple < 1:
+            raise ValueError(f"keep_multiple_of {multiple} is not a positive whole number")
+        if self.pruning_ratio is not None:
+            if not 0 <= self.pruning_ratio < 1:
+                raise ValueError(f"pruning_ratio {self.pruning_ratio} is not in [0, 1)")
+            removed = _times(self.pruning_ratio, intermediate_size)
+            k = intermediate_size - math.floor(removed)
+            dense = self.is_dense
+        else:
+            if not 0 < self.expansion_ratio < math.inf:
+                raise ValueError(f"expansion_ratio {self.expansion_ratio} is not a positive number")
+            target = _times(self.expansion_ratio, hidden_size)
+            if target > intermediate_size:
+                own = intermediate_size / hidden_size
+                raise ValueError(
+                    f"expansion_ratio {self.expansion_ratio} is above the model's own {own:g}"
+                )
+            k = math.ceil(target)
+            dense = target == intermediate_size
+        if dense:
+            return intermediate_size
+        if multiple > intermediate_size:
+            raise ValueError(
+                f"nothing would be left: keep_multiple_of {multiple} is more than the "
+                f"{intermediate_size} neurons of a layer"
+            )
+        return max(k // multiple, 1) * multiple
+
+
+def _check_one_given(pruning_ratio: float | None, expansion_ratio: float | None) -> None:
+    if (pruning_ratio is None) == (expansion_ratio is None):
+        raise ValueError("give either pruning_ratio or expansion_ratio (set the other to None)")
+
+
+def _times(ratio: float, size: int) -> Decimal:
+    # 77 / 48 as a float is a little more than 77 / 48: who writes it means 77 of 48.
+    whole = round(ratio * size)
+    return Decimal(whole) if whole / size == ratio else Decimal(repr(float(ratio))) * size
+
+
+def selection_slug(criterion: str, seed: int = 0) -> str:
+    """Folder name of a selection: `ppm`, `random-s0`, `my_score.score` for `my_score.py:score`.
+
+    A score file's has a dot and no other has one: none can be taken for another's.
+    """
+    if criterion == "random":
+        return f"random-s{seed}"
+    return task_slug(criterion.rsplit("/", 1)[-1].replace(".py:", "."))
+
+
+def is_random(selection: str, seed: int) -> bool:
+    """Whether a selection's name is that of the random control with this seed."""
+    return selection == selection_slug("random", seed)
+
+
+def responder_slug(kind: str) -> str:
+    """Folder name, and in a notebook the criterion, of a trivial responder: `floor-constant`."""
+    return f"{RESPONDER_PREFIX}{kind}"
+
+
+def responder_kind(criterion: str) -> str | None:
+    """The trivial responder that a criterion names, or None if it is none: it has no width."""
+    return {responder_slug(kind): kind for kind in RESPONDERS}.get(criterion)
+
+
+def _decimal_text(value: float) -> str:
+    exact = Decimal(repr(float(value)))
+    decimals = max(2, -exact.normalize().as_tuple().exponent)
+    return f"{exact:.{decimals}f}"
+
+
+def width_slug(pruning_ratio: float | None = None, expansion_ratio: float | None = None) -> str:
+    """Folder name of a requested width: `r0.40`, `r0.125`, or `e2.40` for an expansion target.
+
+    Raises:
+        ValueError: unless exactly one of the two is given.
+    """
+    _check_one_given(pruning_ratio, expansion_ratio)
+    if expansion_ratio is None:
+        return f"r{_decimal_text(pruning_ratio)}"
+    return f"e{_decimal_text(expansion_ratio)}"
+
+
+def ratio_of(slug: str) -> float | None:
+    """The pruning ratio that a `width_slug` was made of; None for an expansion target."""
+    return float(slug[1:]) if slug.startswith("r") else None
