@@ -28,6 +28,7 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 HUB_URL = re.compile(
     r"hf://datasets/(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^/]+))?/(?P<file>.+)"
 )
+UNREADABLE = (OSError, ValueError, KeyError, TypeError)  # what `datasets` raises for such files
 
 
 class DataRootError(Exception):
@@ -62,12 +63,7 @@ class DataRoot:
         empty: dict[str, dict[str, Any]] = {"models": {}, "datasets": {}, "nltk_data": {}}
         file = self.folder / MANIFEST
         found = records.read_json(file) if file.exists() else {}
-        if not (
-            isinstance(found, dict)
-            and all(isinstance(found.get(kind, {}), dict) for kind in empty)
-            and all(map(_is_entry, (empty | found)["models"].values()))
-            and all(map(_is_entry, (empty | found)["datasets"].values()))
-        ):
+        if not _is_manifest(found):
             raise records.RecordError(
                 f"{file}: damaged, no manifest of `ppm prefetch`: remove it and prefetch again; "
                 "files that are there are kept"
@@ -117,7 +113,7 @@ class DataRoot:
             )
 
     def commit(self, kind: str, repository: str) -> str | None:
-        """The commit a repository was fetched at; None where the manifest does not tell.
+        """The commit a repository was fetched at; None where the manifest does not state it.
 
         Args:
             kind: `models` or `datasets`.
@@ -125,13 +121,19 @@ class DataRoot:
         return self.manifest()[kind].get(repository, {}).get("commit")
 
     def revisions(self, kind: str, repository: str) -> set[str | None]:
-        """The names a repository was asked for by that stand for its commit, and the commit."""
+        """The revisions that a repository was requested by, and its commit."""
         entry = self.manifest()[kind].get(repository, {})
         return {entry.get("commit"), entry.get("revision"), *entry.get("revisions", ())}
 
 
-def _is_entry(entry: Any) -> bool:
-    return isinstance(entry, dict) and isinstance(entry.get("files", {}), dict)
+def _is_manifest(found: Any) -> bool:
+    if not isinstance(found, dict):
+        return False
+    kinds = [found.get(kind, {}) for kind in ("models", "datasets", "nltk_data")]
+    if not all(isinstance(kind, dict) for kind in kinds):
+        return False
+    entries = [entry for kind in kinds[:2] for entry in kind.values()]
+    return all(isinstance(e, dict) and isinstance(e.get("files", {}), dict) for e in entries)
 
 
 def opened(folder: Path) -> DataRoot:
@@ -165,7 +167,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def link(study_folder: Path, folder: Path | None) -> None:
-    """Make the hidden link in a study's folder lead to a data root; None takes it away."""
+    """Make the hidden link in a study's folder lead to a data root; None removes it."""
     hidden = Path(study_folder, LINK)
     hidden.unlink(missing_ok=True)
     if folder is not None:
@@ -182,8 +184,9 @@ def linked(study_folder: Path) -> Path | None:
 def local_datasets(root: DataRoot | None, *, compare_rows: bool = True) -> Iterator[None]:
     """Within the block, data sets of the hub are read from the data root, and only from there.
 
-    `datasets.load_dataset` is given the clone's folder in place of the hub's name, so that task
-    definitions stay as they are. Nothing changes where the data root is None.
+    `datasets.load_dataset` is replaced by one that reads the clone's folder, so that lm-eval's task
+    definitions stay as they are; lm-eval has no option for it. Blocks are not nested, and nothing
+    else replaces it. Nothing changes where the data root is None.
 
     Raises:
         DataRootError: by `load_dataset`, for a data set that is not there, cannot be read, or has
@@ -209,13 +212,7 @@ def local_datasets(root: DataRoot | None, *, compare_rows: bool = True) -> Itera
         cache = Path(datasets.config.HF_DATASETS_CACHE, f"data-root-{_state(folder)}")
         try:
             loaded = load(str(folder), name, cache_dir=str(cache), **options)
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            datasets.exceptions.DatasetsError,
-        ) as error:
+        except (*UNREADABLE, datasets.exceptions.DatasetsError) as error:
             raise DataRootError(
                 f"{label} cannot be read from the data root: {reason(error)}"
             ) from error
@@ -235,11 +232,13 @@ def _state(folder: Path) -> str:
     """A name that changes with any file of a clone.
 
     `datasets` names its cache by the clone's last folder and the patterns in its README.md: without
-    this it would go on giving the documents it read before a file was replaced.
+    this it would still give the documents it read before a file was replaced.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    states = {path.relative_to(folder).as_posix(): path.stat() for path in files}
-    listed = {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    listed = {
+        path.relative_to(folder).as_posix(): [path.stat().st_size, path.stat().st_mtime_ns]
+        for path in files
+    }
     return records.fingerprint({"folder": str(folder.resolve()), "files": listed})[:16]
 
 
@@ -273,7 +272,7 @@ def _local_files(root: DataRoot, value: Any) -> Any:
     if matched:
         return str(root.found_dataset(matched["repository"]) / matched["file"])
     if "://" in str(value):
-        raise DataRootError(f"{value} is not in the data root, and no address of the hub")
+        raise DataRootError(f"{value} is not in the data root and is not a hub address")
     return value
 
 

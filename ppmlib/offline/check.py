@@ -1,8 +1,8 @@
 """Does everything a study needs load, with the network off? `ppm check`, before any GPU time.
 
-The model's weights are hashed, held against its config and searched for values that are not finite
-without being read into memory, the tokenizer is loaded, and every task is loaded with all its
-documents and renders its first prompt.
+The model's weights are hashed, compared with its config and searched for values that are not finite
+without being read into memory; the tokenizer is loaded; every task is loaded with all its documents
+and renders its first prompt.
 """
 
 import socket
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from ppmlib import bench
 from ppmlib.data import data_root
@@ -43,18 +44,11 @@ def network_off() -> Iterator[None]:
     def refuse(*arguments, **options):
         raise OSError("the network is off during a check")
 
-    names = ("connect", "connect_ex")
-    before = {name: getattr(socket.socket, name) for name in names}
-    look_up = socket.getaddrinfo
-    for name in names:
-        setattr(socket.socket, name, refuse)
-    socket.getaddrinfo = refuse
-    try:
+    with (
+        mock.patch.multiple(socket.socket, connect=refuse, connect_ex=refuse),
+        mock.patch("socket.getaddrinfo", refuse),
+    ):
         yield
-    finally:
-        for name, original in before.items():
-            setattr(socket.socket, name, original)
-        socket.getaddrinfo = look_up
 
 
 def check(study: Study, study_file: Path, progress: Callable[[str], None]) -> Checked:
@@ -87,7 +81,9 @@ def check(study: Study, study_file: Path, progress: Callable[[str], None]) -> Ch
         return Checked(problems=[str(error), *missing])
     checked.notes.append(_model_line(loaded))
     if root is not None:
-        checked.problems += _changed(root, study)
+        nltk_files = root.manifest()["nltk_data"].items()
+        checked.problems += changed_files(root, "models", study.model.id)
+        checked.problems += _changed(root, {f"nltk_data/{name}": sha for name, sha in nltk_files})
         if not (root.folder / data_root.MANIFEST).exists():
             checked.notes.append(
                 "the data root has no manifest: revisions, hashes and row counts are not compared"
@@ -122,31 +118,21 @@ def _model_line(loaded: models.Loaded) -> str:
     )
 
 
-def _changed(root: DataRoot, study: Study) -> list[str]:
-    """The model's and nltk's files that are not as they were fetched, a line each."""
-    lines = changed_files(root, "models", study.model.id)
-    for name, digest in root.manifest()["nltk_data"].items():
-        line = _changed_file(root, f"nltk_data/{name}", digest)
-        lines += [line] if line else []
-    return lines
-
-
-def _changed_file(root: DataRoot, name: str, digest: str) -> str | None:
-    if not (root.folder / name).is_file():
-        return f"{name}: missing, its manifest has it"
-    if records.sha256_file(root.folder / name) != digest:
-        return f"{name}: not the file that was fetched (its sha256 differs)"
-    return None
-
-
 def changed_files(root: DataRoot, kind: str, repository: str) -> list[str]:
     """Files of a repository that are missing or not those that were fetched, a line each."""
-    entry = root.manifest()[kind].get(repository, {"files": {}})
-    lines = [
-        _changed_file(root, f"{kind}/{repository}/{name}", said["sha256"])
-        for name, said in entry["files"].items()
-    ]
-    return [line for line in lines if line]
+    files = root.manifest()[kind].get(repository, {}).get("files", {})
+    sha256 = {f"{kind}/{repository}/{name}": entry["sha256"] for name, entry in files.items()}
+    return _changed(root, sha256)
+
+
+def _changed(root: DataRoot, sha256: Mapping[str, str]) -> list[str]:
+    lines = []
+    for name, digest in sha256.items():
+        if not (root.folder / name).is_file():
+            lines.append(f"{name}: missing, its manifest has it")
+        elif records.sha256_file(root.folder / name) != digest:
+            lines.append(f"{name}: not the file that was fetched (its sha256 differs)")
+    return lines
 
 
 def _task(study: Study, spec: Mapping[str, Any], lm, root: DataRoot | None):
@@ -160,29 +146,21 @@ def _task(study: Study, spec: Mapping[str, Any], lm, root: DataRoot | None):
     where = ", ".join(_with_configs(repository, sources) for repository in repositories)
     commits = [root.commit("datasets", repository) if root else None for repository in repositories]
     revision = ", ".join((commit or UNKNOWN)[:SHORT] for commit in commits) or UNKNOWN
-    label = (name, where or "package", revision)
+    documents, prompt = UNKNOWN, "no"
     problems = task_data.missing(root, [name], folders) if root else []
-    if problems:
-        return _row(label, UNKNOWN, "no"), problems
-    documents, prompt, problem = _first_prompt(study, spec, sources, lm)
-    if root is not None:
-        changed = [line for r in repositories for line in changed_files(root, "datasets", r)]
-        problems = [] if problem else changed
-    return _row(label, documents, prompt), [*problems, *([problem] if problem else [])]
-
-
-def _row(label: tuple[str, str, str], documents: str, prompt: str) -> tuple[str, ...]:
-    name, where, revision = label
-    return (name, documents, where, revision, prompt)
+    if not problems:
+        documents, prompt, problem = _first_prompt(study, spec, sources, lm)
+        if problem:
+            problems = [problem]
+        elif root is not None:
+            problems = [line for r in repositories for line in changed_files(root, "datasets", r)]
+    return (name, documents, where or "package", revision, prompt), problems
 
 
 def _with_configs(repository: str, sources) -> str:
     configs = {s.config for s in sources if s.repository == repository and s.config}
-    if not configs:
-        return repository
-    return (
-        f"{repository} ({min(configs) if len(configs) == 1 else f'{len(configs)} configurations'})"
-    )
+    named = min(configs) if len(configs) == 1 else f"{len(configs)} configurations"
+    return f"{repository} ({named})" if configs else repository
 
 
 def _columns(sources: list[task_data.Source]) -> str:
@@ -220,18 +198,16 @@ def _first_prompt(
     except EvaluationError as error:
         return UNKNOWN, "no", str(error)
     count = sum(len(sub.eval_docs) for sub in task.tasks.values())
-    documents = f"{count:,}"
-    if study.subset and study.subset.n < count:
-        documents = f"{study.subset.n:,} of {count:,}"
+    some = study.subset and study.subset.n < count
+    documents = f"{study.subset.n:,} of {count:,}" if some else f"{count:,}"
     longest = 0
     for sub in task.tasks.values():
         try:
             text = taskrun.first_prompt(sub, lm, apply_chat_template=study.apply_chat_template)
         except tasks.UNREADABLE as error:
-            return documents, "no", (
-                f"{sub.task_name}: its documents are not of the form it reads "
-                f"({type(error).__name__}: {error}){_columns(sources)}"
-            )  # fmt: skip
+            why = f"({type(error).__name__}: {error}){_columns(sources)}"
+            line = f"{sub.task_name}: its documents are not of the form it reads {why}"
+            return documents, "no", line
         with quiet_libraries():  # the tokenizer warns of prompts longer than the model's context
             longest = max(longest, len(lm.tok_encode(text)))
     cut = f", cut to {lm.max_length:,}" if longest > lm.max_length else ""
@@ -240,7 +216,6 @@ def _first_prompt(
 
 def table(rows: list[tuple[str, ...]]) -> list[str]:
     """Rows under their column names as aligned text."""
-    whole = [COLUMNS, *rows]
-    widths = [max(len(row[i]) for row in whole) for i in range(len(COLUMNS))]
-    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-            for row in whole]  # fmt: skip
+    columns = zip(COLUMNS, *rows, strict=True)
+    padded = [[cell.ljust(max(map(len, column))) for cell in column] for column in columns]
+    return ["  ".join(cells).rstrip() for cells in zip(*padded, strict=True)]

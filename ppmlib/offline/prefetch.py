@@ -1,8 +1,9 @@
 """Fill a data root on a machine that has a network: model, data sets, nltk data, manifest.
 
 Files come from the hub at one commit per repository, which the manifest keeps from the first call
-on, and are compared with the hub's own hashes; downloads resume. The manifest only grows, by what
-was verified on disk, and no file of another study is deleted: a call may be killed anywhere.
+on, and are compared with the hub's hashes. The manifest only grows, by what was verified on disk,
+and no file of another study is deleted: a call may be killed anywhere. Downloads resume, which
+those of huggingface_hub's `snapshot_download` do not once their process has ended.
 """
 
 import fcntl
@@ -26,8 +27,9 @@ from ppmlib.study_file.params import Study
 
 PARTIAL = ".partial"  # unfinished downloads, by the hash of what they will be
 TELL_EVERY_S = 15.0
-SHOWN = 3  # configurations whose row counts are told
+SHOWN = 3  # configurations whose row counts are printed
 API_KIND = {"models": "model", "datasets": "dataset"}
+IN_WORDS = {"models": "model", "datasets": "data set"}
 Tell = Callable[[str], None]
 
 
@@ -35,7 +37,7 @@ class PrefetchError(Exception):
     """Something could not be fetched; one line."""
 
 
-# All that can go wrong in one line.
+# Every error that is one line for the user.
 REFUSALS = (
     PrefetchError,
     hub.HubError,
@@ -46,14 +48,14 @@ REFUSALS = (
 
 
 def prefetch(study: Study, folder: Path, *, nltk_source: str | None, tell: Tell) -> None:
-    """Fetch everything a study needs into a data root; what is there already is kept.
+    """Fetch everything a study needs into a data root; what is already there is kept.
 
     Args:
         nltk_source: as `nltk_data.fetch`.
         tell: called with lines of progress.
     Raises:
         PrefetchError, HubError, NltkDataError: for what cannot be had; what was fetched stays.
-        UnknownData: for a task whose data cannot be told from its file.
+        UnknownData: for a task whose file does not determine its data.
     """
     folders = [bench.tasks_dir()]
     names = [task.name for task in study.tasks]
@@ -73,7 +75,7 @@ def prefetch(study: Study, folder: Path, *, nltk_source: str | None, tell: Tell)
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Be the only one that fills a data root. PrefetchError if another process does."""
+    """Hold a data root's lock. PrefetchError if another process fills it."""
     place = folder / PARTIAL
     place.mkdir(parents=True, exist_ok=True)
     with open(place / "lock", "w") as lock:
@@ -141,7 +143,7 @@ def _dataset(
 
 @dataclass(frozen=True)
 class _Listed:
-    """What the hub says of a repository at one commit."""
+    """What the hub lists of a repository at one commit."""
 
     kind: str  # models or datasets
     repository: str
@@ -149,11 +151,6 @@ class _Listed:
     commit: str
     sizes: dict[str, int]  # bytes of every file
     hashes: dict[str, str]  # sha256 of large files, git's blob id of the others
-
-    @property
-    def what(self) -> str:
-        """The kind in words."""
-        return "model" if self.kind == "models" else "data set"
 
 
 def _listed(root: DataRoot, kind: str, repository: str, revision: str | None) -> _Listed:
@@ -167,7 +164,7 @@ def _listed(root: DataRoot, kind: str, repository: str, revision: str | None) ->
     place = root.folder / kind / repository
     commit = root.commit(kind, repository)
     at = commit if revision in (None, *root.revisions(kind, repository)) else revision
-    with hub.explained(repository, at, "model" if kind == "models" else "data set"):
+    with hub.explained(repository, at, IN_WORDS[kind]):
         info = HfApi().repo_info(
             repository,
             revision=at,
@@ -184,25 +181,17 @@ def _listed(root: DataRoot, kind: str, repository: str, revision: str | None) ->
     names = root.revisions(kind, repository) if commit == info.sha else set()
     if commit is None or not place.exists():
         manifest[kind][repository] = {"commit": info.sha, "files": {}}
-    names = sorted({revision, *names} - {None, info.sha})
-    manifest[kind][repository]["revisions"] = names
+    manifest[kind][repository]["revisions"] = sorted({revision, *names} - {None, info.sha})
     records.write_json(root.folder / data_root.MANIFEST, manifest)
-    return _Listed(
-        kind=kind,
-        repository=repository,
-        revision=revision,
-        commit=info.sha,
-        sizes={file.rfilename: file.size for file in info.siblings},
-        hashes={
-            file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in info.siblings
-        },
-    )
+    sizes = {file.rfilename: file.size for file in info.siblings}
+    hashes = {f.rfilename: f.lfs.sha256 if f.lfs else f.blob_id for f in info.siblings}
+    return _Listed(kind, repository, revision, info.sha, sizes, hashes)
 
 
 def _fetch_files(
     root: DataRoot, info: _Listed, names: list[str], tell: Tell | None, wanted_by: Iterable[str]
 ) -> None:
-    """Have the named files in the data root, each entered in the manifest once it is verified.
+    """Fetch the named files; each is entered in the manifest once it is verified.
 
     Args:
         wanted_by: what is marked as unfinished while a file is missing: configurations, the model.
@@ -211,15 +200,20 @@ def _fetch_files(
     place.mkdir(parents=True, exist_ok=True)
     if tell:
         total = sum(info.sizes[name] for name in names)
-        tell(f"{info.what} {info.repository} at {info.commit}: {len(names)} files, {size(total)}")
+        about = f"{IN_WORDS[info.kind]} {info.repository} at {info.commit}"
+        tell(f"{about}: {len(names)} files, {size(total)}")
     there = {name: _checked(place / name, info.hashes[name]) for name in names}
     missing = [name for name in names if there[name] is None]
-    _check_space(root, sum(info.sizes[name] for name in missing))
+    to_fetch, free = sum(info.sizes[n] for n in missing), shutil.disk_usage(root.folder).free
+    if to_fetch > free:
+        raise PrefetchError(
+            f"{root.folder}: {size(to_fetch)} to fetch, {size(free)} free: choose another disk"
+        )
     wanted = {*wanted_by}
     known = {name: entry for name, entry in there.items() if entry}
     _enter(root, info, known, unfinished=wanted if missing else ())
     for name in missing:
-        with hub.explained(info.repository, info.revision, info.what):
+        with hub.explained(info.repository, info.revision, IN_WORDS[info.kind]):
             entry = _download(root, info, name, tell)
         _enter(root, info, {name: entry})
     _enter(root, info, finished=wanted)
@@ -229,24 +223,22 @@ def _checked(target: Path, expected: str) -> dict[str, Any] | None:
     """A manifest's entry of a file that is there with the hub's hash, else None."""
     if not target.is_file():
         return None
-    digest = records.sha256_file(target)
-    if (digest if len(expected) == len(digest) else _git_blob(target)) != expected:
+    found = digest = records.sha256_file(target)
+    if len(expected) != len(digest):
+        content = target.read_bytes()
+        found = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    if found != expected:
         return None
     return {"bytes": target.stat().st_size, "sha256": digest, "hub": expected}
 
 
-def _git_blob(path: Path) -> str:
-    content = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
 def _download(root: DataRoot, info: _Listed, name: str, tell: Tell | None) -> dict[str, Any]:
-    """Fetch one file, going on with an earlier part of it, and hold it against the hub's hash."""
+    """Fetch one file, resuming an earlier part of it, and compare it with the hub's hash."""
     from huggingface_hub import get_token, hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
 
-    say = tell or (lambda line: None)
+    tell = tell or (lambda line: None)
     expected, total = info.hashes[name], info.sizes[name]
     part = root.folder / PARTIAL / expected
     done = part.stat().st_size if part.exists() else 0
@@ -254,17 +246,16 @@ def _download(root: DataRoot, info: _Listed, name: str, tell: Tell | None) -> di
         part.unlink()
         done = 0
     began = time.monotonic()
-    say(f"  {name}, {size(total)}" + (f", from {size(done)} on" if done else ""))
-    kind = API_KIND[info.kind]
-    url = hf_hub_url(info.repository, name, repo_type=kind, revision=info.commit)
+    tell(f"  {name}, {size(total)}" + (f", from {size(done)} on" if done else ""))
+    kind, revision = API_KIND[info.kind], info.commit
     with open(part, "ab") as handle:
         http_get(
-            url,
+            hf_hub_url(info.repository, name, repo_type=kind, revision=revision),
             handle,
             resume_size=done,
             headers=build_hf_headers(token=get_token()),
             expected_size=total,
-            tqdm_class=_lines(say, TELL_EVERY_S),
+            tqdm_class=_progress_lines(tell),
         )
     entry = _checked(part, expected)
     if entry is None:
@@ -279,12 +270,12 @@ def _download(root: DataRoot, info: _Listed, name: str, tell: Tell | None) -> di
     part.replace(target)
     seconds = time.monotonic() - began
     if seconds > TELL_EVERY_S:
-        say(f"  {name} done, {size((total - done) / seconds)}/s")
+        tell(f"  {name} done, {size((total - done) / seconds)}/s")
     return entry
 
 
-def _lines(tell: Tell, every_s: float):
-    """A progress bar of the hub's client that tells a line every so many seconds."""
+def _progress_lines(tell: Tell):
+    """A progress bar of the hub's client that prints a line every `TELL_EVERY_S` seconds."""
     from huggingface_hub.utils import tqdm
 
     class Lines(tqdm):
@@ -292,12 +283,12 @@ def _lines(tell: Tell, every_s: float):
             options.pop("name", None)
             super().__init__(*arguments, **{**options, "disable": True})
             self.n, self.total = options.get("initial") or 0, options.get("total")
-            self.told = time.monotonic()
+            self.printed = time.monotonic()
 
         def update(self, n=1):
             self.n += n
-            if time.monotonic() - self.told > every_s:
-                self.told = time.monotonic()
+            if time.monotonic() - self.printed > TELL_EVERY_S:
+                self.printed = time.monotonic()
                 tell(f"    {size(self.n)} of {size(self.total)}")
 
     return Lines
@@ -305,19 +296,17 @@ def _lines(tell: Tell, every_s: float):
 
 def _nltk(root: DataRoot, resource: str, source: str | None, tell: Tell) -> None:
     """Put one resource of nltk's under nltk_data and enter it in the manifest."""
-    known = {
-        name: digest
-        for name, digest in root.manifest()["nltk_data"].items()
-        if name == f"{resource}.zip" or name.startswith(f"{resource}/")
-    }
-    there = records.relative_files(root.nltk_data, nltk_data.files(resource, root.nltk_data))
+
+    def on_disk() -> dict[str, str]:
+        return records.relative_files(root.nltk_data, nltk_data.files(resource, root.nltk_data))
+
+    there, own = on_disk(), (f"{resource}.zip", f"{resource}/")
+    known = {n: sha for n, sha in root.manifest()["nltk_data"].items() if n.startswith(own)}
     if any(there.get(name) != digest for name, digest in known.items()):
         nltk_data.remove(resource, root.nltk_data)
     tell(f"nltk {resource}: {nltk_data.fetch(resource, root.nltk_data, source)}")
     manifest = root.manifest()
-    manifest["nltk_data"] |= records.relative_files(
-        root.nltk_data, nltk_data.files(resource, root.nltk_data)
-    )
+    manifest["nltk_data"] |= on_disk()
     records.write_json(root.folder / data_root.MANIFEST, manifest)
 
 
@@ -340,18 +329,13 @@ def _enter(
     records.write_json(root.folder / data_root.MANIFEST, manifest)
 
 
-def _check_space(root: DataRoot, wanted: int) -> None:
-    free = shutil.disk_usage(root.folder).free
-    if wanted > free:
-        raise PrefetchError(
-            f"{root.folder}: {size(wanted)} to fetch, {size(free)} free: choose another disk"
-        )
-
-
 def size(count: float) -> str:
-    """Bytes as a person reads them, decimal units: `2.47 GB`."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}" if unit != "bytes" else f"{count:.0f} bytes"
+    """Bytes in decimal units: `2.47 GB`."""
+    if count < 1000:
+        return f"{count:.0f} bytes"
+    for unit in ("kB", "MB"):
         count /= 1000
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+    count /= 1000
     return f"{count:,.2f} GB"
