@@ -16,7 +16,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from ppmlib.page import inert
+from ppmlib.page import inert, study_page, study_tables
 from ppmlib.page.cell_html import Outline, code, markdown, output
 from ppmlib.record import records
 from ppmlib.study_file.selection import NOISE
@@ -38,7 +38,7 @@ def templates():
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["breakable"] = breakable
+    environment.filters |= study_tables.FILTERS | {"breakable": breakable}
     return environment
 
 
@@ -233,8 +233,6 @@ def build_index(root: Path, *, study: dict[str, Any]) -> Path:
         root: the study's folder.
         study: the plan that `ppm run` writes to `study.json`: {study, synthetic, draft, jobs}.
     """
-    from ppmlib.page import study_page
-
     root = Path(root)
     text = templates().get_template("index.html.j2").render(
         css=stylesheet(), label=label, stages=STAGES, **study_page.content(root, study)

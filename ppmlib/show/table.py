@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-DASH = "–"
+from ppmlib.show.wording import DASH
 
 
 def table_of(

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from ppmlib.analyse.study_records import DENSE
-from ppmlib.show.table import DASH, table_of
-from ppmlib.show.verdict_tables import MARKS
-from ppmlib.show.wording import interval_text, joined, percent, score_text, signed
+from ppmlib.show.table import table_of
+from ppmlib.show.wording import DASH, MARKS, interval_text, joined, percent, score_text, signed
 
 NAMES = {
     "constant": "constant answer",

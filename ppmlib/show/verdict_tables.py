@@ -4,8 +4,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from ppmlib.show.table import DASH, or_dash, table_of
+from ppmlib.show.table import or_dash, table_of
 from ppmlib.show.wording import (
+    DASH,
+    MARKS,
     counted,
     difference_text,
     fold_text,
@@ -17,7 +19,6 @@ from ppmlib.show.wording import (
     whole,
 )
 
-MARKS = {"above floor": "", "not above floor": " °", "below floor": " ▽"}
 HOLDS = {True: "yes", False: "not shown", None: "not tested"}
 
 

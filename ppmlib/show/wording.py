@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 LARGE_PERCENT = 900  # from here on a rise is told as a factor
+DASH = "–"  # where there is no value
+MARKS = {"above floor": "", "not above floor": " °", "below floor": " ▽"}  # after a score
 
 
 def percent(share: float) -> str:
