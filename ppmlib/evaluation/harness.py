@@ -1,6 +1,6 @@
 """lm-eval's Hugging Face backend with notes taken, and one quiet, seeded call of its evaluator.
 
-Importing this module imports lm-eval; `evaluation` does so only when it evaluates.
+Importing this module imports lm-eval; `run` does so only when it evaluates.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ import torch
 from lm_eval import evaluator
 from lm_eval.models.huggingface import HFLM
 
+from ppmlib.evaluation.fast.greedy import end_tokens
 from ppmlib.model.quiet import quiet_libraries
 
 FIRST_TOKENS = 16  # how many ids of the first prompt the record shows
@@ -64,11 +65,11 @@ class RecordingLM(HFLM):
 
     def loglikelihood_rolling(self, requests, disable_tqdm=True):
         """lm-eval's own, with the prefix token as the only BOS."""
-        asked, self.add_bos_token = self.add_bos_token, False
+        before, self.add_bos_token = self.add_bos_token, False
         try:
             return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
         finally:
-            self.add_bos_token = asked
+            self.add_bos_token = before
 
     def note_requests(self, requests) -> None:
         """Take notes of log-likelihood requests: (texts or None, context ids, continuation ids)."""
@@ -115,12 +116,8 @@ class RecordingLM(HFLM):
         return out
 
     def _ending(self, row: list[int], stop: list[str]) -> tuple[int, bool]:
-        """Tokens written up to and including the end, and whether the model ended by itself.
-
-        It ended by itself if it wrote an end-of-text token or a stop string of the task.
-        """
-        ends = self.model.generation_config.eos_token_id
-        ends = {self.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])}
+        """Tokens up to the first end-of-text token or stop string, included, and if there is one."""
+        ends = end_tokens(self)
         eos = next((i for i, token in enumerate(row) if token in ends), None)
         row = row if eos is None else row[: eos + 1]
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 HASH_LENGTH = 16  # hexadecimal digits of a document's hash in the per-document tables
 PROMPT_END = 240  # characters of a generation task's prompt and target kept beside its response
-CLUSTER_FIELDS = ("narrative", "passage")  # documents that share one of these are not independent
+CLUSTER_FIELDS = ("narrative", "passage")  # documents with the same one are not independent
 CHOICE_METRICS = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")
 WEIGHTS = {"word_perplexity": "words", "byte_perplexity": "bytes", "bits_per_byte": "bytes"}
 TOLERANCE = 1e-9  # relative, between lm-eval's score and the one recomputed from documents
@@ -71,17 +71,23 @@ def document_table(task, entries: Sequence[Mapping], hashes: pd.DataFrame) -> pd
         row = rows.setdefault(entry["doc_id"], {"doc_id": entry["doc_id"]})
         for metric in entry["metrics"]:
             if task.OUTPUT_TYPE == "loglikelihood_rolling" and metric in WEIGHTS:
-                row |= _rolling(metric, entry[metric])
-                continue
-            if is_target_perplexity(task, metric):
+                log_likelihood, weight = entry[metric]  # weight: words or bytes
+                row |= {"loglikelihood": float(log_likelihood), WEIGHTS[metric]: int(weight)}
+            elif is_target_perplexity(task, metric):
                 row["loglikelihood"] = float(entry[metric])
-                continue
-            value = column_value(entry[metric])
-            if value is not None:
+            elif (value := column_value(entry[metric])) is not None:
                 row[f"{metric},{entry['filter']}"] = value
         if task.OUTPUT_TYPE == "generate_until":
-            row |= _response(entry)
-        _describe(row, entry["doc"])
+            row |= {
+                "prompt_end": entry["arguments"][0][0][-PROMPT_END:],
+                "target": str(entry["target"])[:PROMPT_END],
+                "response": entry["resps"][0][0],
+            }
+        if "instruction_id_list" in entry["doc"]:
+            row["instruction_ids"] = list(entry["doc"]["instruction_id_list"])
+        for field in CLUSTER_FIELDS:
+            if isinstance(entry["doc"].get(field), str):
+                row["cluster"] = sha256_json(entry["doc"][field])[:HASH_LENGTH]
     table = hashes.merge(pd.DataFrame(list(rows.values())), on="doc_id", validate="one_to_one")
     if len(table) != len(hashes):
         raise EvaluationError(f"{task.task_name}: {len(hashes)} documents, {len(table)} scored")
@@ -93,28 +99,6 @@ def is_target_perplexity(task, metric: str) -> bool:
     from lm_eval.api.metrics import perplexity
 
     return task.aggregation().get(metric) is perplexity
-
-
-def _response(entry: Mapping) -> dict[str, str]:
-    return {
-        "prompt_end": entry["arguments"][0][0][-PROMPT_END:],
-        "target": str(entry["target"])[:PROMPT_END],
-        "response": entry["resps"][0][0],
-    }
-
-
-def _rolling(metric: str, value: Any) -> dict[str, Any]:
-    """Columns of one rolling metric, whose value is (log-likelihood, words or bytes)."""
-    log_likelihood, weight = value
-    return {"loglikelihood": float(log_likelihood), WEIGHTS[metric]: int(weight)}
-
-
-def _describe(row: dict[str, Any], doc: Mapping) -> None:
-    if "instruction_id_list" in doc:
-        row["instruction_ids"] = list(doc["instruction_id_list"])
-    for field in CLUSTER_FIELDS:
-        if isinstance(doc.get(field), str):
-            row["cluster"] = sha256_json(doc[field])[:HASH_LENGTH]
 
 
 def ratio_stderr(sums: Iterable[float], weights: Iterable[float]) -> float | None:
@@ -147,11 +131,8 @@ def rolling_score(metric: str, table: pd.DataFrame) -> tuple[float, float | None
     weights = table[WEIGHTS[metric]]
     per_unit = -table["loglikelihood"].sum() / weights.sum()
     stderr = ratio_stderr(-table["loglikelihood"], weights)
-    if metric == "bits_per_byte":
-        value = scale = 1 / math.log(2)
-        value *= per_unit
-    else:
-        value = scale = math.exp(per_unit)
+    scale = 1 / math.log(2) if metric == "bits_per_byte" else math.exp(per_unit)
+    value = scale * per_unit if metric == "bits_per_byte" else scale
     return float(value), None if stderr is None else stderr * scale
 
 
@@ -181,9 +162,8 @@ def metric_rows(task, results: Mapping, table: pd.DataFrame) -> list[dict[str, A
         elif key in table:
             if task.aggregation().get(metric, mean) is mean:
                 recomputed = table[key].mean()
-            stderr = (
-                column_stderr(table[key]) if stderr is None and _is_list(table[key]) else stderr
-            )
+            if stderr is None and isinstance(table[key].iloc[0], list):
+                stderr = column_stderr(table[key])
         check(f"{task.task_name}: {key}", value, recomputed)
         rows.append(
             {
@@ -195,10 +175,6 @@ def metric_rows(task, results: Mapping, table: pd.DataFrame) -> list[dict[str, A
             }
         )
     return rows
-
-
-def _is_list(column: pd.Series) -> bool:
-    return isinstance(column.iloc[0], list)
 
 
 def check(name: str, value: float, recomputed: float | None) -> None:

@@ -318,9 +318,7 @@ def _weighted_stderr(below: list[dict], weights: Mapping[str, float]) -> float |
 
 def _plain(results: Mapping, settings: Mapping[str, Any], lm) -> dict[str, Any]:
     """lm-eval's own results as its users' tools read them: no samples, paths, host or date."""
-    seeds = dict(
-        zip(("random", "numpy", "torch", "fewshot"), settings["lm_eval_seeds"], strict=True)
-    )
+    names = ("random_seed", "numpy_seed", "torch_seed", "fewshot_seed")
     config = {
         "model": lm.model_type,
         "model_args": {k: settings[k] for k in ("add_bos_token", "max_length", "softmax_dtype")},
@@ -328,6 +326,6 @@ def _plain(results: Mapping, settings: Mapping[str, Any], lm) -> dict[str, Any]:
         "limit": None,
         "bootstrap_iters": harness.BOOTSTRAP_ITERS,
         "gen_kwargs": settings["generation"],
-        **{f"{name}_seed": seed for name, seed in seeds.items()},
+        **dict(zip(names, settings["lm_eval_seeds"], strict=True)),
     }
     return scrub(results) | {"config": config, "lm_eval_version": metadata.version("lm_eval")}

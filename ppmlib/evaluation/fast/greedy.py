@@ -35,8 +35,7 @@ ROWS_BYTES = 2 * 2**30  # keys and values of all rows being written
 
 def end_tokens(lm) -> set[int]:
     """The tokens that end a response: the tokenizer's and those of the model's generation."""
-    ends = lm.model.generation_config.eos_token_id
-    return {lm.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+    return {lm.tokenizer.eos_token_id, *_generation_ends(lm)} - {None}
 
 
 def why_not(lm, request: Mapping[str, Any], stop: Sequence[str]) -> str | None:
