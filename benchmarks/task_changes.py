@@ -135,7 +135,7 @@ def section(name: str, old_files: dict[str, Path], new_files: dict[str, Path]) -
 def document(old_tasks: Path) -> str:
     """The whole page."""
     (package,) = find_spec("lm_eval").submodule_search_locations
-    old_files, new_files = (task_files.declared(p) for p in (old_tasks, Path(package) / "tasks"))
+    old_files, new_files = (task_files.find_names(p) for p in (old_tasks, Path(package) / "tasks"))
     tasks = [task.name for task in Study.load(PARAMS / "llama-3.2-1b.yaml").tasks]
     now = metadata.version("lm_eval")
     lines = [

@@ -134,7 +134,7 @@ def _run(
         unfinished.refuse_other(root, plan)
         begun: set[str] = set()
         while True:
-            if lowered := batch_sizes.lowered(plan, root):
+            if lowered := batch_sizes.describe_lowered(plan, root):
                 click.echo("\n".join(lowered))
                 study, plan = _prepare(study_file, reports, to_run=True, data_folder=data_folder)
             to_run = _to_run(root, plan, asked)
@@ -149,7 +149,7 @@ def _run(
             left = unfinished.find(root, plan)
             # A record made again may differ from the one that others were made from.
             ended = status or set(left) <= begun
-            if ended and not batch_sizes.lowered(plan, root):
+            if ended and not batch_sizes.describe_lowered(plan, root):
                 break
         if status == 0 and not unfinished.without_page(root, plan, left):
             click.echo(f"report: {root / 'index.html'}")
@@ -407,10 +407,10 @@ def _prepare(
     """
     study = _load(study_file)
     root = reports / study.study
-    for line in batch_sizes.damaged(root):
+    for line in batch_sizes.list_damaged(root):
         click.echo(line, err=True)
-    study = batch_sizes.applied(study, root)
-    _read_only_from(data_folder if to_run else data_root.linked(root))
+    study = batch_sizes.apply_smaller(study, root)
+    _read_only_from(data_folder if to_run else data_root.read_link(root))
     from ppmlib.model import models
     from ppmlib.workflow import plan
 
@@ -446,7 +446,9 @@ def _read_only_from(folder: Path | None) -> None:
     os.environ.pop(data_root.VARIABLE, None)
     if folder is not None:
         with _refused_if(data_root.DataRootError):
-            os.environ.update(data_root.environment(data_root.opened(folder.resolve()).folder))
+            os.environ.update(
+                data_root.environment(data_root.open_data_root(folder.resolve()).folder)
+            )
 
 
 @contextmanager

@@ -56,9 +56,9 @@ def load(name: str, num_fewshot: int = 0) -> tasks.LoadedTask:
 
 def test_the_papers_tasks_name_their_repositories():
     for name, expected in PAPER_TASKS.items():
-        assert [source[1:] for source in task_data.sources(name, [])] == [(*expected, None)]
-    assert task_data.resources("ifeval", []) == ["tokenizers/punkt_tab"]
-    assert task_data.resources("gsm8k", []) == []
+        assert [source[1:] for source in task_data.find_sources(name, [])] == [(*expected, None)]
+    assert task_data.find_resources("ifeval", []) == ["tokenizers/punkt_tab"]
+    assert task_data.find_resources("gsm8k", []) == []
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_group_or_tag_reads_what_lm_eval_itself_loads(name, folder, count, mon
     loaded = TaskManager(include_path=[path], include_defaults=False).load([name])["tasks"]
     configs = [task.config for task in loaded.values()]
     expected = {(config.task, config.dataset_path, config.dataset_name) for config in configs}
-    assert {source[:3] for source in task_data.sources(name, [])} == expected
+    assert {source[:3] for source in task_data.find_sources(name, [])} == expected
     assert len(expected) == count
 
 
@@ -105,7 +105,7 @@ def test_what_is_not_in_the_data_root_is_not_looked_for_elsewhere(within):
     with pytest.raises(models.ModelError, match=r"model 'meta-llama/Llama-3.2-1B' is not in the"):
         models.locate("meta-llama/Llama-3.2-1B")
     with pytest.raises(DataRootError, match="there is no data root"):
-        data_root.opened(within / "nowhere")
+        data_root.open_data_root(within / "nowhere")
 
 
 def test_a_run_is_refused_with_a_line_for_each_thing_that_is_missing(stored, tmp_path):
@@ -164,7 +164,7 @@ def small_root(tmp_path, monkeypatch) -> Path:
 def rows_of(folder: Path, path: str, name: str | None = None, **options) -> list[int]:
     import datasets
 
-    with quiet_libraries(), data_root.local_datasets(data_root.opened(folder)):
+    with quiet_libraries(), data_root.local_datasets(data_root.open_data_root(folder)):
         return datasets.load_dataset(path, name, split="test", **options)["a"][:]
 
 
@@ -188,14 +188,14 @@ def test_other_row_counts_or_configurations_than_the_manifests_are_refused(small
     entry = {"commit": "0" * 40, "files": {}, "rows": {"main": {"test": 2, "train": 1}}}
     manifest = {"datasets": {"some/thing": entry}}
     (small_root / "manifest.json").write_text(json.dumps(manifest))
-    with data_root.local_datasets(data_root.opened(small_root)):
+    with data_root.local_datasets(data_root.open_data_root(small_root)):
         with pytest.raises(DataRootError, match="has 3 rows in test, its manifest says 2; 0 rows"):
             datasets.load_dataset("some/thing", "main")
         with pytest.raises(DataRootError, match="cannot be read from the data root: .*'other'"):
             datasets.load_dataset("some/thing", "other")
     (small_root / "manifest.json").write_text("{")
     with pytest.raises(DataRootError, match="manifest.json: damaged"):
-        data_root.opened(small_root)
+        data_root.open_data_root(small_root)
 
 
 @pytest.mark.parametrize("text", [
@@ -207,10 +207,12 @@ def test_json_that_is_no_manifest_is_named(small_root, text):
     with pytest.raises(
         DataRootError, match="manifest.json: damaged, no manifest of `ppm prefetch`"
     ):
-        data_root.opened(small_root)
+        data_root.open_data_root(small_root)
 
 
 def test_a_task_that_no_file_declares_is_one_of_the_lines_of_what_is_missing(small_root):
-    lines = task_data.missing(data_root.opened(small_root), ["no_such_task", "gsm8k"], [])
+    lines = task_data.find_missing_data(
+        data_root.open_data_root(small_root), ["no_such_task", "gsm8k"], []
+    )
     assert lines[0] == "no_such_task: no task, group or tag 'no_such_task'"
     assert lines[1].startswith("gsm8k: data set 'openai/gsm8k' is not in the data root")

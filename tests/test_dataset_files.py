@@ -2,7 +2,7 @@
 
 import pytest
 
-from ppmlib.offline.dataset_files import configurations, needed
+from ppmlib.offline.dataset_files import find_needed_files, read_configurations
 
 README = """---
 license: mit
@@ -41,23 +41,23 @@ ALL = [name for name in NAMES if name not in (".gitattributes", "loader.py")]
     ],
 )
 def test_only_the_files_of_the_configurations_are_needed(configs, more):
-    assert needed(NAMES, README, configs) == [*ALWAYS, *more]
+    assert find_needed_files(NAMES, README, configs) == [*ALWAYS, *more]
 
 
 @pytest.mark.parametrize("configs", [["by-folder"], ["unknown"], [None], ["first", "by-folder"]])
 def test_everything_is_needed_where_the_card_does_not_say(configs):
-    assert needed(NAMES, README, configs) == ALL
+    assert find_needed_files(NAMES, README, configs) == ALL
 
 
 @pytest.mark.parametrize("readme", ["", "# No header", "---\nlicense: mit\n---\n", "---\n---\n"])
 def test_a_card_without_configurations_leaves_nothing_out(readme):
-    assert configurations(readme) == []
-    assert needed(NAMES, readme, ["first", None]) == ALL
+    assert read_configurations(readme) == []
+    assert find_needed_files(NAMES, readme, ["first", None]) == ALL
 
 
 def test_the_configuration_marked_as_default_is_taken_where_none_is_named():
     marked = README.replace("- config_name: second\n", "- config_name: second\n  default: true\n")
     second = ["second/train-0.parquet", "second/more.parquet"]
-    assert needed(NAMES, marked, [None]) == [*ALWAYS, *second]
+    assert find_needed_files(NAMES, marked, [None]) == [*ALWAYS, *second]
     named = README.replace("config_name: second", "config_name: default")
-    assert needed(NAMES, named, [None]) == [*ALWAYS, *second]
+    assert find_needed_files(NAMES, named, [None]) == [*ALWAYS, *second]

@@ -215,7 +215,7 @@ def test_the_scan_of_task_files_finds_the_names_that_lm_eval_finds(tmp_path):
         body = "" if "group" in text else "dataset_path: json\noutput_type: generate_until\n"
         (tmp_path / f"{number}.yaml").write_text(f"{text}\n{body}", encoding="utf-8")
     index = TaskManager(include_path=[tmp_path], include_defaults=False).task_index
-    assert set(task_files.declared(tmp_path)) == set(index)
+    assert set(task_files.find_names(tmp_path)) == set(index)
 
 
 def test_lm_evals_tasks_with_parentheses_in_their_names_are_known():
@@ -227,8 +227,8 @@ def test_lm_evals_tasks_with_parentheses_in_their_names_are_known():
         assert content["task"] == name
     entry = {"name": "egymmlu_arabic_language_(general)", "num_fewshot": 0, "metric": "acc",
              "filter": "none"}  # fmt: skip
-    assert task_files.mistakes([entry], []) == []
-    assert [source.task for source in task_data.sources(entry["name"], [])] == [entry["name"]]
+    assert task_files.find_mistakes([entry], []) == []
+    assert [source.task for source in task_data.find_sources(entry["name"], [])] == [entry["name"]]
 
 
 def test_a_task_and_another_whose_name_goes_on_with_a_dot_are_compared_apart(study, toys, tmp_path):

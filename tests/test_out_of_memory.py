@@ -74,7 +74,7 @@ def task(**changes):
 def study_of(tmp_path, **changes):
     """The study with the smaller batches that its folder asks for, and its plan."""
     path = write_study(tmp_path, TINY, model={"id": "bench-small"}, **changes)
-    study = batch_sizes.applied(params.Study.load(path), tmp_path)
+    study = batch_sizes.apply_smaller(params.Study.load(path), tmp_path)
     return study, plan.build(study, path, tmp_path)
 
 
@@ -93,7 +93,7 @@ def test_the_error_names_task_and_size_and_the_folder_notes_half_of_it(loaded, t
     for size, smaller in [(16, 8), (8, 4), (5, 2), (16, 2)]:
         with pytest.raises(EvaluationError, match=rf"bench_knowledge: out of memory .* {size}; "):
             evaluation.evaluate(loaded, [task()], root=tmp_path, run="r", batch_size=size, **HOW)
-        assert batch_sizes.limits(tmp_path, "r", "plain") == {"bench_knowledge": smaller}
+        assert batch_sizes.read_limits(tmp_path, "r", "plain") == {"bench_knowledge": smaller}
     study, _ = study_of(tmp_path, batch_size=16)
     assert study.batch_size_of("bench_knowledge") == 2
     for run, remedy in [("r", "`engine: fast`"), (REPEAT, "leave out aa_batch_size")]:
@@ -106,17 +106,19 @@ def test_the_error_names_task_and_size_and_the_folder_notes_half_of_it(loaded, t
 def test_what_does_not_fit_only_falls_also_when_jobs_fail_at_once(tmp_path):
     tried = [64, 2, 16, 8, 32, 4] * 5
     with ThreadPoolExecutor(6) as jobs:
-        found = list(jobs.map(lambda n: batch_sizes.lower(tmp_path, "r", "plain", "t", n), tried))
+        found = list(
+            jobs.map(lambda n: batch_sizes.halve_batch_size(tmp_path, "r", "plain", "t", n), tried)
+        )
     assert all(size <= n // 2 for size, n in zip(found, tried, strict=True))
-    assert batch_sizes.lower(tmp_path, "r", "plain", "t", 64) == 1
-    assert batch_sizes.limits(tmp_path, "r", "plain") == {"t": 1}
+    assert batch_sizes.halve_batch_size(tmp_path, "r", "plain", "t", 64) == 1
+    assert batch_sizes.read_limits(tmp_path, "r", "plain") == {"t": 1}
 
 
 def test_the_widths_and_the_repeated_run_of_each_engine_have_their_own_batches(tmp_path):
     for engine in ("plain", "fast"):
         size = {"batch_size": 8, "aa_batch_size": 16, "engine": engine}
         assert batches(tmp_path, **size) == (8, 16)
-    assert batch_sizes.lower(tmp_path, "ppm/r0.50", "fast", "bench_knowledge", 8) == 4
+    assert batch_sizes.halve_batch_size(tmp_path, "ppm/r0.50", "fast", "bench_knowledge", 8) == 4
     assert batches(tmp_path, **size) == (4, 2)
     assert batches(tmp_path, **size | {"engine": "plain"}) == (8, 16)
 
@@ -130,11 +132,11 @@ def test_a_repeated_run_without_memory_gets_other_batches_and_the_widths_keep_th
 ):
     size = dict(zip(("batch_size", "aa_batch_size"), given, strict=True))
     _, planned = study_of(tmp_path, **size)
-    batch_sizes.lower(tmp_path, REPEAT, "plain", "bench_knowledge", given[1])
-    (line,) = batch_sizes.lowered(planned, tmp_path)
+    batch_sizes.halve_batch_size(tmp_path, REPEAT, "plain", "bench_knowledge", given[1])
+    (line,) = batch_sizes.describe_lowered(planned, tmp_path)
     assert line.startswith("bench_knowledge: out of memory; the repeated dense run now takes ")
     assert batches(tmp_path, **size) == then
-    assert batch_sizes.lowered(study_of(tmp_path, **size)[1], tmp_path) == []
+    assert batch_sizes.describe_lowered(study_of(tmp_path, **size)[1], tmp_path) == []
 
 
 def test_the_file_of_an_earlier_version_holds_for_every_width(tmp_path):
@@ -142,8 +144,8 @@ def test_the_file_of_an_earlier_version_holds_for_every_width(tmp_path):
     records.write_json(tmp_path / "batch_sizes" / "bench_knowledge.json", note)
     for engine in ("plain", "fast"):
         assert batches(tmp_path, batch_size=8, aa_batch_size=16, engine=engine) == (4, 2)
-    assert batch_sizes.lower(tmp_path, DENSE, "plain", "bench_knowledge", 16) == 4
-    assert batch_sizes.lower(tmp_path, DENSE, "plain", "bench_knowledge", 4) == 2
+    assert batch_sizes.halve_batch_size(tmp_path, DENSE, "plain", "bench_knowledge", 16) == 4
+    assert batch_sizes.halve_batch_size(tmp_path, DENSE, "plain", "bench_knowledge", 4) == 2
 
 
 def test_damaged_files_are_ignored_with_a_line_each(tmp_path):
@@ -186,8 +188,8 @@ def test_a_task_in_batches_of_its_own_gives_the_numbers_of_a_study_in_those(load
 
 def test_a_smaller_size_in_the_study_file_is_left_as_it_is(tmp_path):
     study = params.Study.model_validate(TINY | {"batch_size": 4})
-    assert batch_sizes.lower(tmp_path, "r", "plain", "bench_knowledge", 16) == 8
-    assert batch_sizes.applied(study, tmp_path) == study
+    assert batch_sizes.halve_batch_size(tmp_path, "r", "plain", "bench_knowledge", 16) == 8
+    assert batch_sizes.apply_smaller(study, tmp_path) == study
 
 
 def run_short_of_memory(tmp_path, *, in_the_repeated_run, **changes):

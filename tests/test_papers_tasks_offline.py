@@ -92,7 +92,7 @@ def repositories(tmp_path_factory) -> Path:
     (llama / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 131072}))
     for (repository, config), document in INVENTED.items():
         write(folder / "datasets" / repository, {config: document})
-    subjects = {source.config: MMLU for source in task_data.sources("mmlu", [])}
+    subjects = {source.config: MMLU for source in task_data.find_sources("mmlu", [])}
     write(folder / "datasets" / "cais" / "mmlu", subjects)
     return folder
 

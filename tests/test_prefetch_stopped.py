@@ -142,7 +142,7 @@ def test_a_call_killed_anywhere_loses_nothing_and_leaves_nothing_that_passes_for
         assert entry["rows"].items() >= before["rows"].items()
         for kind, repository in (("datasets", ARC), ("models", MODEL)):
             assert changed_files(root, kind, repository) == []
-        assert task_data.missing(root, ["arc_challenge"], []) == []
+        assert task_data.find_missing_data(root, ["arc_challenge"], []) == []
         there = contents(root.folder)
         for found, prefix in (
             (lambda root: root.found_dataset(ARC, "ARC-Easy"), f"datasets/{ARC}/ARC-Easy"),

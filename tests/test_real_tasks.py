@@ -139,7 +139,7 @@ def test_a_kill_in_the_middle_of_a_task_leaves_the_finished_ones_done(stored, st
 
 def test_no_page_or_record_tells_where_the_data_root_lies(studied, stored):
     root = studied / "reports" / "real"
-    assert data_root.linked(root).resolve() == stored
+    assert data_root.read_link(root).resolve() == stored
     for path in root.rglob("*"):
         hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
         if path.is_file() and not hidden:

@@ -142,7 +142,7 @@ def test_repetition_is_the_share_of_word_4_grams_seen_before():
     ],
 )
 def test_output_types_are_read_from_task_files(name, kinds):
-    assert task_files.output_types(name, [bench.tasks_dir()]) == kinds
+    assert task_files.read_output_types(name, [bench.tasks_dir()]) == kinds
 
 
 def test_a_study_gets_one_job_per_responder_on_the_tasks_it_can_answer(tmp_path):

@@ -136,7 +136,7 @@ def _is_manifest(found: Any) -> bool:
     return all(isinstance(e, dict) and isinstance(e.get("files", {}), dict) for e in entries)
 
 
-def opened(folder: Path) -> DataRoot:
+def open_data_root(folder: Path) -> DataRoot:
     """A data root. DataRootError if there is no such folder or its manifest cannot be read."""
     if not Path(folder).is_dir():
         raise DataRootError(
@@ -151,10 +151,10 @@ def opened(folder: Path) -> DataRoot:
     return root
 
 
-def current() -> DataRoot | None:
+def current_data_root() -> DataRoot | None:
     """The data root of this process, or None."""
     folder = os.environ.get(VARIABLE)
-    return opened(Path(folder)) if folder else None
+    return open_data_root(Path(folder)) if folder else None
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -166,7 +166,7 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def link(study_folder: Path, folder: Path | None) -> None:
+def write_link(study_folder: Path, folder: Path | None) -> None:
     """Make the hidden link in a study's folder lead to a data root; None removes it."""
     hidden = Path(study_folder, LINK)
     hidden.unlink(missing_ok=True)
@@ -174,7 +174,7 @@ def link(study_folder: Path, folder: Path | None) -> None:
         hidden.symlink_to(Path(folder).resolve())
 
 
-def linked(study_folder: Path) -> Path | None:
+def read_link(study_folder: Path) -> Path | None:
     """The link to the data root in a study's folder, or None. It need not lead anywhere."""
     hidden = Path(study_folder, LINK)
     return hidden if hidden.is_symlink() else None

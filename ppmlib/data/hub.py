@@ -9,7 +9,9 @@ class HubError(Exception):
 
 
 @contextmanager
-def explained(repository: str, revision: str | None = None, kind: str = "model") -> Iterator[None]:
+def explain_hub_errors(
+    repository: str, revision: str | None = None, kind: str = "model"
+) -> Iterator[None]:
     """Turn the hub client's errors within the block into one line each, its warnings off.
 
     Args:
@@ -62,7 +64,7 @@ def _warnings_off() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
-def answers(model: str, revision: str | None) -> bool:
+def is_reachable(model: str, revision: str | None) -> bool:
     """Whether the hub can be reached, asked once, for HF_HUB_ETAG_TIMEOUT seconds at most.
 
     The client's own download tries again for twenty seconds, or waits without end for an answer.

@@ -17,7 +17,7 @@ from ppmlib.study_file.params import Study
 FOLDER = "batch_sizes"
 
 
-def lower(root: Path, run: str, engine: str, task: str, tried: int) -> int | None:
+def halve_batch_size(root: Path, run: str, engine: str, task: str, tried: int) -> int | None:
     """Note that a batch of `tried` did not fit in a run; returns what may, None if it was of one.
 
     Jobs of one study may call this at the same time.
@@ -27,10 +27,10 @@ def lower(root: Path, run: str, engine: str, task: str, tried: int) -> int | Non
     name = f"{task_slug(task)}.{tried}.json"
     note = {"task": task, "did_not_fit": tried}
     records.write_json(Path(root) / FOLDER / _group(run, engine) / name, note)
-    return limits(root, run, engine)[task]
+    return read_limits(root, run, engine)[task]
 
 
-def limits(root: Path, run: str, engine: str) -> dict[str, int]:
+def read_limits(root: Path, run: str, engine: str) -> dict[str, int]:
     """The largest batch that may fit, of every task that ran out of memory in such a run."""
     found: dict[str, int] = {}
     for path, note in _notes(root):
@@ -42,7 +42,7 @@ def limits(root: Path, run: str, engine: str) -> dict[str, int]:
     return found
 
 
-def damaged(root: Path) -> list[str]:
+def list_damaged(root: Path) -> list[str]:
     """A line for every file that does not say what did not fit; it counts for nothing."""
     return [
         f"{path}: damaged, ignored; a batch that does not fit is noted again (remove the file)"
@@ -51,9 +51,9 @@ def damaged(root: Path) -> list[str]:
     ]
 
 
-def applied(study: Study, root: Path) -> Study:
+def apply_smaller(study: Study, root: Path) -> Study:
     """The study with the smaller batches that its folder asks for."""
-    most = limits(root, DENSE, study.engine)
+    most = read_limits(root, DENSE, study.engine)
     tasks = [
         task.model_copy(update={"batch_size": most[task.name]})
         if most.get(task.name, study.batch_size_of(task.name)) < study.batch_size_of(task.name)
@@ -63,31 +63,31 @@ def applied(study: Study, root: Path) -> Study:
     return study.model_copy(update={"tasks": tasks})
 
 
-def of_repeat(study: Study, root: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
+def spec_of_repeat(study: Study, root: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
     """A task of the repeated dense run, in other batches than the widths' where that can be.
 
     Args:
-        study: with `aa_batch_size`, as `applied` gives it.
+        study: with `aa_batch_size`, as `apply_smaller` gives it.
         spec: the task as a width's parameter; its own smaller batches become smaller still.
     """
     size, width = study.aa_batch_size, study.batch_size_of(spec["name"])
     if "batch_size" in spec:
         size = min(size, max(width // 2, 1))
-    most = limits(root, REPEAT, REPEAT_ENGINE).get(spec["name"], size)
+    most = read_limits(root, REPEAT, REPEAT_ENGINE).get(spec["name"], size)
     if most < size:
         size = most if most != width else max(most // 2, 1)
     own = "batch_size" in spec or size < study.aa_batch_size
     return {**spec, "batch_size": size} if own else dict(spec)
 
 
-def lowered(plan: Mapping[str, Any], root: Path) -> list[str]:
+def describe_lowered(plan: Mapping[str, Any], root: Path) -> list[str]:
     """Which batches of a plan its run found too large, a line each; the next plan heeds them."""
     found = {}
     for key, job in plan["jobs"].items():
         if job["stage"] != STAGE:
             continue
         run, given = key.rpartition("/")[0], job["parameters"]
-        most = limits(root, run, given["engine"])
+        most = read_limits(root, run, given["engine"])
         who = "the repeated dense run" if run == REPEAT else "every width"
         for task in given["tasks"]:
             tried = task.get("batch_size", given["batch_size"])

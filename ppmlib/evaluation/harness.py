@@ -116,7 +116,7 @@ class RecordingLM(HFLM):
         return out
 
     def _ending(self, row: list[int], stop: list[str]) -> tuple[int, bool]:
-        """Tokens up to the first end-of-text token or stop string, included, and if there is one."""
+        """Tokens up to the first end-of-text token or stop string, included; if there is one."""
         ends = end_tokens(self)
         eos = next((i for i, token in enumerate(row) if token in ends), None)
         row = row if eos is None else row[: eos + 1]

@@ -19,7 +19,7 @@ def repetition(response: str, *, n: int = NGRAM_WORDS) -> float:
     return 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0
 
 
-def features(responses: Sequence[str]) -> dict[str, list]:
+def describe_responses(responses: Sequence[str]) -> dict[str, list]:
     """Columns of a per-document table: response_characters (Unicode) and response_repetition."""
     return {
         "response_characters": [len(response) for response in responses],

@@ -205,7 +205,7 @@ def _evaluate_task(
 
 def _out_of_memory(saved: SavedTask, engine: str, tried: int) -> EvaluationError:
     run, task = saved.run, saved.task
-    smaller = batch_sizes.lower(saved.root, run, engine, task, tried)
+    smaller = batch_sizes.halve_batch_size(saved.root, run, engine, task, tried)
     if smaller is None:
         remedy = "`engine: fast` needs less, it never holds the logits of a whole document"
         if run == REPEAT:

@@ -27,7 +27,7 @@ class Source(NamedTuple):
     revision: str | None
 
 
-def sources(name: str, folders: Iterable[Path]) -> list[Source]:
+def find_sources(name: str, folders: Iterable[Path]) -> list[Source]:
     """The repositories a task, or all tasks of a group, read; none for local files.
 
     A task in one of `folders` that loads its data with custom code is assumed to have them there.
@@ -72,26 +72,26 @@ def _strings(value: Any) -> list[str]:
     return [text for item in value or () for text in _strings(item)]
 
 
-def resources(name: str, folders: Iterable[Path]) -> list[str]:
+def find_resources(name: str, folders: Iterable[Path]) -> list[str]:
     """Paths under nltk_data that the code beside a task's file looks up."""
     folders = {content["folder"] for content in TaskFiles.scan(folders).leaves(name).values()}
     code = [file.read_text(encoding="utf-8") for f in sorted(folders) for file in f.glob("*.py")]
     return sorted({found for text in code for found in NLTK_FIND.findall(text)})
 
 
-def missing(root: DataRoot, names: Iterable[str], folders: Iterable[Path]) -> list[str]:
+def find_missing_data(root: DataRoot, names: Iterable[str], folders: Iterable[Path]) -> list[str]:
     """What tasks need and a data root does not have, a line each; nothing is opened."""
     lines = []
     for name in names:
         try:
-            for source in sources(name, folders):
+            for source in find_sources(name, folders):
                 root.found_dataset(source.repository, source.config)
         except DataRootError as error:
             lines.append(f"{name}: {error}")
         except UnknownData as error:
             lines.append(f"{name}: {error}")
             continue
-        for path in resources(name, folders):
+        for path in find_resources(name, folders):
             if not any((root.nltk_data / form).exists() for form in (path, f"{path}.zip")):
                 lines.append(
                     f"{name}: nltk's {Path(path).name} is not in the data root: it has no "

@@ -35,7 +35,7 @@ class _Plain(yaml.SafeLoader):
 _Plain.add_multi_constructor("!", lambda loader, suffix, node: None)
 
 
-def declared(folder: Path) -> dict[str, Path]:
+def find_names(folder: Path) -> dict[str, Path]:
     """Every task and group name that the YAML files below a folder declare, with its file."""
     found: dict[str, Path] = {}
     for file in sorted(Path(folder).rglob("*.yaml")):
@@ -50,7 +50,7 @@ def lm_eval_files() -> dict[str, Path]:
 
     Two seconds where TaskManager(), which parses all of them, takes eight.
     """
-    return declared(lm_eval_folder())
+    return find_names(lm_eval_folder())
 
 
 def lm_eval_folder() -> Path:
@@ -59,13 +59,13 @@ def lm_eval_folder() -> Path:
     return Path(package) / "tasks"
 
 
-def definition(file: Path) -> dict[str, Any]:
+def read_definition(file: Path) -> dict[str, Any]:
     """The content of a task file and of the files it includes; its own keys win, as in lm-eval."""
     own = yaml.load(file.read_text(encoding="utf-8"), Loader=_Plain)
     included = own.pop("include", [])
     whole: dict[str, Any] = {}
     for name in [included] if isinstance(included, str) else included:
-        whole |= definition(file.parent / name)
+        whole |= read_definition(file.parent / name)
     return whole | own
 
 
@@ -80,7 +80,7 @@ class TaskFiles:
         """The names that the folders' files declare; lm-eval's are read when one is missing."""
         own: dict[str, Path] = {}
         for folder in folders:
-            own = declared(folder) | own
+            own = find_names(folder) | own
         return cls(own)
 
     def file(self, name: str) -> Path | None:
@@ -105,7 +105,7 @@ class TaskFiles:
             if tagged := _tagged(name, near or lm_eval_folder()):
                 return tagged
             raise UnknownData(f"no task, group or tag {name!r}")
-        content = definition(file)
+        content = read_definition(file)
         if isinstance(content.get("task"), list):
             return self._members(content, file.parent)
         return {name: content | {"folder": file.parent}}
@@ -129,7 +129,7 @@ def _tagged(tag: str, folder: Path) -> dict[str, dict[str, Any]]:
     for file in _yaml_files(folder):
         if tag not in file.read_text(encoding="utf-8"):
             continue
-        content = definition(file)
+        content = read_definition(file)
         tags = content.get("tag") or []
         if tag in ([tags] if isinstance(tags, str) else tags) and isinstance(content["task"], str):
             found[content["task"]] = content | {"folder": file.parent}
@@ -141,7 +141,7 @@ def _yaml_files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.yaml"))
 
 
-def mistakes(tasks: Iterable[Mapping[str, Any]], folders: Iterable[Path]) -> list[str]:
+def find_mistakes(tasks: Iterable[Mapping[str, Any]], folders: Iterable[Path]) -> list[str]:
     """What is wrong with a study's tasks, a line each: name, metric, filter, number of examples.
 
     Args:
@@ -152,13 +152,13 @@ def mistakes(tasks: Iterable[Mapping[str, Any]], folders: Iterable[Path]) -> lis
     for task in tasks:
         name = task["name"]
         if file := known.file(name):
-            lines += [f"tasks: {name}: {line}" for line in _unfit(task, definition(file))]
+            lines += [f"tasks: {name}: {line}" for line in _unfit(task, read_definition(file))]
         else:
             lines.append(f"tasks: no task {name!r}; similar or known: {known.similar(name)}")
     return lines
 
 
-def output_types(name: str, folders: Iterable[Path]) -> set[str] | None:
+def read_output_types(name: str, folders: Iterable[Path]) -> set[str] | None:
     """lm-eval's output types of a task, or of all tasks of a group, as their files say.
 
     Returns:
@@ -174,10 +174,10 @@ def output_types(name: str, folders: Iterable[Path]) -> set[str] | None:
     return {content.get("output_type", DEFAULT_OUTPUT_TYPE) for content in contents}
 
 
-def new_tokens(name: str, folders: Iterable[Path]) -> int | None:
+def read_new_tokens(name: str, folders: Iterable[Path]) -> int | None:
     """The most tokens a single generation task lets the model write, where its file says it."""
     file = TaskFiles.scan(folders).file(name)
-    content = definition(file) if file else {}
+    content = read_definition(file) if file else {}
     settings = content.get("generation_kwargs")
     if content.get("output_type") != "generate_until" or not isinstance(settings, dict):
         return None

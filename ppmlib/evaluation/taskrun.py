@@ -225,7 +225,7 @@ def _add_endings(lm: RecordingLM, table: pd.DataFrame, entries) -> None:
         endings.append([queue.popleft() for _ in entry["resps"][0]][0])
     table["response_tokens"] = [tokens for tokens, _ in endings]
     table["stopped"] = [stopped for _, stopped in endings]
-    for name, values in responses.features(table["response"]).items():
+    for name, values in responses.describe_responses(table["response"]).items():
         table[name] = values
 
 

@@ -103,7 +103,7 @@ def load(
     """
     manager = task_manager(name, folders)
     try:
-        with quiet_libraries(), data_root.local_datasets(data_root.current()):
+        with quiet_libraries(), data_root.local_datasets(data_root.current_data_root()):
             found = manager.load([name])
     except data_root.DataRootError as error:
         raise EvaluationError(f"{name}: {error}") from error

@@ -88,7 +88,7 @@ def locate(model: str, revision: str | None = None, *, fetch: bool = True) -> Pa
     packaged = model in bench.MODELS
     folder = bench.model_dir(model) if packaged else Path(model).expanduser()
     try:
-        root = data_root.current() if HUB_ID.fullmatch(model) else None
+        root = data_root.current_data_root() if HUB_ID.fullmatch(model) else None
         stored = root.found_model(model, revision) if root else None
     except data_root.DataRootError as error:
         raise ModelError(str(error)) from None
@@ -145,8 +145,8 @@ def _download(model: str, revision: str | None, fetch: bool) -> Path:
         except LocalEntryNotFoundError:
             raise NotHere(f"{model!r} is not in the local cache") from None
     try:
-        with hub.explained(model, revision):
-            offline = not hub.answers(model, revision)
+        with hub.explain_hub_errors(model, revision):
+            offline = not hub.is_reachable(model, revision)
             return Path(snapshot_download(model, local_files_only=offline, **wanted))
     except hub.HubError as error:
         raise ModelError(str(error)) from error
@@ -327,7 +327,7 @@ def _random(model: str, dtype: str, place) -> Loaded:
 
 def _identity(model: str, folder: Path, dtype: str, network, place) -> dict[str, Any]:
     packaged = model in bench.MODELS
-    root = data_root.current() if HUB_ID.fullmatch(model) else None
+    root = data_root.current_data_root() if HUB_ID.fullmatch(model) else None
     on_hub = root is not None or not (packaged or Path(model).expanduser().is_dir())
     commit = root.commit("models", model) if root else folder.name
     return {

@@ -62,7 +62,7 @@ def check(study: Study, study_file: Path, progress: Callable[[str], None]) -> Ch
     """
     from ppmlib.evaluation import backends
 
-    checked, root = Checked(), data_root.current()
+    checked, root = Checked(), data_root.current_data_root()
     progress(f"model {study.model.id}")
     try:
         with network_off():
@@ -77,7 +77,7 @@ def check(study: Study, study_file: Path, progress: Callable[[str], None]) -> Ch
             checkpoint.check_finite(located, study.model.id, study.model.dtype)
     except models.ModelError as error:
         names = [task.name for task in study.tasks]
-        missing = task_data.missing(root, names, [bench.tasks_dir()]) if root else []
+        missing = task_data.find_missing_data(root, names, [bench.tasks_dir()]) if root else []
         return Checked(problems=[str(error), *missing])
     checked.notes.append(_model_line(loaded))
     if root is not None:
@@ -139,7 +139,7 @@ def _task(study: Study, spec: Mapping[str, Any], lm, root: DataRoot | None):
     """One task's row, and what is wrong with it."""
     name, folders = spec["name"], [bench.tasks_dir()]
     try:
-        sources = task_data.sources(name, folders)
+        sources = task_data.find_sources(name, folders)
     except task_data.UnknownData as error:
         return (name, UNKNOWN, UNKNOWN, UNKNOWN, "no"), [f"{name}: {error}"]
     repositories = list(dict.fromkeys(source.repository for source in sources))
@@ -147,7 +147,7 @@ def _task(study: Study, spec: Mapping[str, Any], lm, root: DataRoot | None):
     commits = [root.commit("datasets", repository) if root else None for repository in repositories]
     revision = ", ".join((commit or UNKNOWN)[:SHORT] for commit in commits) or UNKNOWN
     documents, prompt = UNKNOWN, "no"
-    problems = task_data.missing(root, [name], folders) if root else []
+    problems = task_data.find_missing_data(root, [name], folders) if root else []
     if not problems:
         documents, prompt, problem = _first_prompt(study, spec, sources, lm)
         if problem:
@@ -169,7 +169,7 @@ def _columns(sources: list[task_data.Source]) -> str:
 
     found = {}
     for source in sources:
-        with quiet_libraries(), data_root.local_datasets(data_root.current()):
+        with quiet_libraries(), data_root.local_datasets(data_root.current_data_root()):
             loaded = datasets.load_dataset(source.repository, source.config)
         found[source.repository] = ", ".join(next(iter(loaded.values())).column_names)
     return "".join(f"; {name} has the columns {columns}" for name, columns in found.items())

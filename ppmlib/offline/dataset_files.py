@@ -14,7 +14,7 @@ HEADER = re.compile(r"\A---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
 NEVER_READ = (".gitattributes", "*.py")
 
 
-def configurations(readme: str) -> list[dict[str, Any]]:
+def read_configurations(readme: str) -> list[dict[str, Any]]:
     """The `configs:` block of a README.md, in its order; empty if it has none."""
     header = HEADER.match(readme)
     content = yaml.safe_load(header[1]) if header else None
@@ -22,7 +22,9 @@ def configurations(readme: str) -> list[dict[str, Any]]:
     return [entry for entry in listed or [] if isinstance(entry, dict)]
 
 
-def needed(names: Iterable[str], readme: str, configs: Iterable[str | None]) -> list[str]:
+def find_needed_files(
+    names: Iterable[str], readme: str, configs: Iterable[str | None]
+) -> list[str]:
     """Names of the files that some configurations need; all where the README.md does not say.
 
     Args:
@@ -30,7 +32,7 @@ def needed(names: Iterable[str], readme: str, configs: Iterable[str | None]) -> 
         configs: names of configurations; None is the repository's own choice.
     """
     names = [name for name in names if not any(fnmatch(name, p) for p in NEVER_READ)]
-    listed = configurations(readme)
+    listed = read_configurations(readme)
     known = {entry.get("config_name"): entry for entry in listed}
     wanted = [_default(listed) if config is None else known.get(config) for config in configs]
     patterns = []

@@ -37,7 +37,7 @@ def fetch(resource: str, folder: Path, source: str | None) -> str:
         NltkDataError: if the source does not have it, cannot be reached, or sends other bytes than
             its index says.
     """
-    if files(resource, folder):
+    if list_files(resource, folder):
         return "there already"
     if source and urlsplit(source).scheme not in ("http", "https"):
         return _copied(resource, folder, Path(source))
@@ -52,7 +52,7 @@ def fetch(resource: str, folder: Path, source: str | None) -> str:
     return f"fetched from {index}"
 
 
-def files(resource: str, folder: Path) -> list[Path]:
+def list_files(resource: str, folder: Path) -> list[Path]:
     """The files of a resource under nltk_data, packed or not; empty where it is not there."""
     return [
         path

@@ -59,11 +59,11 @@ def prefetch(study: Study, folder: Path, *, nltk_source: str | None, tell: Tell)
     """
     folders = [bench.tasks_dir()]
     names = [task.name for task in study.tasks]
-    sources = [source for name in names for source in task_data.sources(name, folders)]
-    resources = {path for name in names for path in task_data.resources(name, folders)}
+    sources = [source for name in names for source in task_data.find_sources(name, folders)]
+    resources = {path for name in names for path in task_data.find_resources(name, folders)}
     revisions = _revisions(sources)
     with _alone(folder):
-        root = data_root.opened(folder)
+        root = data_root.open_data_root(folder)
         if models.HUB_ID.fullmatch(study.model.id) and study.model.id not in bench.MODELS:
             _model(root, study.model.id, study.model.revision, tell)
         for repository, revision in revisions:
@@ -126,7 +126,7 @@ def _dataset(
     if dataset_files.README in info.sizes:
         _fetch_files(root, info, [dataset_files.README], None, wanted_by=[])
         readme = (root.dataset(repository) / dataset_files.README).read_text(encoding="utf-8")
-    names = dataset_files.needed(info.sizes, readme, configs)
+    names = dataset_files.find_needed_files(info.sizes, readme, configs)
     _fetch_files(root, info, names, tell, wanted_by=map(data_root.rows_key, configs))
     rows = {}
     with quiet_libraries(), data_root.local_datasets(root, compare_rows=False):
@@ -164,7 +164,7 @@ def _listed(root: DataRoot, kind: str, repository: str, revision: str | None) ->
     place = root.folder / kind / repository
     commit = root.commit(kind, repository)
     at = commit if revision in (None, *root.revisions(kind, repository)) else revision
-    with hub.explained(repository, at, IN_WORDS[kind]):
+    with hub.explain_hub_errors(repository, at, IN_WORDS[kind]):
         info = HfApi().repo_info(
             repository,
             revision=at,
@@ -213,7 +213,7 @@ def _fetch_files(
     known = {name: entry for name, entry in there.items() if entry}
     _enter(root, info, known, unfinished=wanted if missing else ())
     for name in missing:
-        with hub.explained(info.repository, info.revision, IN_WORDS[info.kind]):
+        with hub.explain_hub_errors(info.repository, info.revision, IN_WORDS[info.kind]):
             entry = _download(root, info, name, tell)
         _enter(root, info, {name: entry})
     _enter(root, info, finished=wanted)
@@ -298,7 +298,9 @@ def _nltk(root: DataRoot, resource: str, source: str | None, tell: Tell) -> None
     """Put one resource of nltk's under nltk_data and enter it in the manifest."""
 
     def on_disk() -> dict[str, str]:
-        return records.relative_files(root.nltk_data, nltk_data.files(resource, root.nltk_data))
+        return records.relative_files(
+            root.nltk_data, nltk_data.list_files(resource, root.nltk_data)
+        )
 
     there, own = on_disk(), (f"{resource}.zip", f"{resource}/")
     known = {n: sha for n, sha in root.manifest()["nltk_data"].items() if n.startswith(own)}

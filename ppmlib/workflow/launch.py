@@ -50,7 +50,7 @@ def settle(
     unfinished.forget(root, to_run)
     if unfinished.earlier_plan(root) != plan:
         records.write_json(root / records.PLAN_FILE, plan)
-    data_root.link(root, data_folder)
+    data_root.write_link(root, data_folder)
     if unfinished.ANALYSIS in to_run:
         records.failure_path(root, unfinished.ANALYSIS).unlink(missing_ok=True)
 

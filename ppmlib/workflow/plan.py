@@ -118,7 +118,9 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
             settings = _evaluation_parameters(study, run.tasks if task is None else (task,))
             if name == REPEAT:
                 specs = settings["tasks"]
-                settings["tasks"] = [batch_sizes.of_repeat(study, root, spec) for spec in specs]
+                settings["tasks"] = [
+                    batch_sizes.spec_of_repeat(study, root, spec) for spec in specs
+                ]
             own = {"record_key": key if task or name != run.key else ""}
             # The dense model needs no kept neurons: its evaluation starts at once.
             reads = [] if run.key == DENSE else [f"{run.key}/2_pruning"]
@@ -349,7 +351,7 @@ def _criterion(criterion: str, source: Path, root: Path) -> str:
 def _answerable(study: Study, run: Run) -> tuple[str, ...]:
     """The tasks that a trivial responder can answer, as far as their files say what they ask."""
     wanted = RESPONDERS[responder_kind(run.criterion)]
-    found = {name: task_files.output_types(name, [bench.tasks_dir()]) for name in run.tasks}
+    found = {name: task_files.read_output_types(name, [bench.tasks_dir()]) for name in run.tasks}
     return tuple(name for name, kinds in found.items() if kinds is None or kinds == {wanted})
 
 

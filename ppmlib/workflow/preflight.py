@@ -36,7 +36,7 @@ def check(study: Study, study_file: Path, located: Path | None) -> None:
     lines += [
         *_score_files(study, Path(study_file).parent),
         *_unanswered(study),
-        *task_files.mistakes(study.model_dump()["tasks"], [bench.tasks_dir()]),
+        *task_files.find_mistakes(study.model_dump()["tasks"], [bench.tasks_dir()]),
     ]
     if lines:
         raise ParamsError("\n".join(f"{study_file}: {line}" for line in lines))
@@ -48,10 +48,12 @@ def check_data_root(study: Study, study_file: Path) -> None:
     Raises:
         ParamsError: a line for each data set that is missing.
     """
-    root = data_root.current()
+    root = data_root.current_data_root()
     if root is None:
         return
-    lines = task_data.missing(root, [task.name for task in study.tasks], [bench.tasks_dir()])
+    lines = task_data.find_missing_data(
+        root, [task.name for task in study.tasks], [bench.tasks_dir()]
+    )
     if lines:
         raise ParamsError("\n".join(f"{study_file}: {line}" for line in lines))
 
@@ -102,7 +104,10 @@ def _widths(study: Study, config: dict[str, Any]) -> list[str]:
 def _unanswered(study: Study) -> list[str]:
     """Trivial responders that can answer none of the study's tasks, as their files have it."""
     kinds = (
-        {task.name: task_files.output_types(task.name, [bench.tasks_dir()]) for task in study.tasks}
+        {
+            task.name: task_files.read_output_types(task.name, [bench.tasks_dir()])
+            for task in study.tasks
+        }
         if study.responders()
         else {}
     )
@@ -128,7 +133,7 @@ def _lengths(study: Study, config: dict[str, Any]) -> list[str]:
         lines.append(f"max_length: {study.max_length} is above the model's {context} positions")
     room = min(context, study.max_length or context)
     for task in study.tasks:
-        new = task_files.new_tokens(task.name, [bench.tasks_dir()])
+        new = task_files.read_new_tokens(task.name, [bench.tasks_dir()])
         if new is not None and study.generation is not None:
             new = min(new, study.generation.max_gen_toks)
         if new is not None and new >= room:

@@ -46,9 +46,9 @@ def workspace(root: Path, key: str | None) -> Iterator[Path]:
         for part in (".models",) if key is None else COPIED:
             if (root / part).is_dir():
                 shutil.copytree(root / part, folder / part, symlinks=True)
-        stored = data_root.linked(root)
+        stored = data_root.read_link(root)
         if stored is not None:
-            data_root.link(folder, stored)
+            data_root.write_link(folder, stored)
         if key is not None and records.stage_of(key) == "3_evaluation":
             # Otherwise it would find its finished tasks and compute nothing.
             shutil.rmtree(folder / "samples" / Path(key).parent)

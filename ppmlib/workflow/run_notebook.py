@@ -192,7 +192,7 @@ def run(key: str) -> int:
     executed.parent.mkdir(parents=True, exist_ok=True)
     made_from = unfinished.made_from(Path(), job)
     os.environ.update(notebook_environment(job["threads"]))
-    stored = data_root.linked(Path())
+    stored = data_root.read_link(Path())
     if stored is not None:
         os.environ.update(data_root.environment(stored))
     from nbclient.exceptions import CellControlSignal, DeadKernelError
