@@ -8,7 +8,7 @@
 
 A process knows its data root by the variable PPM_DATA_ROOT. The notebooks of a study find it behind
 a hidden link in the study's folder, so that no path of this machine gets into their pages. Where
-the files come from is no part of any fingerprint: the hashes of weights and documents are.
+the files come from is not part of any fingerprint; the hashes of weights and documents are.
 """
 
 import os
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ppmlib.data.hub import one_line
 from ppmlib.record import records
 
 VARIABLE = "PPM_DATA_ROOT"
@@ -280,5 +281,4 @@ def reason(error: BaseException) -> str:
     """The innermost cause of an error, in one line."""
     while error.__cause__ is not None:
         error = error.__cause__
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:300]
+    return f"{type(error).__name__}: {one_line(error)}"[:300]

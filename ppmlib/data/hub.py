@@ -1,11 +1,11 @@
-"""What the hub answers, in one line: gated, private, unknown, out of reach."""
+"""The hub's errors in one line each: gated, private, unknown, out of reach."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class HubError(Exception):
-    """The hub did not give what was asked for; the message says why and what to do."""
+    """The hub did not give what was requested; the message says why and what to do."""
 
 
 @contextmanager
@@ -48,12 +48,12 @@ def explain_hub_errors(
     except errors.OfflineModeIsEnabled as error:
         raise HubError(f"{where}: the hub is switched off by HF_HUB_OFFLINE") from error
     except (errors.HfHubHTTPError, *_transport_errors()) as error:
-        raise HubError(f"{where}: {type(error).__name__}: {_line(error)}") from error
+        raise HubError(f"{where}: {type(error).__name__}: {one_line(error)[:200]}") from error
 
 
 @contextmanager
 def _warnings_off() -> Iterator[None]:
-    """The hub client does not say in the block that it tries again; its errors are raised."""
+    """Within the block the hub client does not log that it retries; its errors are raised."""
     from huggingface_hub.utils import logging
 
     before = logging.get_verbosity()
@@ -65,9 +65,9 @@ def _warnings_off() -> Iterator[None]:
 
 
 def is_reachable(model: str, revision: str | None) -> bool:
-    """Whether the hub can be reached, asked once, for HF_HUB_ETAG_TIMEOUT seconds at most.
+    """Whether the hub answers one request within HF_HUB_ETAG_TIMEOUT seconds.
 
-    The client's own download tries again for twenty seconds, or waits without end for an answer.
+    The client's own download retries for twenty seconds, or waits for an answer without end.
     """
     from huggingface_hub import HfApi, constants, errors
 
@@ -81,14 +81,15 @@ def is_reachable(model: str, revision: str | None) -> bool:
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:
-    """What the hub's own HTTP client raises: its base class, and that of the client it is built on.
+    """The errors of the hub's HTTP client, which has been requests, httpx and httpx2.
 
-    The client has been requests, httpx and httpx2; its errors are the bases of the hub's.
+    They are the bases of the hub's own errors.
     """
     from huggingface_hub.errors import HfHubHTTPError
 
     return tuple(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+def one_line(error: BaseException) -> str:
+    """An error's message without line breaks."""
+    return " ".join(str(error).split())

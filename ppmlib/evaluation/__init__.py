@@ -1,4 +1,4 @@
-"""lm-eval's tasks on one model: its definitions untouched, its backend with notes taken.
+"""lm-eval's tasks on one model: definitions untouched, a backend that takes notes.
 
 run          all tasks of one run: tidy rows, per-document outcomes, resumed by fingerprint
 subject      what one evaluation is of: a model sliced to its width, or a trivial baseline
@@ -16,7 +16,7 @@ permuted_baseline   a model's responses, scored at other documents
 trivial_baselines   lm-eval models that answer by a rule, without a model
 
 backends     lm-eval's backend of a model, by engine
-harness      lm-eval's Hugging Face backend with notes taken
+harness      lm-eval's Hugging Face backend, taking notes
 fast_lm      the same backend with shared prefixes encoded once (`engine: fast`)
 fast/        what it is made of
 """

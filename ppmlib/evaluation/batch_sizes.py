@@ -1,9 +1,9 @@
 """Batches that did not fit into memory, and the smaller ones that a study then uses.
 
-Each is a file of its own in the study's folder, part of its record, and none is ever changed: jobs
-that fail at the same time cannot undo each other, and what fits only falls. Batch sizes are never
-mixed inside a task: the next pass of `ppm run` evaluates it anew at every width. What one engine
-cannot hold another may; the repeated dense run, there for its other batches, is counted apart.
+Each is a separate file in the study's folder, part of its record, and is never changed: jobs that
+fail at the same time cannot overwrite each other, and the largest batch only falls. Batch sizes are
+never mixed inside a task: the next pass of `ppm run` evaluates it again at every width. Engines
+differ in what fits; the A/A repeat, which needs other batches than the widths, is counted apart.
 """
 
 from collections.abc import Iterator, Mapping
@@ -43,7 +43,7 @@ def read_limits(root: Path, run: str, engine: str) -> dict[str, int]:
 
 
 def list_damaged(root: Path) -> list[str]:
-    """A line for every file that does not say what did not fit; it counts for nothing."""
+    """A line for every file that does not state what did not fit; it is ignored."""
     return [
         f"{path}: damaged, ignored; a batch that does not fit is noted again (remove the file)"
         for path, note in _notes(root)

@@ -25,7 +25,7 @@ from ppmlib.evaluation.samples import EvaluationError
 
 # Tokens of one pass over sequences side by side: so few that attention to the others' tokens, which
 # is masked but computed, stays below the work of the layers, and so many that asking a GPU for the
-# layers does not take longer than they do. Rows of their own take the most.
+# layers does not take longer than they do. Separate rows take the most.
 FEWEST_TOKENS, MOST_TOKENS = {"cpu": 256, "cuda": 2048}, {"cpu": 2048, "cuda": 8192}
 PASS_PER_HIDDEN = 4
 ALL_WINDOWS = 1 << 30
@@ -89,11 +89,11 @@ class FastLM(RecordingLM):
 
     def loglikelihood_rolling(self, requests, disable_tqdm=True):
         """lm-eval's own; all windows of all documents are handed over at once."""
-        asked, self.batch_size_per_gpu = self.batch_size_per_gpu, ALL_WINDOWS
+        before, self.batch_size_per_gpu = self.batch_size_per_gpu, ALL_WINDOWS
         try:
             return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
         finally:
-            self.batch_size_per_gpu = asked
+            self.batch_size_per_gpu = before
 
     @torch.inference_mode()
     def _loglikelihood_tokens(self, requests, disable_tqdm=True, override_bs=None):

@@ -1,4 +1,4 @@
-"""lm-eval's Hugging Face backend with notes taken, and one quiet, seeded call of its evaluator.
+"""lm-eval's Hugging Face backend, taking notes, and one quiet, seeded call of its evaluator.
 
 Importing this module imports lm-eval; `run` does so only when it evaluates.
 """

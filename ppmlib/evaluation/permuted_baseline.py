@@ -19,7 +19,7 @@ def donors(n: int, *, seed: int, permutations: int = PERMUTATIONS) -> Iterator[n
 
     The documents are put in one seeded random order and shifted along it by 1, 2, ...: no document
     ever gets its own response or the same donor twice, and every response is used once per
-    permutation. Fewer permutations where n - 1 is less than asked for.
+    permutation. Fewer permutations where n - 1 is less.
 
     Raises:
         ValueError: for fewer than two documents.

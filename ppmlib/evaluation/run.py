@@ -29,7 +29,7 @@ __all__ = ["Evaluation", "EvaluationError", "evaluate"]
 
 @dataclass
 class Evaluation:
-    """All tasks of one run: rows, per-document tables, what was asked and how."""
+    """All tasks of one run: rows, per-document tables, settings."""
 
     rows: pd.DataFrame  # a row per task, metric, filter and source
     samples: dict[str, pd.DataFrame]  # by task: a row per document
@@ -37,7 +37,7 @@ class Evaluation:
     inputs: dict[str, Any]  # everything that can change the numbers
     files: list[Path]
     measured: dict[str, Any]  # seconds of each task in this call, and which were only read
-    reused: list[str]  # tasks taken from an earlier call
+    reused: list[str]  # tasks stored by an earlier call
     skipped: dict[str, str]  # by task: why a trivial baseline cannot answer it
 
     def results(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 HASH_LENGTH = 16  # hexadecimal digits of a document's hash in the per-document tables
-PROMPT_END = 240  # characters of a generation task's prompt and target kept beside its response
+PROMPT_END = 240  # characters kept of a generation task's prompt and target
 CLUSTER_FIELDS = ("narrative", "passage")  # documents with the same one are not independent
 CHOICE_METRICS = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")
 WEIGHTS = {"word_perplexity": "words", "byte_perplexity": "bytes", "bits_per_byte": "bytes"}
@@ -64,7 +64,7 @@ def document_table(task, entries: Sequence[Mapping], hashes: pd.DataFrame) -> pd
         document has several answers); for generation `response` (text before the first stop
         string, unfiltered), the end of the prompt, and the target; for rolling log-likelihood
         loglikelihood, words and bytes, and for the perplexity of targets loglikelihood: a
-        perplexity is no mean over documents.
+        perplexity is not a mean over documents.
     """
     rows: dict[int, dict[str, Any]] = {}
     for entry in entries:

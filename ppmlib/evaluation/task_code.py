@@ -16,7 +16,7 @@ from ppmlib.record import code_files, records
 
 
 def files(tasks: Iterable) -> list[Path]:
-    """The Python files beside the functions and classes that tasks are defined with."""
+    """The Python files in the folders of the functions and classes that tasks are defined with."""
     named = {Path(inspect.getsourcefile(code)) for task in tasks for code in _own_code(task)}
     folders = {file.parent for file in named} - {bench.tasks_dir()}
     return sorted(file for folder in folders for file in folder.glob("*.py"))
@@ -43,7 +43,7 @@ def described(tasks: Iterable) -> dict[str, Any]:
 
 
 def _own_code(task) -> Iterator[Callable]:
-    """Functions in a task's configuration, and its class if it is one of its own."""
+    """Functions in a task's configuration, and its class if that is not lm-eval's."""
     yield from _functions(task.config.to_dict(keep_callable=True))
     if not type(task).__module__.startswith("lm_eval.api."):
         yield type(task)

@@ -73,7 +73,7 @@ def _strings(value: Any) -> list[str]:
 
 
 def find_resources(name: str, folders: Iterable[Path]) -> list[str]:
-    """Paths under nltk_data that the code beside a task's file looks up."""
+    """Paths under nltk_data that the code in a task's folder looks up."""
     folders = {content["folder"] for content in TaskFiles.scan(folders).leaves(name).values()}
     code = [file.read_text(encoding="utf-8") for f in sorted(folders) for file in f.glob("*.py")]
     return sorted({found for text in code for found in NLTK_FIND.findall(text)})

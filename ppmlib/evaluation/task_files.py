@@ -159,10 +159,10 @@ def find_mistakes(tasks: Iterable[Mapping[str, Any]], folders: Iterable[Path]) -
 
 
 def read_output_types(name: str, folders: Iterable[Path]) -> set[str] | None:
-    """lm-eval's output types of a task, or of all tasks of a group, as their files say.
+    """lm-eval's output types of a task, or of all tasks of a group, as their files state.
 
     Returns:
-        None where the files do not say it (tasks written as Python classes).
+        None where the files do not state it (tasks written as Python classes).
     """
     known = TaskFiles.scan(folders)
     try:
@@ -175,7 +175,7 @@ def read_output_types(name: str, folders: Iterable[Path]) -> set[str] | None:
 
 
 def read_new_tokens(name: str, folders: Iterable[Path]) -> int | None:
-    """The most tokens a single generation task lets the model write, where its file says it."""
+    """The most tokens a single generation task lets the model write, where its file states it."""
     file = TaskFiles.scan(folders).file(name)
     content = read_definition(file) if file else {}
     settings = content.get("generation_kwargs")

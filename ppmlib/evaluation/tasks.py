@@ -16,6 +16,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.tasks import TaskManager
 
 from ppmlib.data import data_root
+from ppmlib.data.hub import one_line
 from ppmlib.evaluation import task_files
 from ppmlib.evaluation.samples import EvaluationError
 from ppmlib.model.quiet import quiet_libraries
@@ -109,7 +110,7 @@ def load(
         raise EvaluationError(f"{name}: {error}") from error
     except OSError as error:  # datasets' own for what is not there or out of reach, among others
         raise EvaluationError(
-            f"{name}: its documents cannot be had ({' '.join(str(error).split())}): `ppm prefetch` "
+            f"{name}: its documents cannot be had ({one_line(error)}): `ppm prefetch` "
             "fetches them into a data root, where the hub can be reached"
         ) from error
     except (IndexError, StopIteration) as error:  # lm-eval and datasets read the first document
@@ -117,7 +118,7 @@ def load(
     except UNREADABLE as error:
         raise UnreadableDocuments(
             f"{name}: its documents are not of the form it reads "
-            f"({type(error).__name__}: {' '.join(str(error).split())})"
+            f"({type(error).__name__}: {one_line(error)})"
         ) from error
     loaded = LoadedTask(name, found["tasks"], found.get("groups", {}))
     if loaded.group is None and list(loaded.tasks) != [name]:

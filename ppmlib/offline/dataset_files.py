@@ -1,4 +1,4 @@
-"""Which files of a hub data set's repository its configurations name, told from its README.md."""
+"""Which files of a hub data set's repository its configurations name, by its README.md."""
 
 import re
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ def read_configurations(readme: str) -> list[dict[str, Any]]:
 def find_needed_files(
     names: Iterable[str], readme: str, configs: Iterable[str | None]
 ) -> list[str]:
-    """Names of the files that some configurations need; all where the README.md does not say.
+    """Names of the files that some configurations need; all where the README.md does not state it.
 
     Args:
         names: every file of the repository, relative to it.
@@ -42,9 +42,11 @@ def find_needed_files(
         if not own:
             return names
         patterns += own
-    beside = [name for name in names if "/" not in name and Path(name).suffix in (".md", ".json")]
+    described = [
+        name for name in names if "/" not in name and Path(name).suffix in (".md", ".json")
+    ]
     chosen = {name for name in names if any(fnmatch(name, pattern) for pattern in patterns)}
-    return [name for name in names if name in chosen or name in beside]
+    return [name for name in names if name in chosen or name in described]
 
 
 def _default(listed: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -17,12 +17,14 @@ from urllib.parse import urljoin, urlsplit
 from urllib.request import urlopen
 from xml.etree import ElementTree
 
+from ppmlib.data.hub import one_line
+
 INDEX = "https://raw.githubusercontent.com/nltk/nltk_data/gh-pages/index.xml"
 TIMEOUT_S = 60
 
 
 class NltkDataError(Exception):
-    """A resource cannot be had; one line."""
+    """A resource cannot be fetched; one line."""
 
 
 def fetch(resource: str, folder: Path, source: str | None) -> str:
@@ -46,8 +48,8 @@ def fetch(resource: str, folder: Path, source: str | None) -> str:
         _unpack(resource, folder, index)
     except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
         raise NltkDataError(
-            f"nltk's {Path(resource).name} cannot be fetched from {index} ({_line(error)}): give "
-            f"--nltk-data a folder that holds {resource}, or the address of another index"
+            f"nltk's {Path(resource).name} cannot be fetched from {index} ({one_line(error)}): "
+            f"give --nltk-data a folder that holds {resource}, or the address of another index"
         ) from error
     return f"fetched from {index}"
 
@@ -97,7 +99,7 @@ def _unpack(resource: str, folder: Path, index: str) -> None:
     try:
         packages = ElementTree.fromstring(text).iter("package")
     except ElementTree.ParseError as error:
-        raise NltkDataError(f"{index} is no index of nltk's: {_line(error)}") from error
+        raise NltkDataError(f"{index} is not an nltk package index: {one_line(error)}") from error
     entry = next((package for package in packages if package.get("id") == name), None)
     if entry is None or not entry.get("url"):
         raise NltkDataError(f"{index} has no package {name!r}")
@@ -115,7 +117,3 @@ def _unpack(resource: str, folder: Path, index: str) -> None:
         archive.extractall(place.parent)
         if not place.exists():
             raise NltkDataError(f"nltk's {name}: its package holds no {resource}")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

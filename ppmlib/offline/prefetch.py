@@ -34,7 +34,7 @@ Tell = Callable[[str], None]
 
 
 class PrefetchError(Exception):
-    """Something could not be fetched; one line."""
+    """Something cannot be fetched; one line."""
 
 
 # Every error that is one line for the user.
@@ -54,7 +54,7 @@ def prefetch(study: Study, folder: Path, *, nltk_source: str | None, tell: Tell)
         nltk_source: as `nltk_data.fetch`.
         tell: called with lines of progress.
     Raises:
-        PrefetchError, HubError, NltkDataError: for what cannot be had; what was fetched stays.
+        PrefetchError, HubError, NltkDataError: for what cannot be fetched; what was fetched stays.
         UnknownData: for a task whose file does not determine its data.
     """
     folders = [bench.tasks_dir()]
@@ -147,7 +147,7 @@ class _Listed:
 
     kind: str  # models or datasets
     repository: str
-    revision: str | None  # as asked for
+    revision: str | None  # as requested
     commit: str
     sizes: dict[str, int]  # bytes of every file
     hashes: dict[str, str]  # sha256 of large files, git's blob id of the others
