@@ -152,6 +152,13 @@ def test_hostile_text_is_inert_wherever_it_appears(tmp_path):
     assert "more characters are in the notebook" in page
 
 
+def test_a_closed_h1_tag_of_an_output_is_no_second_title(tmp_path):
+    shown = v4.new_output("display_data", {"text/html": "<h1/>b<img alt='\u202ea'>"})
+    page = render(tmp_path, notebook(v4.new_markdown_cell("# T"), code("show()", shown)))
+    assert_inert(page)
+    assert "[image: a]" in page
+
+
 def test_tables_scroll_in_their_box_and_have_one_header_row(tmp_path):
     table = pd.DataFrame({"name": ["a b"], "n": [1]}, index=pd.Index([0], name="layer"))
     output = v4.new_output("display_data", {"text/html": table.to_html()})

@@ -25,7 +25,7 @@ UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff"
     "\ud800-\udfff]"
 )
-SAFE_URL = re.compile(r"(?i)https?://|mailto:|#|[^:]*$|[^:/?#]*[/?#]")
+SAFE_URL = re.compile(r"(?i)https?://|mailto:|#|[^:]+$|[^:/?#]*[/?#]")
 # Bounded, so that a megabyte on one line takes no longer than any other.
 CELL_FILE = re.compile(
     r"(?:[A-Za-z]:)?(?:[/\\][^\s/\\]{1,255}){0,16}[/\\]ipykernel_\d+[/\\]\d+\.py"
@@ -38,11 +38,12 @@ MATHML = set(
     "math mrow mi mn mo mtext mspace mfrac msqrt mroot msub msup msubsup munder mover munderover "
     "mtable mtr mtd mstyle mpadded mphantom menclose".split()
 )
-ALLOWED = MATHML | VOID | set(
+TEXT_TAGS = set(
     "a abbr b blockquote caption cite code colgroup dd del details div dl dt em figcaption figure "
     "h1 h2 h3 h4 h5 h6 i kbd li mark ol p pre s section small span strong sub summary sup table "
     "tbody td tfoot th thead tr u ul var".split()
-)  # fmt: skip
+)
+ALLOWED = TEXT_TAGS | MATHML | VOID
 DROPPED_WITH_CONTENT = set(
     "script style iframe object embed template noscript svg textarea title select head".split()
 )
@@ -52,6 +53,11 @@ MATH_ATTRIBUTES = set(
     "minsize maxsize symmetric".split()
 )
 ATTRIBUTES = {"alt", "class", "id", "title", "colspan", "rowspan", "scope", "start", "span", "open"}
+CHECKED = {  # (tag, attribute): what its value must match from the start
+    ("a", "href"): SAFE_URL,
+    ("img", "src"): SAFE_IMAGE,
+    ("img", "width"): re.compile(r"[0-9]{1,4}$"),
+}
 
 
 def clean_text(text: str) -> str:
@@ -61,9 +67,7 @@ def clean_text(text: str) -> str:
     formatting characters go.
     """
     text = ANSI.sub("", text).replace("\r\n", "\n")
-    if "\r" in text:
-        lines = (line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
-        text = "\n".join(lines)
+    text = "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
     text = UNSAFE.sub("", text)
     if len(text) > LONGEST_TEXT:
         left_out = len(text) - LONGEST_TEXT
@@ -87,28 +91,17 @@ class _Rebuilder(HTMLParser):
         elif tag in ALLOWED and not self.hidden:
             self._start(self.first if tag == "h1" else tag, dict(attrs))
 
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in ALLOWED and not self.hidden:
-            self._start(tag, dict(attrs))
-            if tag not in VOID:
-                self.handle_endtag(tag)
-
     def _start(self, tag: str, attributes: dict[str, str | None]) -> None:
         if tag == "img" and not SAFE_IMAGE.match(attributes.get("src") or ""):
-            self.parts.append(html.escape(f"[image: {attributes.get('alt') or 'no description'}]"))
+            self.handle_data(f"[image: {attributes.get('alt') or 'no description'}]")
             return
-        kept = {k: v or "" for k, v in attributes.items() if k in ATTRIBUTES}
-        if tag in MATHML:
-            kept |= {k: v or "" for k, v in attributes.items() if k in MATH_ATTRIBUTES}
-        if tag == "img":
-            kept["src"] = attributes["src"]
-            kept.setdefault("alt", "Figure without a description")
-            if re.fullmatch(r"[0-9]{1,4}", attributes.get("width") or ""):
-                kept["width"] = attributes["width"]
-        href = (attributes.get("href") or "").strip()
-        if tag == "a" and href and SAFE_URL.match(UNSAFE.sub("", href)):
-            kept["href"] = UNSAFE.sub("", href)
-        written = "".join(f' {k}="{html.escape(UNSAFE.sub("", v))}"' for k, v in kept.items())
+        kept = {"alt": "Figure without a description"} if tag == "img" else {}
+        for name, value in attributes.items():
+            value, rule = UNSAFE.sub("", value or ""), CHECKED.get((tag, name))
+            of_mathml = tag in MATHML and name in MATH_ATTRIBUTES
+            if rule.match(value.strip()) if rule else name in ATTRIBUTES or of_mathml:
+                kept[name] = value.strip() if rule else value
+        written = "".join(f' {name}="{html.escape(value)}"' for name, value in kept.items())
         self.parts.append(f"<{tag}{written}>")
         if tag not in VOID:
             self.open.append(tag)
@@ -185,11 +178,10 @@ def _host() -> re.Pattern[str] | None:
 
 
 def _shorten(match: re.Match[str]) -> str:
-    rest = match["rest"] if match["rest"] is not None else match["windows"]
-    ansi = match["ansi"] or ""
-    for folder in ("/site-packages/", "/dist-packages/"):
-        if folder in f"/{rest}":
-            return f"{ansi}...{folder}{rest.rsplit(folder.lstrip('/'), 1)[-1]}"
+    rest, ansi = match["rest"] or match["windows"] or "", match["ansi"] or ""
+    for folder in ("site-packages/", "dist-packages/"):
+        if f"/{folder}" in f"/{rest}":
+            return f"{ansi}.../{folder}{rest.rsplit(folder, 1)[-1]}"
     return f"{ansi}.../{rest.rstrip('/').rsplit('/', 1)[-1]}"
 
 
@@ -197,10 +189,9 @@ def scrub_text(text: str, *, folder: Path | None = None) -> str:
     """Take absolute paths, the home folder and the host's name out of a text.
 
     Paths under `folder` (default: the working directory) become relative to it, those of
-    installed packages start with `.../site-packages/`, others keep their last part. Base64 images
-    are left alone.
+    installed packages start with `.../site-packages/`, others keep their last part.
     """
-    parts = EMBEDDED.split(text)
+    parts = EMBEDDED.split(text)  # images in base64 stay as they are
     parts[::2] = [_scrub_plain(part, folder) for part in parts[::2]]
     return "".join(parts)
 
@@ -220,32 +211,23 @@ def _scrub_plain(text: str, folder: Path | None) -> str:
 
 
 def _scrub_output(output: dict[str, Any], folder: Path | None) -> None:
-    if "text" in output:
-        output["text"] = scrub_text(_joined(output["text"]), folder=folder)
-    if output.get("output_type") == "error":
-        output["evalue"] = scrub_text(output["evalue"], folder=folder)
-        output["traceback"] = [scrub_text(line, folder=folder) for line in output["traceback"]]
     data = output.get("data", {})
-    if "text/html" in data and len(plain := _joined(data.get("text/plain", ""))) > LONGEST_TWIN:
+    plain = data.get("text/plain", "")
+    if "text/html" in data and len(plain) > LONGEST_TWIN:
         data["text/plain"] = f"{plain[:LONGEST_TWIN]}..."
-    for mime, value in data.items():
-        if mime.startswith("text/"):
-            data[mime] = scrub_text(_joined(value), folder=folder)
-
-
-def _joined(value: str | list[str]) -> str:
-    return value if isinstance(value, str) else "".join(value)
+    texts = [(output, name) for name in ("text", "evalue") if name in output]
+    for holder, name in [*texts, *((data, mime) for mime in data if mime.startswith("text/"))]:
+        holder[name] = scrub_text(holder[name], folder=folder)
+    if "traceback" in output:
+        output["traceback"] = [scrub_text(line, folder=folder) for line in output["traceback"]]
 
 
 def scrub_notebook(nb: Any, *, folder: Path | None = None) -> Any:
-    """Take paths, home folder and host name out of an executed notebook, in place.
+    """Take paths, home folder and host name out of an executed notebook, in place; returns it.
 
     Text outputs, tracebacks and papermill's own entries are scrubbed; its parameters (what a rerun
-    needs), durations, exception flag and status stay. Images and sources stay as they are. The
-    plain text beside an HTML output is cut where it is long: of a figure it is its bytes.
-
-    Returns:
-        the same notebook.
+    needs), durations, exception flag and status stay. Images and sources stay as they are. Long
+    plain text that stands in for an HTML output is cut: for a figure it is the bytes of the image.
     """
     about = nb["metadata"].get("papermill", {})
     for name in ("input_path", "output_path"):
@@ -256,5 +238,5 @@ def scrub_notebook(nb: Any, *, folder: Path | None = None) -> Any:
         for output in cell.get("outputs", []):
             _scrub_output(output, folder)
         if "papermill-error-cell-tag" in cell.get("metadata", {}).get("tags", []):
-            cell["source"] = scrub_text(_joined(cell["source"]), folder=folder)
+            cell["source"] = scrub_text(cell["source"], folder=folder)
     return nb

@@ -14,10 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from ppmlib.page import inert, study_page, study_tables
-from ppmlib.page.cell_html import Outline, code, markdown, output
+from ppmlib.page import cell_html, inert, study_page, study_tables
+from ppmlib.page.cell_html import Outline, markdown
 from ppmlib.record import records
 from ppmlib.study_file.selection import NOISE
 
@@ -27,7 +27,7 @@ PARAMETERS, INJECTED, ERROR_CELL = "parameters", "injected-parameters", "papermi
 
 
 @cache
-def templates():
+def _templates():
     """The Jinja environment of the pages: autoescape on, undefined names are errors."""
     import jinja2
 
@@ -38,17 +38,12 @@ def templates():
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= study_tables.FILTERS | {"breakable": breakable}
+    environment.filters |= cell_html.FILTERS | study_tables.FILTERS
     return environment
 
 
-def breakable(name: str) -> Markup:
-    """A name that may break after its underscores, on a phone."""
-    return Markup(escape(name).replace("_", Markup("_<wbr>")))
-
-
 @cache
-def stylesheet() -> Markup:
+def _stylesheet() -> Markup:
     """The one style sheet, without comments and needless white space."""
     css = re.sub(r"/\*.*?\*/", "", (ASSETS / "style.css").read_text(encoding="utf-8"), flags=re.S)
     return Markup(re.sub(r"\s*\n\s*", "\n", css).strip())
@@ -75,56 +70,43 @@ def parameter_rows(source: str, given: dict[str, Any]) -> list[dict[str, str]]:
         value = given.get(name, default)
         long = isinstance(value, list) and len(repr(value)) > LONGEST_VALUE
         shown = "\n".join(map(repr, value)) if long else repr(value)
+        default_text = repr(default) if len(repr(default)) <= LONGEST_VALUE else "another list"
         rows.append(
             {
                 "name": name,
                 "value": inert.scrub_text(shown),
                 "entries": len(value) if long else 0,
-                "default": _short(repr(default)) if value != default else "",
+                "default": default_text if value != default else "",
                 "help": notes.get(node.end_lineno or 0, ""),
             }
         )
     return rows
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= LONGEST_VALUE else "another list"
-
-
 def _failing(cells: list[Any]) -> int | None:
     """Index of the code cell that failed; where a kernel died, the first that did not finish."""
     ran = [(i, cell) for i, cell in enumerate(cells) if cell["cell_type"] == "code"]
-    for index, cell in ran:
-        if any(shown["output_type"] == "error" for shown in cell["outputs"]):
-            return index
-    for index, cell in ran:
-        if cell["metadata"].get("papermill", {}).get("status") not in (None, "completed"):
-            return index
-    return next((i for i, cell in ran if cell["execution_count"] is None), None)
+    wrong = [i for i, cell in ran if any(o["output_type"] == "error" for o in cell["outputs"])]
+    states = [(i, cell["metadata"].get("papermill", {}).get("status")) for i, cell in ran]
+    unfinished = [i for i, state in states if state not in (None, "completed")]
+    not_run = [i for i, cell in ran if cell["execution_count"] is None]
+    return next(iter([*wrong, *unfinished, *not_run]), None)
 
 
-def _blocks(nb: Any, outline: Outline, links: dict[str, str], failed: bool, folder: Path):
+def _blocks(nb: Any, outline: Outline, links: dict[str, str], failed: bool):
     """The page's blocks in order, each a dict for the template."""
     given = nb["metadata"].get("papermill", {}).get("parameters", {})
     cells = [cell for cell in nb["cells"] if not _tags(cell) & {ERROR_CELL, INJECTED}]
     failing = _failing(cells) if failed else None
     for index, cell in enumerate(cells):
-        source = cell["source"]
         if cell["cell_type"] == "markdown":
-            yield {"kind": "prose", "html": markdown(source, outline, links)}
-        elif cell["cell_type"] == "code" and source.strip():
-            rows = parameter_rows(source, given) if PARAMETERS in _tags(cell) else []
+            yield {"cell": cell, "prose": markdown(cell["source"], outline, links)}
+        elif cell["cell_type"] == "code" and cell["source"].strip():
+            rows = parameter_rows(cell["source"], given) if PARAMETERS in _tags(cell) else []
             if rows:
                 outline.entries.append((2, "parameters-of-this-run", "Parameters of this run"))
-            yield {
-                "kind": "code",
-                "parameters": rows,
-                "code": code(source),
-                "lines": source.count("\n") + 1,
-                "outputs": [o for o in (output(o, folder) for o in cell["outputs"]) if o],
-                "failed": index == failing,
-                "skipped": failing is not None and index > failing,
-            }
+            failed, skipped = index == failing, failing is not None and index > failing
+            yield {"cell": cell, "parameters": rows, "failed": failed, "skipped": skipped}
 
 
 def _tags(cell: Any) -> set[str]:
@@ -149,23 +131,10 @@ def label(key: str) -> str:
     stage, _, part = stage.partition("-")
     if stage not in STAGES:
         return key
-    if part:
-        return f"{STAGES[stage]} of {run.replace('/', ' ')}: {part}"
-    if stage == "2_pruning" and run.startswith(f"{NOISE}/"):
-        return f"Damage of {run.replace('/', ' ')}"
-    return f"{STAGES[stage]} of {run.replace('/', ' ')}" if run else STAGES[stage]
-
-
-def _place(html: Path, root: Path) -> str:
-    key = html.with_name(html.name.removesuffix(".html").removesuffix(".failed"))
-    return label(key.relative_to(root).as_posix() if key.is_relative_to(root) else key.name)
-
-
-def _notebook_links(nav: list[tuple[str, str]], html: Path, root: Path) -> dict[str, str]:
-    if not nav:
-        return {}
-    index = os.path.relpath(root / "index.html", html.parent).replace(os.sep, "/")
-    return {"": f"{index}#pages", **{Path(href).stem: href for _, href in nav}}
+    damaged = stage == "2_pruning" and run.startswith(f"{NOISE}/") and not part
+    name = "Damage" if damaged else STAGES[stage]
+    of_run = f" of {run.replace('/', ' ')}" if run or part else ""
+    return name + of_run + (f": {part}" if part else "")
 
 
 def render_notebook(
@@ -196,31 +165,29 @@ def render_notebook(
 
     if status != "done" and not status.startswith("failed: "):
         raise ValueError(f"status {status!r}: expected 'done' or 'failed: <why>'")
-    nb = nbformat.read(ipynb, as_version=4)
-    failed = status != "done"
+    nb, html, root = nbformat.read(ipynb, as_version=4), Path(html), Path(root).resolve()
+    here = html.resolve()
+    key = here.with_name(here.name.removesuffix(".html").removesuffix(".failed"))
+    index = os.path.relpath(root / "index.html", here.parent).replace(os.sep, "/")
+    links = {"": f"{index}#pages"} if nav else {}
+    links |= {Path(href).stem: href for _, href in nav}
     outline = Outline()
-    root = Path(root).resolve()
-    links = _notebook_links(nav, Path(html).resolve(), root)
-    blocks = list(_blocks(nb, outline, links, failed, root))
-    about = nb["metadata"].get("papermill", {})
-    text = templates().get_template("page.html.j2").render(
-        css=stylesheet(),
-        title=Markup(outline.title) or Path(ipynb).stem,
-        place=_place(Path(html).resolve(), root),
-        has_h1=bool(outline.title),
-        study=root.name,
-        source=Path(ipynb).name,
+    blocks = list(_blocks(nb, outline, links, status != "done"))
+    return _write_page(
+        html,
+        "page.html.j2",
+        place=label(key.relative_to(root).as_posix() if key.is_relative_to(root) else key.name),
+        outline=outline,
+        root=root,
+        source=Path(ipynb),
         blocks=blocks,
-        toc=[(level, name, Markup(words)) for level, name, words in outline.entries if level < 4],
-        nav=[(label(name), href) for name, href in nav],
+        longest_text=inert.LONGEST_TEXT,
+        nav=nav,
         synthetic=synthetic,
         draft=draft,
-        marks=" ".join(["SYNTHETIC"] * synthetic + ["DRAFT"] * draft),
         failure=inert.clean_text(inert.scrub_text(status.partition(": ")[2], folder=root)),
-        seconds=about.get("duration"),
-    )  # fmt: skip
-    records.write_text(html, inert.UNSAFE.sub("", text))
-    return Path(html)
+        seconds=nb["metadata"].get("papermill", {}).get("duration"),
+    )
 
 
 def build_index(root: Path, *, study: dict[str, Any]) -> Path:
@@ -233,9 +200,11 @@ def build_index(root: Path, *, study: dict[str, Any]) -> Path:
         root: the study's folder.
         study: the plan that `ppm run` writes to `study.json`: {study, synthetic, draft, jobs}.
     """
-    root = Path(root)
-    text = templates().get_template("index.html.j2").render(
-        css=stylesheet(), label=label, stages=STAGES, **study_page.content(root, study)
-    )  # fmt: skip
-    records.write_text(root / "index.html", inert.UNSAFE.sub("", text))
-    return root / "index.html"
+    content = study_page.content(Path(root), study)
+    return _write_page(Path(root) / "index.html", "index.html.j2", stages=STAGES, **content)
+
+
+def _write_page(path: Path, template: str, **content: Any) -> Path:
+    text = _templates().get_template(template).render(css=_stylesheet(), label=label, **content)
+    records.write_text(path, inert.UNSAFE.sub("", text))
+    return path

@@ -18,7 +18,6 @@ from ppmlib.record.evaluation_records import DENSE, REPEAT
 from ppmlib.show.images import shown_width
 from ppmlib.study_file.selection import selection_slug
 
-SHOWN_FIRST = 5  # sentences above the main figure: what fell, held and rose
 LONGEST_ERROR = 1000  # characters of a failure shown on the page
 
 
@@ -45,18 +44,13 @@ def content(root: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
         (drawn,) = [record["measured"] for record in profiling]
     return {
         "study": study,
-        "evaluated": bool(study["tasks"]),
-        "title": study["study"],
         "synthetic": plan["synthetic"],
         "draft": plan["draft"],
         "jobs": jobs,
-        "unfinished": [job for job in jobs if job["state"] != "done"],
         "facts": facts(study, found),
         "analysis": analysis,
         "conclusions": conclusions(analysis) if analysis else [],
-        "shown_first": SHOWN_FIRST,
         "figure": main_figure(root, drawn) if drawn else None,
-        "instrument": instrument(analysis) if analysis else [],
         "verdicts": tables.verdicts(analysis["verdicts"], study) if analysis else None,
         "efficiency": [tables.efficiency(record) for record in profiling],
         "widths": [record["results"] for record in of_stage("2_pruning")],
@@ -156,21 +150,6 @@ def conclusions(results: Mapping[str, Any]) -> list[str]:
         for sentence in results["conclusions"]
         if sentence not in claims and not sentence.startswith(planted)
     ]
-
-
-def instrument(results: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
-    """How many declared claims hold and planted truths were found: (sentence, anchor, all)."""
-    lines = []
-    claims, planted = results["claims"], results["planted"]
-    if claims:
-        hold = sum(row["holds"] is True for row in claims)
-        text = f"Of {len(claims)} claims declared before evaluation, {hold} hold."
-        lines.append((text, "claims", True))
-    if planted:
-        held = sum(row["held"] for row in planted)
-        text = f"Of {len(planted)} truths planted in the model, {held} were found as declared."
-        lines.append((text, "planted", held == len(planted)))
-    return lines
 
 
 def main_figure(root: Path, results: Mapping[str, Any]) -> dict[str, Any] | None:

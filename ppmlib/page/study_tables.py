@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup, escape
+
 from ppmlib.page import inert
 from ppmlib.show.wording import DASH, MARKS, percent
 from ppmlib.study_file.selection import selection_slug
@@ -47,9 +49,9 @@ def difference(row: Row) -> str:
     return number(row["diff_points"], sign=True) + "%" * (known and row["unit"] == "percent")
 
 
-def milliseconds(seconds: float) -> str:
-    """Seconds as milliseconds with two decimals."""
-    return f"{1000 * seconds:.2f}"
+def breakable(name: str) -> Markup:
+    """A name that may break after its underscores, on a phone."""
+    return escape(name).replace("_", Markup("_<wbr>"))
 
 
 def prompt(text: str) -> str:
@@ -73,7 +75,7 @@ FILTERS = {
     "score": score,
     "difference": difference,
     "percent": percent,
-    "ms": milliseconds,
+    "breakable": breakable,
     "prompt": prompt,
     "requested": requested,
     "symbol": lambda change: SYMBOLS.get(change, ""),
