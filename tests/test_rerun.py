@@ -39,6 +39,12 @@ def test_a_whole_study_run_again_gives_equal_numbers(finished):
     assert (done.returncode, done.stdout) == (0, "small: equal\n"), done.stderr
 
 
+def test_a_report_of_one_notebook_outside_any_study_is_run_again_as_a_whole(tmp_path):
+    shutil.copytree(REPOSITORY / "reports" / "published", tmp_path / "reports" / "published")
+    done = ppm("rerun", "reports/published", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "published: equal\n"), done.stderr
+
+
 def test_a_record_that_was_touched_up_is_found_out(finished, tmp_path):
     reports = shutil.copytree(finished / "reports", tmp_path / "reports", symlinks=True)
     root = reports / "small"

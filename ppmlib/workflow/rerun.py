@@ -15,6 +15,7 @@ from typing import Any
 
 from ppmlib.data import data_root
 from ppmlib.record import records
+from ppmlib.workflow.unfinished import ALONE
 
 COPIED = (".models", "records", "samples", "figures", "tables")
 
@@ -128,6 +129,8 @@ def rerun_study(root: Path) -> list[str]:
 
     plan = records.read_plan(root)
     keys = list(plan["jobs"])
+    if any(job["stage"] in ALONE for job in plan["jobs"].values()):  # Snakemake did not run it
+        return [line for key in keys for line in rerun_notebook(root, key)]
     for key in keys:
         records.read(root, key)
     with workspace(root, None) as folder:
