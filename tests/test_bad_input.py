@@ -187,10 +187,10 @@ def missing_shard(model):
 
 
 IN_THE_MODEL = {
-    "truncated": (cut, "model.safetensors is cut short: "),
+    "truncated": (cut, "model.safetensors does not have the size that its header states"),
     "truncated in the header": (in_header, "is cut short in its header"),
     "pickled": (pickled, "pickled weights only"),
-    "a pickle under the name": (renamed_pickle, "is no safetensors file"),
+    "a pickle under the name": (renamed_pickle, "is not a safetensors file"),
     "corrupt header": (damaged_header, "has a damaged header"),
     "missing shard": (missing_shard, "is incomplete: model-2.safetensors missing"),
     "no GLU MLPs": (without_gates, "no separate gate_proj weights"),
@@ -200,8 +200,8 @@ IN_THE_MODEL = {
     "no width": (config(intermediate_size=None), "no whole number intermediate_size"),
     "remote code": (config(model_type="own", auto_map={"AutoConfig": "c.C"}), "is never run"),
     "unfit tokenizer": (more_tokens, "the tokenizer has token 5000, the model embeds 1024"),
-    "broken tokenizer": (broken("tokenizer.json"), "tokenizer.json is no JSON"),
-    "broken config": (broken("config.json"), "config.json is no JSON"),
+    "broken tokenizer": (broken("tokenizer.json"), "tokenizer.json is not valid JSON"),
+    "broken config": (broken("config.json"), "config.json is not valid JSON"),
     "no config": (lambda model: (model / "config.json").unlink(), "has no config.json"),
 }
 NAN = "in model.safetensors has 2 NaN and 0 infinite values: fetch or convert the weights again"

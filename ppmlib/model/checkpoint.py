@@ -19,8 +19,13 @@ WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
-LARGEST_HEADER = 100_000_000  # bytes, the format's own limit
 VALUES_AT_ONCE = 1 << 22
+# Words of safetensors' errors about a header, and what they mean for the file.
+HEADER_ERRORS = {
+    "not fully covered": "does not have the size that its header states",
+    "invalid header length": "is not a safetensors file, or is cut short in its header",
+    "header too": "is not a safetensors file",
+}
 # All that transformers reads a tokenizer and its chat templates from.
 TOKENIZER_FILES = (
     "added_tokens.json",
@@ -51,9 +56,9 @@ def read_json(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise ModelError(f"{_short(file)} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ModelError(f"{_short(file)} is no JSON ({error}): fetch it again") from None
+        raise ModelError(f"{_short(file)} is not valid JSON ({error}): fetch it again") from None
     if not isinstance(content, dict):
-        raise ModelError(f"{_short(file)} holds no JSON object")
+        raise ModelError(f"{_short(file)} is not a JSON object")
     return content
 
 
@@ -101,59 +106,32 @@ def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """Shape of every tensor by name, from the headers of all weight files.
 
     Raises:
-        ModelError: for a file that is no safetensors file, or is longer or shorter than its header
-            says, and for a tensor that is in two files.
+        ModelError: for a file that is not a safetensors file, does not have the size that its
+            header states, or has a tensor that another file has too.
     """
     found = {}
     for file in weight_files(folder):
-        tensors = _header(file)
+        tensors = _read_shapes(file)
         if twice := sorted({*found} & {*tensors}):
             raise ModelError(
-                f"{_short(file)} has {twice[0]}, which another file of the model has too: which of "
-                "them is loaded is not known; fetch or convert the weights again"
+                f"{_short(file)} has {twice[0]}, which another file of the model has too, and it "
+                "is not known which of them is loaded: fetch or convert the weights again"
             )
         found |= tensors
     return found
 
 
-def _header(file: Path) -> dict[str, tuple[int, ...]]:
-    size = file.stat().st_size
-    with open(file, "rb") as handle:
-        length = int.from_bytes(handle.read(8), "little")
-        if length > LARGEST_HEADER or handle.read(1) != b"{":
-            raise ModelError(f"{_short(file)} is no safetensors file: fetch or convert it again")
-        header = b"{" + handle.read(length - 1)
-    if len(header) < length:
-        raise ModelError(f"{_short(file)} is cut short in its header: fetch it again")
-    damaged = ModelError(f"{_short(file)} has a damaged header: fetch it again")
+def _read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    from safetensors import SafetensorError, safe_open
+
     try:
-        entries = json.loads(header)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-        raise damaged from None
-    entries.pop("__metadata__", None)
-    if not all(_is_entry(entry) for entry in entries.values()):
-        raise damaged
-    tensors = {name: tuple(entry["shape"]) for name, entry in entries.items()}
-    end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
-    if size != 8 + length + end:
-        what = "cut short" if size < 8 + length + end else "longer than its header says"
-        raise ModelError(
-            f"{_short(file)} is {what}: {size} of {8 + length + end} bytes; fetch it again"
-        )
-    return tensors
-
-
-def _is_entry(entry: Any) -> bool:
-    """Whether a header's entry has a shape, and where its tensor begins and ends."""
-    if not isinstance(entry, dict):
-        return False
-    shape, offsets = entry.get("shape"), entry.get("data_offsets")
-    return (
-        isinstance(shape, list)
-        and isinstance(offsets, list)
-        and len(offsets) == 2
-        and all(_is_count(number) for number in (*shape, *offsets))
-    )
+        with safe_open(file, framework="numpy") as tensors:
+            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}
+    except SafetensorError as error:
+        reasons = (said for words, said in HEADER_ERRORS.items() if words in str(error))
+        reason = next(reasons, "has a damaged header")
+        size = f"{file.stat().st_size:,} bytes"
+        raise ModelError(f"{_short(file)} {reason} ({size}): fetch or convert it again") from None
 
 
 def _is_count(value: Any) -> bool:
@@ -170,14 +148,14 @@ def check(folder: Path, model: str) -> None:
     """Refuse a model that could not be pruned or run.
 
     Raises:
-        ModelError: for a mixture of experts, code of its own, layers without gate_proj, or a
+        ModelError: for a mixture of experts, custom code, layers without gate_proj, or a
             tokenizer with more tokens than the model embeds.
     """
     for name in SETTINGS_FILES:
         if (folder / name).is_file():
             read_json(folder / name)
     config = read_json(folder / "config.json")
-    _check_own_code(config, model)
+    _check_custom_code(config, model)
     text = text_config(config)
     for name in EXPERT_COUNTS:
         if text.get(name) not in (None, 0, 1):
@@ -238,8 +216,8 @@ def _count_overflows(weights: Any, kind: Any) -> int:
         return 0
     if torch.finfo(kind).max >= torch.finfo(weights.dtype).max:
         return 0
-    return sum(int(part.to(kind).isinf().sum())
-               for part in weights.reshape(-1).split(VALUES_AT_ONCE))  # fmt: skip
+    parts = weights.reshape(-1).split(VALUES_AT_ONCE)
+    return sum(int(part.to(kind).isinf().sum()) for part in parts)
 
 
 def _check_layers(
@@ -254,20 +232,19 @@ def _check_layers(
             f"{model!r} ({config.get('model_type')}) has no separate gate_proj weights, so no GLU "
             "MLPs that can be sliced by neuron: choose a Llama-like model"
         )
-    for name in ("intermediate_size", "hidden_size", "num_hidden_layers"):
-        if not _is_count(text.get(name)):
+    sizes = {n: text.get(n) for n in ("intermediate_size", "hidden_size", "num_hidden_layers")}
+    for name, size in sizes.items():
+        if not _is_count(size):
             raise ModelError(f"{model!r}: config.json has no whole number {name}")
-    neurons, hidden, layers = (
-        text[name] for name in ("intermediate_size", "hidden_size", "num_hidden_layers")
-    )
+    neurons, hidden, layers = sizes.values()
     if sorted(gates) != list(range(layers)):
         raise ModelError(
             f"{model!r}: config.json says {layers} layers, the weights have {len(gates)} with GLU "
             "MLPs: take the config.json that came with the weights, or another model"
         )
-    said = {"gate_proj": (neurons, hidden), "up_proj": (neurons, hidden)}
+    rows, columns = (neurons, hidden), (hidden, neurons)
     for layer, gate in sorted(gates.items()):
-        for part, shape in (said | {"down_proj": (hidden, neurons)}).items():
+        for part, shape in {"gate_proj": rows, "up_proj": rows, "down_proj": columns}.items():
             found = tensors.get(gate.replace("gate_proj", part))
             if found != shape:
                 has = "is missing" if found is None else f"has shape {found}"
@@ -277,15 +254,15 @@ def _check_layers(
                 )
 
 
-def _check_own_code(config: Mapping[str, Any], model: str) -> None:
+def _check_custom_code(config: Mapping[str, Any], model: str) -> None:
     if "auto_map" not in config:
         return
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
     if config.get("model_type") not in CONFIG_MAPPING_NAMES:
         raise ModelError(
-            f"{model!r} ({config.get('model_type')}) needs code of its own (auto_map), which is "
-            "never run: choose a model that transformers knows"
+            f"{model!r} ({config.get('model_type')}) needs custom code (auto_map), which is "
+            "never run: choose a model that transformers supports"
         )
 
 
@@ -309,13 +286,11 @@ def _check_tokenizer(folder: Path, model: str, tensors: Mapping[str, tuple[int, 
 def _token_ids(file: Path) -> list[int]:
     """The ids of all tokens of a tokenizer.json."""
     content = read_json(file)
-    core, added = content.get("model"), content.get("added_tokens") or []
-    vocabulary = core.get("vocab") if isinstance(core, dict) else None
-    if isinstance(vocabulary, dict) and isinstance(added, list):
-        ids = [*vocabulary.values(), *(t.get("id") for t in added if isinstance(t, dict))]
-    elif isinstance(vocabulary, list) and isinstance(added, list):
-        ids = [*range(len(vocabulary)), *(t.get("id") for t in added if isinstance(t, dict))]
-    else:
+    try:
+        vocabulary = content["model"]["vocab"]
+        ids = list(vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary)))
+        ids += [token["id"] for token in content.get("added_tokens") or []]
+    except (KeyError, TypeError):
         ids = [None]
     if not all(_is_count(one) for one in ids):
         raise ModelError(f"{_short(file)} has no vocabulary of numbered tokens: fetch it again")
