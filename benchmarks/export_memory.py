@@ -69,7 +69,7 @@ def make(shape: str, folder: Path) -> None:
 def streamed(source: Path, target: Path) -> None:
     loaded = models.load(str(source), dtype="bfloat16", device="meta")
     keep = keep_of(len(glu.glu_mlps(loaded.model)), glu.intermediate_size(loaded.model))
-    export.export(loaded, keep, target, criterion="ppm", pruning_ratio=RATIO)
+    export.export(loaded, keep, target, Selection(pruning_ratio=RATIO))
 
 
 def in_memory(source: Path, target: Path) -> None:

@@ -14,7 +14,7 @@ from ppmlib.prune import export, kept_neurons, slicing
 from ppmlib.record import records
 from ppmlib.study_file.selection import Selection
 
-REQUEST = {"criterion": "ppm", "seed": 0, "pruning_ratio": 0.4, "expansion_ratio": None}
+WANTED = Selection("ppm", pruning_ratio=0.4)
 PLAIN_LOADING = """
 import sys
 import torch
@@ -32,8 +32,8 @@ assert "ppmlib" not in sys.modules
 
 def exported(tmp_path, dtype="float32", **more):
     loaded = models.load("bench-small", device="cpu", dtype=dtype)
-    plan = kept_neurons.choose_neurons(loaded.model, Selection(**REQUEST))
-    folder = export.export(loaded, plan.keep, tmp_path / "narrow", **REQUEST, **more)
+    plan = kept_neurons.choose_neurons(loaded.model, WANTED)
+    folder = export.export(loaded, plan.keep, tmp_path / "narrow", WANTED, **more)
     return loaded, plan, folder
 
 
@@ -115,17 +115,10 @@ def test_the_card_names_base_and_revision_of_a_hub_model():
     loaded = models.load("bench-small", device="cpu")
     identity = loaded.identity | {"id": "someone/a-model", "revision": "abc", "synthetic": False}
     loaded = models.Loaded(copy.deepcopy(loaded.model), loaded.tokenizer, identity, loaded.folder)
-    plan = kept_neurons.choose_neurons(loaded.model, Selection(**REQUEST))
+    plan = kept_neurons.choose_neurons(loaded.model, WANTED)
     sizes = glu.describe(loaded.model)
     slicing.slice_mlps(loaded.model, plan.keep)
-    text = export.model_card(
-        loaded,
-        plan.keep,
-        criterion="ppm",
-        requested="expansion ratio 2.4",
-        width_dense=sizes["intermediate_size"],
-        parameters_dense=sizes["parameters"],
-    )
+    text = export.model_card(loaded, plan.keep, Selection(expansion_ratio=2.4), dense=sizes)
     front = yaml.safe_load(text.split("---")[1])
     assert front["base_model"] == "someone/a-model" and front["base_model_revision"] == "abc"
     assert "SYNTHETIC" not in text
@@ -157,11 +150,11 @@ def test_an_export_that_fails_leaves_no_folder_behind(tmp_path, monkeypatch):
 
 def write_run(root):
     loaded = models.load("bench-small", device="cpu")
-    plan = kept_neurons.choose_neurons(loaded.model, Selection(**REQUEST))
+    plan = kept_neurons.choose_neurons(loaded.model, WANTED)
     records.write(
         root,
         f"{plan.run}/2_pruning",
-        inputs=kept_neurons.pruning_inputs(loaded.identity, Selection(**REQUEST)),
+        inputs=kept_neurons.pruning_inputs(loaded.identity, WANTED),
         results={"keep_sha256": plan.keep_sha256},
         files=[kept_neurons.write_keep(kept_neurons.keep_path(root, plan.run), plan.keep)],
     )
@@ -171,7 +164,7 @@ def write_run(root):
     return plan
 
 
-SETTINGS = {"model": "bench-small", "revision": None, "dtype": "float32", **REQUEST}
+SETTINGS = {"model": "bench-small", "revision": None, "dtype": "float32", **WANTED.settings()}
 
 
 def test_a_run_of_a_study_is_exported_with_its_scores(tmp_path):

@@ -91,7 +91,7 @@ def slow(*arguments):
 streaming._copy_file = slow
 scored = models.load("bench-small", device="cpu").model
 keep = kept_neurons.choose_neurons(scored, Selection(pruning_ratio=0.4)).keep
-export.export(loaded, keep, Path(sys.argv[1]), criterion="ppm", pruning_ratio=0.4)
+export.export(loaded, keep, Path(sys.argv[1]), Selection(pruning_ratio=0.4))
 """
 
 

@@ -18,24 +18,21 @@ from ppmlib.model import checkpoint, glu
 from ppmlib.model.models import Loaded, load, weights_identity
 from ppmlib.prune import kept_neurons, slicing, streaming
 from ppmlib.record import evaluation_records, records
-from ppmlib.study_file.selection import selection_slug
+from ppmlib.study_file.selection import SETTINGS, Selection
 
 CARD = "README.md"
-COMPUTED_BY = "ppmlib"
+CARD_TEMPLATE = Path(__file__).with_name("model_card.md.j2")
 
 
 def export(
     loaded: Loaded,
     keep: Tensor,
     folder: Path,
+    wanted: Selection,
     *,
-    criterion: str,
-    seed: int = 0,
-    pruning_ratio: float | None = None,
-    expansion_ratio: float | None = None,
     study: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> Path:
-    """Slice a model and write it as a checkpoint.
+    """Slice a model and write it as a checkpoint; returns the folder.
 
     Writes the weights (sharded as they were), config.json (with the new intermediate_size), the
     tokenizer, the generation config and a model card.
@@ -45,10 +42,8 @@ def export(
             read from its folder: a model on the device `meta`, without any, will do.
         keep: (num_layers, k) kept indices.
         folder: must not exist, or be empty.
-        criterion, seed, pruning_ratio, expansion_ratio: what was asked for, for the card.
+        wanted: the selection that `keep` was made from, for the card.
         study: rows of the evaluation records, `{"dense": [...], "pruned": [...]}`.
-    Returns:
-        the folder.
     Raises:
         FileExistsError: if the folder holds something.
         ValueError: if `keep` does not fit the model, the model has no folder (random weights), or
@@ -59,14 +54,9 @@ def export(
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} holds something already; name a new folder")
-    card = {
-        "criterion": selection_slug(criterion, seed),
-        "requested": _requested(pruning_ratio, expansion_ratio),
-        "width_dense": glu.intermediate_size(loaded.model),
-        "parameters_dense": glu.parameter_count(loaded.model),
-    }
+    dense = glu.describe(loaded.model)
     slicing.slice_mlps(loaded.model, keep)
-    text = model_card(loaded, keep, study=study, **card)
+    card = model_card(loaded, keep, wanted, dense=dense, study=study)
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
@@ -79,7 +69,7 @@ def export(
             copy = temporary / file.relative_to(loaded.folder)
             copy.parent.mkdir(exist_ok=True)
             shutil.copyfile(file, copy)
-        (temporary / CARD).write_text(text, encoding="utf-8")
+        (temporary / CARD).write_text(card, encoding="utf-8")
         _usual_modes(temporary)
         os.replace(temporary, folder)
     finally:
@@ -109,9 +99,8 @@ def export_run(root: Path, run: str, settings: Mapping[str, Any], folder: Path) 
     study = None
     if dense and pruned:
         study = {"dense": dense["results"]["rows"], "pruned": pruned["results"]["rows"]}
-    request = ("criterion", "seed", "pruning_ratio", "expansion_ratio")
-    wanted = {name: settings[name] for name in request}
-    return export(loaded, kept.keep, folder, **wanted, study=study)
+    wanted = Selection(**{name: settings[name] for name in SETTINGS})
+    return export(loaded, kept.keep, folder, wanted, study=study)
 
 
 def _usual_modes(folder: Path) -> None:
@@ -122,83 +111,54 @@ def _usual_modes(folder: Path) -> None:
         path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
 
 
-def _requested(pruning_ratio: float | None, expansion_ratio: float | None) -> str:
-    if pruning_ratio is None:
-        return f"expansion ratio {expansion_ratio:g}"
-    return f"pruning ratio {pruning_ratio:g}"
-
-
 def model_card(
     loaded: Loaded,
     keep: Tensor,
+    wanted: Selection,
     *,
-    criterion: str,
-    requested: str,
-    width_dense: int,
-    parameters_dense: int,
+    dense: Mapping[str, Any],
     study: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> str:
-    """The README.md of an exported model; `loaded.model` is sliced already.
+    """The README.md of an exported model.
 
-    With the rows of two evaluation records as `study`, a table of headline scores, dense beside
-    pruned, each with its standard error and number of documents.
+    Args:
+        loaded: its model is sliced already.
+        dense: `glu.describe` of the model before.
+        study: rows of two evaluation records, for a table of headline scores.
     """
-    identity = loaded.identity
-    width, parameters = glu.intermediate_size(loaded.model), glu.parameter_count(loaded.model)
-    revision = identity["revision"]
-    lines = ["---", "library_name: transformers"]
-    if revision is not None:
-        lines += [f"base_model: {identity['id']}", f"base_model_revision: {revision}"]
-    lines += ["tags:", "- pruned", "- width-pruning", f"- {COMPUTED_BY}", "---", ""]
-    lines += [f"# {identity['id']} with {width} of {width_dense} GLU neurons per layer", ""]
-    if identity["synthetic"]:
-        lines += ["**SYNTHETIC**: a bench model trained on an invented world.", ""]
-    lines += [
-        "Width-pruned without any further training. In every layer the neurons of lowest score "
-        "were removed: rows of `gate_proj` and `up_proj`, columns of `down_proj`.",
-        "",
-        "| | |",
-        "|---|---|",
-    ]
-    facts = {
-        "base model": identity["id"],
-        "revision": revision or "none (not from the hub)",
-        "base weights (sha256)": f"`{identity['weights_sha256']}`",
-        "dtype": identity["dtype"],
-        "criterion": criterion,
-        "requested": requested,
-        "pruning ratio, achieved": f"{1 - width / width_dense:.4f}",
-        "intermediate size": f"{width} (dense {width_dense})",
-        "expansion ratio": f"{glu.expansion_ratio(loaded.model):.4f}",
-        "parameters": f"{parameters:,} (dense {parameters_dense:,}, "
-        f"-{1 - parameters / parameters_dense:.1%})",
-        "kept neurons (sha256)": f"`{kept_neurons.keep_sha256(keep)}`",
-    }
-    lines += [f"| {name} | {value} |" for name, value in facts.items()]
-    if study is not None:
-        lines += ["", "## Scores in the study", "", *_score_table(study)]
-    return "\n".join([*lines, ""])
+    import jinja2
+
+    template = jinja2.Template(
+        CARD_TEMPLATE.read_text(encoding="utf-8"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    kind = "expansion_ratio" if wanted.pruning_ratio is None else "pruning_ratio"
+    return template.render(
+        identity=loaded.identity,
+        wanted=wanted,
+        requested=f"{kind.replace('_', ' ')} {getattr(wanted, kind):g}",
+        dense=dense,
+        pruned=glu.describe(loaded.model),
+        keep_sha256=kept_neurons.keep_sha256(keep),
+        scores=None if study is None else _paired_headlines(study),
+        with_error=_with_error,
+    )
 
 
-def _score_table(study: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+def _paired_headlines(study: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[tuple]:
     def headlines(rows):
         chosen = (row for row in rows if row["headline"] and row["source"] == "model")
         return {(row["task"], row["metric"], row["filter"]): row for row in chosen}
 
     dense, pruned = headlines(study["dense"]), headlines(study["pruned"])
-    lines = [
-        "| task | metric | shots | n | dense | this model |",
-        "|---|---|---|---|---|---|",
-    ]
-    for key, row in pruned.items():
-        base = dense[key]
-        if base["n"] != row["n"]:
-            raise ValueError(f"{row['task']}: {base['n']} documents dense, {row['n']} pruned")
-        lines.append(
-            f"| {row['task']} | {row['metric']} ({row['filter']}) | {row['num_fewshot']} "
-            f"| {row['n']} | {_with_error(base)} | {_with_error(row)} |"
-        )
-    return [*lines, "", "Value and standard error over the documents."]
+    pairs = [(dense[key], row) for key, row in pruned.items()]
+    for before, after in pairs:
+        if before["n"] != after["n"]:
+            raise ValueError(f"{after['task']}: {before['n']} documents dense, {after['n']} pruned")
+    return pairs
 
 
 def _with_error(row: Mapping[str, Any]) -> str:
