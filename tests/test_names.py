@@ -17,9 +17,10 @@ from ppmlib.analyse import sources, trivial, verdicts
 from ppmlib.evaluation import subject, task_data, task_files
 from ppmlib.evaluation.run import evaluate
 from ppmlib.model import models
-from ppmlib.prune import calibration, neurons, scoring
+from ppmlib.prune import calibration, scoring
 from ppmlib.record import evaluation_records
 from ppmlib.record.records import write as write_record
+from ppmlib.show import pruning as words
 from ppmlib.study_file.params import ParamsError
 from ppmlib.study_file.selection import (
     CRITERIA,
@@ -108,7 +109,7 @@ def test_the_share_of_score_kept_is_told_of_a_file_named_like_random():
             "parameter_reduction": 0.5, "ties_at_cut": [0], "seed": 0}  # fmt: skip
     table = pd.DataFrame({"share of score kept (%)": [60.0]})
     mine, random = (
-        " ".join(neurons.pruning_conclusions(table, told | {"criterion": name}))
+        " ".join(words.describe_pruned_run(table, told | {"criterion": name}))
         for name in ("random-score.f", "random-s0")
     )
     assert "of a layer's score" in mine and "of a layer's score" not in random

@@ -5,6 +5,7 @@ import torch
 from tiny_models import llama
 
 from ppmlib.prune import neurons, scoring, selection, slicing
+from ppmlib.show import pruning as words
 from ppmlib.show.figures import neurons as figures
 
 SCORES = torch.tensor([[4.0, 1.0, 2.0, 2.0], [1.0, 8.0, 2.0, 4.0]])
@@ -12,8 +13,8 @@ OTHER = torch.tensor([[1.0, 2.0, 3.0, 4.0], [1.0, 8.0, 2.0, 4.0]])
 
 
 def test_widths_show_what_was_asked_for_and_what_whole_neurons_allow():
-    table = neurons.widths(llama(), [0.4], [1.6])
-    assert neurons.kept_counts(table) == {"r0.40": 116, "e1.60": 77}
+    table = neurons.tabulate_widths(llama(), [0.4], [1.6])
+    assert neurons.count_kept(table) == {"r0.40": 116, "e1.60": 77}
     assert table.loc["r0.40", "pruning ratio, achieved"] == pytest.approx(76 / 192)
     model = llama()
     slicing.slice_mlps(model, torch.arange(77).expand(3, -1))
@@ -23,32 +24,32 @@ def test_widths_show_what_was_asked_for_and_what_whole_neurons_allow():
 
 def test_no_width_at_all_is_refused():
     with pytest.raises(ValueError, match="no width"):
-        neurons.widths(llama(), [])
+        neurons.tabulate_widths(llama(), [])
 
 
 def test_the_cut_is_the_lowest_score_that_stays():
-    table = neurons.cuts(SCORES, {"half": 2})
+    table = neurons.tabulate_cuts(SCORES, {"half": 2})
     assert table["cut at half"].tolist() == [2.0, 4.0]
     assert table[["lowest", "highest"]].values.tolist() == [[1.0, 4.0], [1.0, 8.0]]
-    assert neurons.ties(SCORES, {"half": 2})["half"].tolist() == [2, 0]
+    assert neurons.count_ties(SCORES, {"half": 2})["half"].tolist() == [2, 0]
 
 
 def test_shared_removals_by_hand():
     scored = {"a": SCORES, "b": OTHER}
     # a removes neurons 1, 3 and 0, 2 (a tie goes to the lower index); b removes 0, 1 and 0, 2.
-    table = neurons.shared_removals(scored, "a", {"half": 2})
+    table = neurons.compare_removals(scored, "a", {"half": 2})
     assert table.loc["half"].to_dict() == {"b": 75.0, neurons.CHANCE: 50.0}
 
 
 def test_rank_correlations_are_means_over_layers():
-    table = neurons.rank_correlations({"a": SCORES, "b": OTHER, "c": -SCORES})
+    table = neurons.correlate_ranks({"a": SCORES, "b": OTHER, "c": -SCORES})
     first = pd.DataFrame({"a": SCORES[0].tolist(), "b": OTHER[0].tolist()}).rank().corr()
     assert table.loc["a", "b"] == pytest.approx((first.loc["a", "b"] + 1) / 2)
     assert table.loc["a", "c"] == pytest.approx(-1)
 
 
 def test_the_layer_table_by_hand():
-    table = neurons.layer_table(SCORES, torch.tensor([[0, 2], [1, 3]]))
+    table = neurons.tabulate_layers(SCORES, torch.tensor([[0, 2], [1, 3]]))
     assert table["mean score, kept"].tolist() == [3.0, 6.0]
     assert table["mean score, removed"].tolist() == [1.5, 1.5]
     assert table["share of score kept (%)"].tolist() == pytest.approx([100 * 6 / 9, 80])
@@ -56,7 +57,7 @@ def test_the_layer_table_by_hand():
 
 
 def test_conclusions_are_computed():
-    sentences = neurons.scoring_conclusions({"a": SCORES, "b": OTHER}, "a", {"r0.50": 2})
+    sentences = words.describe_scores({"a": SCORES, "b": OTHER}, "a", {"r0.50": 2})
     text = " ".join(sentences)
     assert "between 1 and 8" in text and "tied at the cut in 1 of 2" in text and "b 75.0%" in text
 

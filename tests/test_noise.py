@@ -46,7 +46,7 @@ def same(first, second):
 def test_noise_moves_every_glu_matrix_by_sigma_of_its_spread_and_nothing_else():
     model = llama()
     before = weights(model)
-    noise.add(model, 0.3, seed=0)
+    noise.add_noise(model, 0.3, seed=0)
     for name, value in model.state_dict().items():
         moved = (value - before[name]).std() / before[name].std()
         if any(f"{matrix}_proj" in name for matrix in noise.MATRICES):
@@ -60,10 +60,10 @@ def test_the_same_seed_is_the_same_noise_and_the_global_state_is_left_alone():
     first, second, other = llama(), llama(), llama()
     torch.manual_seed(5)
     state = torch.get_rng_state()
-    noise.add(first, 0.3, seed=1)
+    noise.add_noise(first, 0.3, seed=1)
     assert torch.equal(torch.get_rng_state(), state)
-    noise.add(second, 0.3, seed=1)
-    noise.add(other, 0.3, seed=2)
+    noise.add_noise(second, 0.3, seed=1)
+    noise.add_noise(other, 0.3, seed=2)
     assert same(weights(first), weights(second)) and not same(weights(first), weights(other))
     ids = token_ids(first)
     assert torch.equal(first(ids).logits, second(ids).logits)
@@ -72,16 +72,16 @@ def test_the_same_seed_is_the_same_noise_and_the_global_state_is_left_alone():
 def test_noise_of_sigma_zero_changes_nothing_and_a_bad_sigma_is_refused():
     model = llama(dtype=torch.bfloat16)
     before = weights(model)
-    noise.add(model, 0.0, seed=0)
+    noise.add_noise(model, 0.0, seed=0)
     assert same(before, weights(model))
     with pytest.raises(ValueError, match="sigma nan"):
-        noise.add(model, math.nan, seed=0)
+        noise.add_noise(model, math.nan, seed=0)
 
 
 def test_noise_is_tuned_to_the_perplexity_of_the_pruned_model(loaded, text):
     keep = kept_neurons.choose_neurons(loaded.model, Selection(pruning_ratio=0.3)).keep
     before, lm = weights(loaded.model), backend(loaded)
-    found = noise.match(loaded.model, lm, keep, text, seed=0)
+    found = noise.match_noise(loaded.model, lm, keep, text, seed=0)
     assert same(before, weights(loaded.model))
     pruned = models.load("bench-small", device="cpu")
     slicing.slice_mlps(pruned.model, keep)
@@ -89,7 +89,7 @@ def test_noise_is_tuned_to_the_perplexity_of_the_pruned_model(loaded, text):
     assert found.word_perplexity_pruned == pytest.approx(target, rel=1e-5)
     assert found.word_perplexity_noise == pytest.approx(target, rel=noise.MATCH_TOLERANCE)
     assert found.word_perplexity_dense < target
-    noise.add(loaded.model, found.sigma, 0)
+    noise.add_noise(loaded.model, found.sigma, 0)
     again = calibration.log_perplexity(lm, text)
     loaded.model.load_state_dict(before)
     assert math.exp(again) == pytest.approx(found.word_perplexity_noise, rel=1e-6)
@@ -108,19 +108,21 @@ def test_noise_is_tuned_in_smaller_batches_where_memory_is_short(loaded, text, m
 
     lm = backend(loaded)
     monkeypatch.setattr(loaded.model, "forward", forward)
-    found = noise.match(loaded.model, lm, keep, text, seed=0)
+    found = noise.match_noise(loaded.model, lm, keep, text, seed=0)
     assert max(rows) == 4 and found.results()["batch_size"] == 4
-    assert "batch_size" not in noise.match(loaded.model, lm, keep, text, seed=0).results()
+    assert "batch_size" not in noise.match_noise(loaded.model, lm, keep, text, seed=0).results()
     most = 0
     with pytest.raises(noise.NoiseError, match="one document of .* at a time: set max_length"):
-        noise.match(loaded.model, lm, keep, text, seed=0)
+        noise.match_noise(loaded.model, lm, keep, text, seed=0)
     assert same(before, weights(loaded.model))
 
 
 def test_pruning_that_does_no_damage_cannot_be_matched(loaded, text):
     before = weights(loaded.model)
     with pytest.raises(noise.NoiseError, match="pruning did no damage to match: word perplexity"):
-        noise.match(loaded.model, backend(loaded), noise.all_neurons(loaded.model), text, seed=0)
+        noise.match_noise(
+            loaded.model, backend(loaded), kept_neurons.all_neurons(loaded.model), text, seed=0
+        )
     assert same(before, weights(loaded.model))
 
 
@@ -162,7 +164,7 @@ def test_an_evaluation_of_noise_applies_what_the_record_says(tmp_path, loaded, t
     keep = kept_neurons.choose_neurons(loaded.model, Selection(pruning_ratio=0.3))
     found = noise.Matched(0.25, 3, 1.0, 2.0, 2.0, ((0.25, 2.0),))
     wanted = Selection("noise", seed=3, pruning_ratio=0.3)
-    everything = noise.all_neurons(loaded.model)
+    everything = kept_neurons.all_neurons(loaded.model)
     records.write(
         tmp_path,
         "noise/r0.30/2_pruning",
@@ -172,7 +174,7 @@ def test_an_evaluation_of_noise_applies_what_the_record_says(tmp_path, loaded, t
     )
     of = subject.prepare(tmp_path, "bench-small", wanted, record_dir=".")
     expected = models.load("bench-small")
-    noise.add(expected.model, 0.25, seed=3)
+    noise.add_noise(expected.model, 0.25, seed=3)
     assert same(weights(of.loaded.model), weights(expected.model))
     assert of.kept_inputs["noise"] == {"sigma": 0.25, "seed": 3}
     assert of.run == "noise/r0.30" and of.results["pruning_ratio"] == 0.0

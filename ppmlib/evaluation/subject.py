@@ -95,7 +95,7 @@ def _shown(run: str, loaded: models.Loaded, dense_width: int, shape) -> str:
 def _noisy(root: Path, loaded, wanted: Selection, record_dir: str) -> Subject:
     sigma, seed, keep_sha256 = _recorded_noise(root, loaded, wanted, record_dir)
     run = wanted.key
-    noise.add(loaded.model, sigma, seed)
+    noise.add_noise(loaded.model, sigma, seed)
     shape = glu.describe(loaded.model)
     width = shape["intermediate_size"]
     sentence = (
@@ -161,4 +161,6 @@ def _tune_noise(loaded, wanted: Selection) -> tuple[noise.Matched, Tensor]:
     # A folder may have a packaged model's name.
     packaged = loaded.identity["id"] if loaded.identity["synthetic"] else ""
     text = calibration.load(None, model=packaged)
-    return noise.match(loaded.model, lm, keep, text, seed=0), noise.all_neurons(loaded.model)
+    return noise.match_noise(loaded.model, lm, keep, text, seed=0), kept_neurons.all_neurons(
+        loaded.model
+    )

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,20 @@ KEEP_TENSOR = "keep"
 
 @dataclass(frozen=True)
 class Kept:
-    """The neurons of one run: `keep` (num_layers, k) int64, its hash, k, and the run's name."""
+    """The neurons of one run: `keep` (num_layers, k) int64, and the run's name."""
 
     keep: Tensor
-    keep_sha256: str
-    k: int
     run: str
+
+    @property
+    def k(self) -> int:
+        """Neurons kept in each layer."""
+        return self.keep.shape[1]
+
+    @cached_property
+    def keep_sha256(self) -> str:
+        """Hash of the kept indices."""
+        return keep_sha256(self.keep)
 
 
 def choose_neurons(
@@ -40,12 +49,15 @@ def choose_neurons(
     """
     k = wanted.keep_count(glu.intermediate_size(model), glu.hidden_size(model))
     if wanted.is_dense:
-        keep = torch.arange(k).expand(len(glu.glu_mlps(model)), -1)
-        return Kept(keep, keep_sha256(keep), k, wanted.key)
+        return Kept(all_neurons(model), wanted.key)
     if model_scores is None:
         model_scores = scoring.score_model(model, wanted.criterion, wanted.seed)
-    keep = selection.select_layers(model_scores, k)
-    return Kept(keep, keep_sha256(keep), k, wanted.key)
+    return Kept(selection.select_layers(model_scores, k), wanted.key)
+
+
+def all_neurons(model: nn.Module) -> Tensor:
+    """The kept indices of a model that keeps everything: (num_layers, intermediate_size)."""
+    return torch.arange(glu.intermediate_size(model)).expand(len(glu.glu_mlps(model)), -1)
 
 
 def pruning_inputs(identity: dict[str, Any], wanted: Selection) -> dict[str, Any]:
@@ -75,11 +87,10 @@ def read_neurons(root: Path, run: str) -> tuple[dict[str, Any], Kept]:
         records.RecordError: if it is missing or damaged, or the indices are not the record's.
     """
     record = records.read(root, f"{run}/2_pruning")
-    keep = read_keep(keep_path(root, run))
-    digest = keep_sha256(keep)
-    if digest != record["results"]["keep_sha256"]:
+    neurons = Kept(read_keep(keep_path(root, run)), run)
+    if neurons.keep_sha256 != record["results"]["keep_sha256"]:
         raise records.RecordError(f"{keep_path(root, run)}: not the kept indices of its record")
-    return record, Kept(keep, digest, keep.shape[1], run)
+    return record, neurons
 
 
 def find_neurons(root: Path, loaded, wanted: Selection, *, record_dir: str) -> Kept:
@@ -116,11 +127,7 @@ def keep_sha256(keep: Tensor) -> str:
 
 def write_keep(path: Path, keep: Tensor) -> Path:
     """Write the kept indices atomically as safetensors (tensor `keep`, int32, (L, k))."""
-    from safetensors.torch import save
-
-    with records.atomic(path) as temporary:
-        temporary.write_bytes(save({KEEP_TENSOR: keep.to("cpu", torch.int32).contiguous()}))
-    return path
+    return scored.write_tensors(path, {KEEP_TENSOR: keep.to("cpu", torch.int32)})
 
 
 def read_keep(path: Path) -> Tensor:

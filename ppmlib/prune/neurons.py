@@ -1,4 +1,4 @@
-"""Tables and computed sentences about scores and kept neurons (notebooks 1 and 2)."""
+"""Tables about scores and kept neurons (notebooks 1 and 2)."""
 
 from collections.abc import Iterable, Mapping
 
@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from ppmlib.model import glu
 from ppmlib.prune import selection
-from ppmlib.study_file.selection import Selection, is_random
+from ppmlib.study_file.selection import Selection
 
 CHANCE = "chance"
 
 
-def widths(
+def tabulate_widths(
     model: nn.Module,
     pruning_ratios: Iterable[float],
     expansion_ratios: Iterable[float] = (),
@@ -46,12 +46,12 @@ def widths(
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("width")
 
 
-def kept_counts(table: pd.DataFrame) -> dict[str, int]:
-    """Width name to neurons kept per layer, from the table of `widths`."""
+def count_kept(table: pd.DataFrame) -> dict[str, int]:
+    """Width name to neurons kept per layer, from the table of `tabulate_widths`."""
     return {name: int(k) for name, k in table["neurons kept per layer"].items()}
 
 
-def cuts(model_scores: Tensor, counts: Mapping[str, int]) -> pd.DataFrame:
+def tabulate_cuts(model_scores: Tensor, counts: Mapping[str, int]) -> pd.DataFrame:
     """Per layer: lowest, median and highest score, and the lowest score kept at each width."""
     ordered = model_scores.sort(dim=1, descending=True).values
     table = {
@@ -64,7 +64,7 @@ def cuts(model_scores: Tensor, counts: Mapping[str, int]) -> pd.DataFrame:
     return pd.DataFrame(columns).rename_axis("layer")
 
 
-def ties(model_scores: Tensor, counts: Mapping[str, int]) -> pd.DataFrame:
+def count_ties(model_scores: Tensor, counts: Mapping[str, int]) -> pd.DataFrame:
     """Per layer and width: neurons that share the score at the cut, some kept and some removed."""
     columns = {
         name: [selection.ties_at_cut(layer_scores, k) for layer_scores in model_scores]
@@ -73,13 +73,13 @@ def ties(model_scores: Tensor, counts: Mapping[str, int]) -> pd.DataFrame:
     return pd.DataFrame(columns).rename_axis("layer")
 
 
-def removed_mask(keep: Tensor, intermediate_size: int) -> Tensor:
+def mask_removed(keep: Tensor, intermediate_size: int) -> Tensor:
     """(num_layers, I) bool: which neurons go."""
     gone = torch.ones(keep.shape[0], intermediate_size, dtype=torch.bool)
     return gone.scatter(1, keep, False)
 
 
-def shared_removals(
+def compare_removals(
     scored: Mapping[str, Tensor], reference: str, counts: Mapping[str, int]
 ) -> pd.DataFrame:
     """How much other selections remove of what the reference removes, in percent, all layers.
@@ -91,7 +91,7 @@ def shared_removals(
     rows = {}
     for name, k in counts.items():
         gone = {
-            each: removed_mask(selection.select_layers(values, k), width)
+            each: mask_removed(selection.select_layers(values, k), width)
             for each, values in scored.items()
         }
         own = gone.pop(reference)
@@ -101,7 +101,7 @@ def shared_removals(
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("width")
 
 
-def rank_correlations(scored: Mapping[str, Tensor]) -> pd.DataFrame:
+def correlate_ranks(scored: Mapping[str, Tensor]) -> pd.DataFrame:
     """Spearman's rank correlation of every two selections, the mean over layers."""
     names = list(scored)
     stacked = torch.stack([scored[name] for name in names], dim=2)  # (L, I, selections)
@@ -109,12 +109,12 @@ def rank_correlations(scored: Mapping[str, Tensor]) -> pd.DataFrame:
     return sum(layers) / len(layers)
 
 
-def layer_table(model_scores: Tensor, keep: Tensor) -> pd.DataFrame:
+def tabulate_layers(model_scores: Tensor, keep: Tensor) -> pd.DataFrame:
     """One run, layer by layer: neurons kept and removed, their mean scores, share of score kept.
 
     The share is of the sum of absolute scores, in percent.
     """
-    gone = removed_mask(keep, model_scores.shape[1])
+    gone = mask_removed(keep, model_scores.shape[1])
     size = model_scores.abs()
     rows = []
     for layer_scores, sizes, mask, kept in zip(model_scores, size, gone, keep, strict=True):
@@ -130,72 +130,3 @@ def layer_table(model_scores: Tensor, keep: Tensor) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows).rename_axis("layer")
-
-
-def scoring_conclusions(
-    scored: Mapping[str, Tensor], reference: str, counts: Mapping[str, int]
-) -> list[str]:
-    """What the scoring notebook found, in sentences computed from the scores."""
-    own = scored[reference]
-    num_layers, width = own.shape
-    sentences = [
-        f"The {reference} scores of {num_layers} layers of {width} neurons lie between "
-        f"{own.min():.4g} and {own.max():.4g}."
-    ]
-    for name, k in counts.items():
-        table = layer_table(own, selection.select_layers(own, k))
-        ratio = table["mean score, removed"].mean() / table["mean score, kept"].mean()
-        sentences.append(
-            f"At {name}, {width - k} of {width} neurons go in each layer; their mean score is "
-            f"{100 * ratio:.1f}% of that of the neurons that stay, and "
-            f"{table['share of score kept (%)'].mean():.1f}% of the score stays with "
-            f"{100 * k / width:.1f}% of the neurons."
-        )
-    tied = ties(own, counts)
-    groups, pairs = int((tied > 0).sum().sum()), tied.size
-    sentences.append(
-        f"Scores are tied at the cut in {groups} of {pairs} layers and widths"
-        + (f", at most {int(tied.max().max())} neurons at a time" if groups else "")
-        + "; of tied neurons the one of lower index stays."
-    )
-    shared = shared_removals(scored, reference, counts)
-    if len(shared) and len(scored) > 1:
-        name = shared.index[len(shared) // 2]
-        row = shared.loc[name]
-        others = ", ".join(f"{other} {row[other]:.1f}%" for other in row.index if other != CHANCE)
-        sentences.append(
-            f"Of what {reference} removes at {name}, the other selections remove: {others}. "
-            f"A random choice would share {row[CHANCE]:.1f}%."
-        )
-    return sentences
-
-
-def pruning_conclusions(table: pd.DataFrame, results: Mapping) -> list[str]:
-    """What the pruning notebook found, in sentences computed from its record's results."""
-    dense, width = results["intermediate_size_dense"], results["intermediate_size"]
-    if width == dense:
-        return [
-            f"The dense model: all {dense} neurons of each of {results['num_layers']} layers stay, "
-            f"{results['parameters']:,} parameters, expansion ratio "
-            f"{results['expansion_ratio']:.4g}. It is what every width is compared with."
-        ]
-    tied = [count for count in results["ties_at_cut"] if count]
-    sentences = [
-        f"{dense - width} of {dense} neurons go in each of {results['num_layers']} layers "
-        f"(achieved pruning ratio {results['pruning_ratio']:.4f}, expansion ratio "
-        f"{results['expansion_ratio']:.4g}).",
-        f"The model has {results['parameters']:,} parameters instead of "
-        f"{results['parameters_dense']:,}: {results['parameter_reduction']:.1%} fewer.",
-    ]
-    if not is_random(results["criterion"], results["seed"]):
-        share = table["share of score kept (%)"]
-        sentences.append(
-            f"The {100 * width / dense:.1f}% of neurons that stay hold {share.min():.1f}% to "
-            f"{share.max():.1f}% of a layer's score."
-        )
-    sentences.append(
-        f"Scores are tied at the cut in {len(tied)} of {results['num_layers']} layers"
-        + (f" ({', '.join(map(str, tied))} neurons)" if tied else "")
-        + "; of tied neurons the one of lower index stays."
-    )
-    return sentences

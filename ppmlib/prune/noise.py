@@ -1,8 +1,7 @@
 """Damage without narrowing: Gaussian noise on the GLU weights at full width.
 
-A control beside pruning. The noise is tuned until the model's word perplexity on calibration text
-equals that of a pruned model; what still differs then is due to the narrowing and not to how much
-damage there is. Only `add` and `match` touch a model; `match` puts it back as it was.
+A control: the noise is tuned until the model's word perplexity on calibration text equals that of a
+pruned model, so that what still differs is due to the narrowing and not to the amount of damage.
 """
 
 import hashlib
@@ -30,7 +29,7 @@ class NoiseError(Exception):
     """No noise does the damage asked for; the message gives the perplexities."""
 
 
-def standard_normal(shape: torch.Size, *, seed: int, layer: int, matrix: str) -> Tensor:
+def draw_noise(shape: torch.Size, *, seed: int, layer: int, matrix: str) -> Tensor:
     """The noise of one matrix, float32 on the CPU: the same on every device, at every sigma."""
     digest = hashlib.sha256(f"noise {seed} layer {layer} {matrix}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
@@ -38,7 +37,7 @@ def standard_normal(shape: torch.Size, *, seed: int, layer: int, matrix: str) ->
 
 
 @torch.no_grad()
-def add(model: nn.Module, sigma: float, seed: int) -> None:
+def add_noise(model: nn.Module, sigma: float, seed: int) -> None:
     """Add noise to every GLU matrix, in place: W + sigma * std(W) * N(0, 1), rounded to W's dtype.
 
     Args:
@@ -51,7 +50,7 @@ def add(model: nn.Module, sigma: float, seed: int) -> None:
     for mlp in glu.glu_mlps(model):
         for matrix in MATRICES:
             weight = getattr(mlp, matrix).weight
-            noise = standard_normal(weight.shape, seed=seed, layer=mlp.layer, matrix=matrix)
+            noise = draw_noise(weight.shape, seed=seed, layer=mlp.layer, matrix=matrix)
             spread = weight.float().std()
             weight.copy_(weight.float() + sigma * spread * noise.to(weight.device))
 
@@ -78,11 +77,13 @@ class Matched:
         return {name: value for name, value in found.items() if value is not None}
 
 
-def match(model: nn.Module, lm, keep: Tensor, text: calibration.Text, *, seed: int) -> Matched:
+def match_noise(
+    model: nn.Module, lm, keep: Tensor, text: calibration.Text, *, seed: int
+) -> Matched:
     """Tune sigma until the noisy model's word perplexity equals the pruned one's.
 
     Brent's root search over sigma for the difference of the logarithms, from a bracket that is
-    doubled until it holds; the noise itself is the same at every sigma.
+    doubled until it contains the root; the noise itself is the same at every sigma.
 
     Args:
         model: dense; put back as it was at the end.
@@ -96,7 +97,7 @@ def match(model: nn.Module, lm, keep: Tensor, text: calibration.Text, *, seed: i
     asked = lm.batch_size
     while True:
         try:
-            found = _match(model, lm, keep, text, seed)
+            found = _tune(model, lm, keep, text, seed)
             break
         except torch.OutOfMemoryError as error:
             if lm.batch_size == 1:
@@ -107,7 +108,7 @@ def match(model: nn.Module, lm, keep: Tensor, text: calibration.Text, *, seed: i
     return found if lm.batch_size == asked else replace(found, batch_size=lm.batch_size)
 
 
-def _match(model: nn.Module, lm, keep: Tensor, text: calibration.Text, seed: int) -> Matched:
+def _tune(model: nn.Module, lm, keep: Tensor, text: calibration.Text, seed: int) -> Matched:
     from scipy.optimize import brentq
 
     trials: list[tuple[float, float]] = []
@@ -122,7 +123,7 @@ def _match(model: nn.Module, lm, keep: Tensor, text: calibration.Text, seed: int
 
         @cache
         def excess(sigma: float) -> float:
-            add(model, sigma, seed)
+            add_noise(model, sigma, seed)
             value = calibration.log_perplexity(lm, text)
             put_back()
             trials.append((sigma, math.exp(value)))
@@ -192,7 +193,7 @@ def results(
     model: nn.Module, wanted: Selection, found: Matched, text: calibration.Text
 ) -> dict[str, Any]:
     """The results of its record: those of a pruning that removes nothing, and the noise."""
-    keep, shape = all_neurons(model), glu.describe(model)
+    keep, shape = kept_neurons.all_neurons(model), glu.describe(model)
     return {
         "run": wanted.key,
         "criterion": NOISE,
@@ -210,22 +211,3 @@ def results(
         "ties_at_cut": [0] * len(keep),
         "noise": found.results() | {"calibration": text.described()},
     }
-
-
-def conclusions(found: Matched, text: calibration.Text, matched: str) -> list[str]:
-    """What the tuning found, in computed sentences."""
-    gap = 100 * (found.word_perplexity_noise / found.word_perplexity_pruned - 1)
-    return [
-        f"Noise of {found.sigma:.4g} of each GLU matrix's standard deviation (seed {found.seed}) "
-        f"raises the word perplexity of {text.name} from {found.word_perplexity_dense:.4g} to "
-        f"{found.word_perplexity_noise:.4g}; {matched} raises it to "
-        f"{found.word_perplexity_pruned:.4g} ({gap:+.2f} % apart).",
-        f"The text has {len(text.documents):,} documents, {text.words:,} words. Full width, no "
-        "neuron removed: what this model loses, it loses to damage, not to narrowing.",
-    ]
-
-
-def all_neurons(model: nn.Module) -> Tensor:
-    """The kept indices of a model that keeps everything: (num_layers, intermediate_size)."""
-    layers = len(glu.glu_mlps(model))
-    return torch.arange(glu.intermediate_size(model)).repeat(layers, 1)

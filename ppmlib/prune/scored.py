@@ -43,11 +43,15 @@ def read_scores(root: Path, loaded, *, record_dir: str, criterion: str, seed: in
 
 def write_scores(path: Path, scored: dict[str, Tensor]) -> Path:
     """Write scores atomically as safetensors: one float32 (L, I) tensor per selection name."""
+    return write_tensors(path, {name: scored[name].float() for name in sorted(scored)})
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> Path:
+    """Write tensors atomically as safetensors; returns the path."""
     from safetensors.torch import save
 
-    tensors = {name: scored[name].float().contiguous() for name in sorted(scored)}
     with records.atomic(path) as temporary:
-        temporary.write_bytes(save(tensors))
+        temporary.write_bytes(save({name: each.contiguous() for name, each in tensors.items()}))
     return path
 
 

@@ -20,6 +20,7 @@ published_tables      the published numbers for a page
 published_claims      the paper's claims: verdicts, numbers, levels
 published_measured    published and measured side by side (notebooks 4 and 5)
 simulated             what the simulations show: sentences, tables (notebook 8)
+pruning               scores, kept neurons, tuned noise (notebooks 1 and 2)
 figures/              the study's figures, one style
 images                the size at which a figure is shown
 progress              the progress bar of a notebook's long cell

@@ -30,7 +30,7 @@ def draw_distributions(
         model_scores: (num_layers, I). counts: width name to neurons kept per layer.
     """
     num_layers, width = model_scores.shape
-    table = neurons.cuts(model_scores, counts)
+    table = neurons.tabulate_cuts(model_scores, counts)
     fig, axes = plt.subplots(figsize=(max(6.5, 0.42 * num_layers + 2.5), 4.2))
     values = model_scores.double().numpy()
     edges = np.linspace(values.min(), values.max(), BINS + 1)
@@ -72,7 +72,7 @@ def draw_agreement(
     """How much of what the reference removes other selections remove too, against the ratio.
 
     Args:
-        shared: from `neurons.shared_removals`. table: from `neurons.widths`.
+        shared: from `neurons.compare_removals`. table: from `neurons.tabulate_widths`.
     """
     ratios = 100 * table["pruning ratio, achieved"]
     fig, axes = plt.subplots(figsize=(6.5, 3.8))
@@ -104,8 +104,8 @@ def draw_kept_strip(
         keep: (num_layers, k) kept indices. model_scores: (num_layers, I).
     """
     num_layers, width = model_scores.shape
-    table = neurons.layer_table(model_scores, keep)
-    stays = (~neurons.removed_mask(keep, width)).double().numpy()
+    table = neurons.tabulate_layers(model_scores, keep)
+    stays = (~neurons.mask_removed(keep, width)).double().numpy()
     blocks = np.array_split(np.arange(width), min(width, STRIP_COLUMNS))
     strip = np.stack([stays[:, block].mean(axis=1) for block in blocks], axis=1)
     height = min(6.0, max(2.4, 0.22 * num_layers + 1.4))
