@@ -86,7 +86,7 @@ def test_a_score_file_is_found_from_a_study_behind_a_link(copied, tmp_path):
     far.mkdir(parents=True)
     (copied / "link").symlink_to(far)
     (copied / "mine.py").write_text("")
-    name = plan._criterion("mine.py:f", copied, copied / "link").rpartition(":")[0]
+    name = plan.relative_criterion("mine.py:f", copied, copied / "link").rpartition(":")[0]
     assert (far / name).resolve() == copied / "mine.py"
 
 

@@ -1,7 +1,6 @@
 """How a study runs: Snakemake schedules, one process and one kernel per notebook.
 
 plan          a checked study to its jobs: which notebook, which parameters, which records
-noise_jobs    the job that tunes a noise control
 preflight     what can be refused before any kernel starts
 estimate      what a run is about to do: documents, memory, time
 Snakefile     the rules, generic over the plan

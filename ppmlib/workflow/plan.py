@@ -1,14 +1,15 @@
-"""A checked study to its jobs: which notebook, with which parameters, reading which records."""
+"""Turn a checked study into jobs: which notebook, with which parameters, reading which records."""
 
 import os
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ppmlib import bench
 from ppmlib.evaluation import batch_sizes, task_files
 from ppmlib.model import checkpoint, models, random_shapes
+from ppmlib.prune import calibration
 from ppmlib.record import code_files, evaluation_records, records
 from ppmlib.record.evaluation_records import DENSE, REPEAT, REPEAT_ENGINE
 from ppmlib.study_file.params import ParamsError, Run, Study
@@ -19,13 +20,13 @@ from ppmlib.study_file.selection import (
     responder_kind,
     selection_slug,
 )
-from ppmlib.workflow import noise_jobs, preflight, unfinished
+from ppmlib.workflow import preflight, unfinished
 
 MODEL_LINKS = "./.models"  # hidden links to local models in a study's folder
-
+NOISE_NOTEBOOK = "2_noise"
 MARGIN = "tradeoff_margin_points"
-# What of a model's files beside its weights, and of the threads where there is more than one,
-# changes what a notebook gives.
+# Hashes of the model's other files, and a number of threads other than 1, that change the results
+# of a notebook.
 CHANGED_BY = {
     "1_scoring": ("config_sha256",),
     "2_pruning": ("config_sha256",),
@@ -33,6 +34,10 @@ CHANGED_BY = {
     "3_evaluation": ("config_sha256", "tokenizer_sha256", "generation_sha256", "threads"),
     "4_profiling": ("config_sha256", "tokenizer_sha256", "threads"),
     "5_analysis": (),
+}
+NOISE_SETTINGS = {"add_bos_token", "batch_size", "max_length", "softmax_dtype"}
+EVALUATION_SETTINGS = NOISE_SETTINGS | {
+    *("apply_chat_template", "engine", "lm_eval_seeds", "subset", "generation")
 }
 
 
@@ -43,20 +48,19 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
         study: the checked study.
         study_file: where it was read; folders and score files in it are relative to this file.
         root: the study's folder, from which the notebooks run; paths in the plan are relative.
-        fetch: whether a hub model that is not on this machine is downloaded. Without, the jobs are
-            the same, and `unchecked` says that the model was not looked at.
+        fetch: whether a hub model that is missing locally is downloaded. Without, the jobs are the
+            same, and `unchecked` says that the model was not checked.
     Returns:
-        {study, synthetic, draft, jobs: {key: {stage, parameters, reads, static, threads,
-        limit_minutes, memory_mb, gpu}}}, a job after those it reads; gpu is whether it has use for
-        one; a job whose notebook is not named as its stage also has `notebook`. Beside it, for the
-        caller: `unchecked`, and `located`, the model's folder or None
+        {study, claims_sha256, synthetic, draft, jobs: {key: {stage, parameters, reads, static,
+        threads, limit_minutes, memory_mb, gpu}}}, a job after those it reads; `gpu`: whether it can
+        use one; `notebook`: only where it is not named as the stage. For the caller alone:
+        `unchecked`, and `located`, the model's folder or None
     Raises:
         ParamsError: for a width the model cannot have, an unknown task or metric, a score file
             without its function, a data set that is not in the data root.
-        ModelError: for a model that is not there, damaged, has no GLU MLPs, or weights that are
-            not finite. These are read once: not again for the plan of the same weights.
+        ModelError: for a model that is missing or damaged, has no GLU MLPs, or has weights that are
+            not finite. Weights are searched once, not again for a plan of the same weights.
     """
-    source = Path(study_file).resolve().parent
     unchecked = None
     try:
         located = locate(study, study_file, fetch=fetch)
@@ -64,167 +68,12 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
         located, unchecked = None, str(error)
     preflight.check(study, study_file, located)
     preflight.check_data_root(study, study_file)
-    model = f"{MODEL_LINKS}/{located.name}" if study.model.is_folder else study.model.id
-    synthetic = study.model.id in bench.MODELS
-    versions = records.package_versions()
-    changing = _file_hashes(study, located, root)
-    if located is not None and not synthetic:
-        if changing["weights_sha256"] not in _planned_weights(root, study.model.dtype):
-            checkpoint.check_finite(located, study.model.id, study.model.dtype)
-    if study.threads != 1:
-        changing["threads"] = study.threads
-    common = {
-        "model": model,
-        "revision": study.model.revision,
-        "dtype": study.model.dtype,
-        "record_dir": ".",
-    }
-    # Left out where it is the default, so that plans of before it existed stay as they are.
+    jobs = _Jobs(study, Path(study_file), Path(root), located)
+    jobs.add_all()
+    # Left out where it is the default: plans made before it existed stay valid.
     margin = study.model_dump(include={MARGIN}, exclude_defaults=True)
-    jobs: dict[str, Any] = {}
-
-    def add(
-        key: str,
-        parameters: dict[str, Any],
-        reads: list[str],
-        task: str | None = None,
-        notebook: str | None = None,
-        **static,
-    ) -> None:
-        stage = records.stage_of(key)
-        limit_minutes, memory_mb = study.limits.of_task(task)
-        jobs[key] = {
-            "stage": stage,
-            "parameters": parameters,
-            "reads": reads,
-            "static": {
-                "versions": versions,
-                "stage_version": records.STAGE_VERSIONS[stage],
-                "weights_sha256": changing.get("weights_sha256"),
-                **{n: changing[n] for n in CHANGED_BY[notebook or stage] if n in changing},
-                **static,
-            },
-            "threads": study.threads,
-            "limit_minutes": limit_minutes,
-            "memory_mb": memory_mb,
-            "gpu": stage in (evaluation_records.STAGE, "4_profiling") or notebook is not None,
-        }
-        if notebook is not None:
-            jobs[key]["notebook"] = notebook
-
-    def add_evaluation(name: str, run: Run, parameters: dict[str, Any], **changes) -> None:
-        for task in run.tasks if study.split_evaluation else (None,):
-            key = evaluation_records.key(name, task)
-            settings = _evaluation_parameters(study, run.tasks if task is None else (task,))
-            if name == REPEAT:
-                specs = settings["tasks"]
-                settings["tasks"] = [
-                    batch_sizes.spec_of_repeat(study, root, spec) for spec in specs
-                ]
-            own = {"record_key": key if task or name != run.key else ""}
-            # The dense model needs no kept neurons: its evaluation starts at once.
-            reads = [] if run.key == DENSE else [f"{run.key}/2_pruning"]
-            add(key, parameters | settings | own | changes, reads, task)
-
-    runs = study.runs()
-    score = {run.criterion for run in runs if run.criterion not in ("random", NOISE)}
-    add(
-        "1_scoring",
-        {
-            **common,
-            "criteria": [_criterion(c, source, root) for c in sorted(score)],
-            "random_seeds": sorted({run.seed for run in runs if run.criterion == "random"}),
-            "pruning_ratios": study.pruning_ratios or [],
-            "expansion_ratios": study.expansion_ratios or [],
-            "keep_multiple_of": study.keep_multiple_of,
-        },
-        [],
-        **_score_files(score, source),
-    )
-    for run in runs:
-        width = {
-            **common,
-            "criterion": _criterion(run.criterion, source, root),
-            "seed": run.seed,
-            "pruning_ratio": run.pruning_ratio,
-            "expansion_ratio": run.expansion_ratio,
-            "keep_multiple_of": study.keep_multiple_of,
-        }
-        if run.criterion == NOISE:
-            file = noise_jobs.calibration_file(study, source)
-            asked = noise_jobs.parameters(study, run, file and _relative(file, root))
-            asked |= {"matched": _criterion(study.criterion, source, root)}
-            matched = replace(run, criterion=study.criterion)
-            add(
-                f"{run.key}/2_pruning",
-                {**common, **asked},
-                [f"{matched.key}/2_pruning"],
-                notebook=noise_jobs.NOTEBOOK,
-                **noise_jobs.static(study, study_file, file),
-            )
-        else:
-            chosen = [] if run.key == DENSE else [run.criterion]
-            add(f"{run.key}/2_pruning", width, ["1_scoring"], **_score_files(chosen, source))
-        add_evaluation(run.key, run, width)
-        if study.aa_batch_size and run.key == DENSE:
-            other = {"batch_size": study.aa_batch_size, "engine": REPEAT_ENGINE, "floors": []}
-            add_evaluation(REPEAT, run, width, **other)
-    for run in study.responders():
-        tasks = _answerable(study, run)
-        answers = {
-            **common,
-            "criterion": run.criterion,
-            "seed": run.seed,
-            "pruning_ratio": run.pruning_ratio,
-            "expansion_ratio": None,
-            "keep_multiple_of": 1,
-        }
-        add(
-            f"{run.key}/3_evaluation",
-            {**answers, **_evaluation_parameters(study, tasks), "floors": [], "record_key": ""},
-            [],
-        )
-        jobs[f"{run.key}/3_evaluation"] |= {"gpu": False}
-    if study.profiling is not None:
-        slug = selection_slug(study.criterion)
-        widths = [run for run in runs if run.criterion == study.criterion]
-        add(
-            f"{slug}/4_profiling",
-            {
-                **common,
-                "criterion": _criterion(study.criterion, source, root),
-                "seed": 0,
-                "pruning_ratios": study.pruning_ratios or [],
-                "expansion_ratios": study.expansion_ratios or [],
-                "keep_multiple_of": study.keep_multiple_of,
-                **study.profiling.model_dump(),
-            },
-            [f"{run.key}/2_pruning" for run in widths],
-        )
-    add(
-        "5_analysis",
-        {
-            "study": study.study,
-            "question": study.question,
-            "model": study.model.id if not study.model.is_folder else located.name,
-            "criterion": selection_slug(study.criterion),
-            "tasks": [task.parameters() for task in study.tasks],
-            "claims": [claim.model_dump() for claim in study.claims],
-            "planted": synthetic,
-            "draft": study.subset is not None,
-            "bootstrap_seed": study.seeds.bootstrap,
-            "record_dir": ".",
-            **margin,
-        },
-        [
-            key
-            for key, job in jobs.items()
-            if job["stage"] in ("2_pruning", "3_evaluation", "4_profiling")
-        ],
-    )
-    jobs = _only_asked(study, jobs)
     resolved = study.model_dump(exclude={MARGIN}) | margin
-    # Where a folder or a score file lies on this machine is no part of the study.
+    # Where a folder or a score file lies on this machine is not part of the study.
     if study.model.is_folder:
         resolved["model"]["id"] = located.name
     for chosen in (resolved, *resolved["controls"]):
@@ -234,32 +83,216 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
     return {
         "study": resolved,
         "claims_sha256": records.fingerprint({"claims": resolved["claims"]}),
-        "synthetic": synthetic,
+        "synthetic": jobs.synthetic,
         "draft": study.subset is not None,
         "unchecked": unchecked,
         "located": located,
-        "jobs": jobs,
+        "jobs": jobs.jobs,
     }
 
 
-def _only_asked(study: Study, jobs: dict[str, Any]) -> dict[str, Any]:
-    """The jobs without those that a study of time and energy alone has no use for.
+@dataclass
+class _Jobs:
+    """The jobs of one study, each added after those it reads."""
 
-    Without tasks nothing is evaluated or analysed. Random weights have no scores or kept sets
-    worth a record either: their profiling draws the widths itself.
-    """
-    left_out = [] if study.tasks else ["3_evaluation", "5_analysis"]
-    if study.model.is_shape:
-        left_out += ["1_scoring", "2_pruning"]
-    asked = {key: job for key, job in jobs.items() if job["stage"] not in left_out}
-    return {
-        key: job | {"reads": [read for read in job["reads"] if read in asked]}
-        for key, job in asked.items()
-    }
+    study: Study
+    study_file: Path
+    root: Path
+    located: Path | None
+    jobs: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        study = self.study
+        self.source = self.study_file.resolve().parent
+        self.synthetic = study.model.id in bench.MODELS
+        self.changing = _file_hashes(study, self.located, self.root)
+        if self.located is not None and not self.synthetic:
+            if self.changing["weights_sha256"] not in _planned_weights(
+                self.root, study.model.dtype
+            ):
+                checkpoint.check_finite(self.located, study.model.id, study.model.dtype)
+        if study.threads != 1:
+            self.changing["threads"] = study.threads
+        self.versions = records.package_versions()
+        folder = study.model.is_folder and self.located.name
+        self.model = {
+            "model": f"{MODEL_LINKS}/{folder}" if folder else study.model.id,
+            "revision": study.model.revision,
+            "dtype": study.model.dtype,
+            "record_dir": ".",
+        }
+        # Without tasks nothing is evaluated or analysed. With random weights no scores or kept
+        # neurons are recorded either: the profiling draws the widths itself.
+        self.left_out = () if study.tasks else (evaluation_records.STAGE, "5_analysis")
+        if study.model.is_shape:
+            self.left_out += ("1_scoring", "2_pruning")
+
+    def add_all(self) -> None:
+        """Add the jobs of every stage."""
+        study, runs = self.study, self.study.runs()
+        widths = {
+            "pruning_ratios": study.pruning_ratios or [],
+            "expansion_ratios": study.expansion_ratios or [],
+            "keep_multiple_of": study.keep_multiple_of,
+        }
+        scored = sorted({run.criterion for run in runs} - {"random", NOISE})
+        self._add(
+            "1_scoring",
+            self.model
+            | widths
+            | {
+                "criteria": [self._criterion(name) for name in scored],
+                "random_seeds": sorted({run.seed for run in runs if run.criterion == "random"}),
+            },
+            static=self._score_files(scored),
+        )
+        for run in runs:
+            self._add_pruning(run)
+            self._add_evaluations(run, run.key)
+            if study.aa_batch_size and run.key == DENSE:
+                self._add_evaluations(
+                    run, REPEAT, batch_size=study.aa_batch_size, engine=REPEAT_ENGINE, floors=[]
+                )
+        for run in study.responders():
+            self._add_evaluations(replace(run, tasks=_answerable(run)), run.key, floors=[])
+        if study.profiling is not None:
+            self._add(
+                f"{selection_slug(study.criterion)}/4_profiling",
+                self.model
+                | widths
+                | {"criterion": self._criterion(study.criterion), "seed": 0}
+                | study.profiling.model_dump(),
+                [f"{run.key}/2_pruning" for run in runs if run.criterion == study.criterion],
+                gpu=True,
+            )
+        self._add(
+            "5_analysis",
+            {
+                "study": study.study,
+                "question": study.question,
+                "model": self.located.name if study.model.is_folder else study.model.id,
+                "criterion": selection_slug(study.criterion),
+                "tasks": [task.parameters() for task in study.tasks],
+                "claims": [claim.model_dump() for claim in study.claims],
+                "planted": self.synthetic,
+                "draft": study.subset is not None,
+                "bootstrap_seed": study.seeds.bootstrap,
+                "record_dir": ".",
+            }
+            | study.model_dump(include={MARGIN}, exclude_defaults=True),
+            [key for key, job in self.jobs.items() if job["stage"] != "1_scoring"],
+        )
+
+    def _add(
+        self,
+        key: str,
+        parameters: dict[str, Any],
+        reads: Iterable[str] = (),
+        *,
+        task: str | None = None,
+        notebook: str | None = None,
+        gpu: bool = False,
+        static: dict[str, Any] | None = None,
+    ) -> None:
+        """Add one job, unless its stage is left out. `static`: other things that change it."""
+        stage = records.stage_of(key)
+        if stage in self.left_out:
+            return
+        limit_minutes, memory_mb = self.study.limits.of_task(task)
+        hashes = {name: self.changing.get(name) for name in CHANGED_BY[notebook or stage]}
+        self.jobs[key] = {
+            "stage": stage,
+            "parameters": parameters,
+            "reads": [read for read in reads if read in self.jobs],
+            "static": {
+                "versions": self.versions,
+                "stage_version": records.STAGE_VERSIONS[stage],
+                "weights_sha256": self.changing.get("weights_sha256"),
+                **{name: value for name, value in hashes.items() if value is not None},
+                **(static or {}),
+            },
+            "threads": self.study.threads,
+            "limit_minutes": limit_minutes,
+            "memory_mb": memory_mb,
+            "gpu": gpu,
+            **({"notebook": notebook} if notebook else {}),
+        }
+
+    def _add_pruning(self, run: Run) -> None:
+        """Add the job that makes a run's plan of kept neurons, or tunes its noise."""
+        key = f"{run.key}/2_pruning"
+        if run.criterion != NOISE:
+            files = {} if run.key == DENSE else self._score_files([run.criterion])
+            self._add(key, self._width(run), ["1_scoring"], static=files)
+            return
+        matched = replace(run, criterion=self.study.criterion)
+        width = self._width(matched)
+        file = self.study.calibration and Path(self.study.calibration.file).expanduser()
+        file = file and self.source / file
+        try:
+            text = calibration.load(file and str(file), model=self.study.model.id)
+        except calibration.CalibrationError as error:
+            raise ParamsError(f"{self.study_file}: calibration: {error}") from None
+        self._add(
+            key,
+            {
+                "matched": width.pop("criterion"),
+                "calibration_file": _relative(file, self.root) if file else "",
+                **self.study.model_dump(include=NOISE_SETTINGS),
+                **width,
+            },
+            [f"{matched.key}/2_pruning"],
+            notebook=NOISE_NOTEBOOK,
+            gpu=True,
+            static={"calibration": text.described()},
+        )
+
+    def _add_evaluations(self, run: Run, name: str, **changes) -> None:
+        """Add a run's evaluation, or one per task; `changes` replace parameters."""
+        responder = responder_kind(run.criterion) is not None
+        for task in run.tasks if self.study.split_evaluation and not responder else (None,):
+            key = evaluation_records.key(name, task)
+            asked = run.tasks if task is None else (task,)
+            tasks = [spec.parameters() for spec in self.study.tasks if spec.name in asked]
+            if name == REPEAT:
+                tasks = [batch_sizes.spec_of_repeat(self.study, self.root, spec) for spec in tasks]
+            self._add(
+                key,
+                {
+                    **self._width(run),
+                    **self.study.model_dump(include=EVALUATION_SETTINGS),
+                    "tasks": tasks,
+                    "floors": [floor for floor in self.study.floors if floor in WIDTH_FLOORS],
+                    "record_key": key if task or name != run.key else "",
+                    **changes,
+                },
+                # The dense model needs no kept neurons: its evaluation starts at once.
+                [] if responder or run.key == DENSE else [f"{run.key}/2_pruning"],
+                task=task,
+                gpu=not responder,
+            )
+
+    def _width(self, run: Run) -> dict[str, Any]:
+        """The parameters that say which model a notebook works on."""
+        return self.model | run.settings() | {"criterion": self._criterion(run.criterion)}
+
+    def _criterion(self, criterion: str) -> str:
+        return relative_criterion(criterion, self.source, self.root)
+
+    def _score_files(self, criteria: Iterable[str]) -> dict[str, Any]:
+        """The hash of every score file among some criteria, by selection; nothing without any."""
+        files = {
+            selection_slug(criterion): code_files.sha256(
+                self.source / Path(criterion.rpartition(":")[0]).expanduser()
+            )
+            for criterion in criteria
+            if ".py:" in criterion
+        }
+        return {"score_files": files} if files else {}
 
 
 def _file_hashes(study: Study, located: Path | None, root: Path) -> dict[str, Any]:
-    """The hashes of a study's model; of one that is not here those of its last run, if any.
+    """The hashes of a study's model; if it is not here, those of the study's last run, if any.
 
     A packaged model's other files come with its weights, whose hash stands for them all.
     """
@@ -269,8 +302,8 @@ def _file_hashes(study: Study, located: Path | None, root: Path) -> dict[str, An
         return {"weights_sha256": models.weights_sha256(located)}
     if located is not None:
         return models.file_hashes(located)
-    earlier = unfinished.earlier_plan(root)
-    known = (earlier or {}).get("study")
+    earlier = unfinished.earlier_plan(root) or {}
+    known = earlier.get("study")
     if not isinstance(known, dict) or known.get("model") != study.model.model_dump():
         return {}
     statics = [job.get("static", {}) for job in earlier["jobs"].values()]
@@ -279,22 +312,9 @@ def _file_hashes(study: Study, located: Path | None, root: Path) -> dict[str, An
 
 def _planned_weights(root: Path, dtype: str) -> set[str]:
     """The hashes of the weights that the study's last run was planned for, in this dtype."""
-    earlier = unfinished.earlier_plan(root) or {"jobs": {}}
-    jobs = earlier["jobs"].values()
+    jobs = (unfinished.earlier_plan(root) or {"jobs": {}})["jobs"].values()
     planned = [job for job in jobs if job.get("parameters", {}).get("dtype") == dtype]
     return {job.get("static", {}).get("weights_sha256") for job in planned}
-
-
-def _score_files(criteria: Iterable[str], source: Path) -> dict[str, Any]:
-    """The hash of every score file among some criteria, by selection; nothing without any."""
-    files = {
-        selection_slug(criterion): code_files.sha256(
-            source / Path(criterion.rpartition(":")[0]).expanduser()
-        )
-        for criterion in criteria
-        if ".py:" in criterion
-    }
-    return {"score_files": files} if files else {}
 
 
 def locate(study: Study, study_file: Path, *, fetch: bool = True) -> Path | None:
@@ -336,36 +356,19 @@ def is_linked(root: Path, folder: Path) -> bool:
     return link.is_symlink() and link.resolve() == folder
 
 
+def relative_criterion(criterion: str, source: Path, root: Path) -> str:
+    """A criterion as the notebooks in `root` read it: its score file relative to that folder."""
+    path, colon, function = criterion.rpartition(".py:")
+    return f"{_relative(source / path, root)}.py:{function}" if colon else criterion
+
+
 def _relative(path: Path, root: Path) -> str:
     text = os.path.relpath(path, Path(root).resolve())  # `..` in a linked folder leads elsewhere
     return text if text.startswith(".") else f"./{text}"
 
 
-def _criterion(criterion: str, source: Path, root: Path) -> str:
-    path, colon, function = criterion.rpartition(".py:")
-    if not colon:
-        return criterion
-    return f"{_relative(source / path, root)}.py:{function}"
-
-
-def _answerable(study: Study, run: Run) -> tuple[str, ...]:
+def _answerable(run: Run) -> tuple[str, ...]:
     """The tasks that a trivial responder can answer, as far as their files say what they ask."""
     wanted = RESPONDERS[responder_kind(run.criterion)]
     found = {name: task_files.read_output_types(name, [bench.tasks_dir()]) for name in run.tasks}
     return tuple(name for name, kinds in found.items() if kinds is None or kinds == {wanted})
-
-
-def _evaluation_parameters(study: Study, tasks: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        "tasks": [task.parameters() for task in study.tasks if task.name in tasks],
-        "floors": [floor for floor in study.floors if floor in WIDTH_FLOORS],
-        "add_bos_token": study.add_bos_token,
-        "apply_chat_template": study.apply_chat_template,
-        "batch_size": study.batch_size,
-        "engine": study.engine,
-        "max_length": study.max_length,
-        "softmax_dtype": study.softmax_dtype,
-        "lm_eval_seeds": study.lm_eval_seeds,
-        "subset": study.subset.model_dump() if study.subset else None,
-        "generation": study.generation.model_dump() if study.generation else None,
-    }
