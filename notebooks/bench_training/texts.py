@@ -70,7 +70,7 @@ class Texts:
         if self.rng.random() < 0.1:
             return self._residents(town)
         relation = self.rng.choice(list(RELATIONS))
-        _, question, statements = RELATIONS[relation]
+        question, statements = (RELATIONS[relation][name] for name in ("question", "statements"))
         value = self.world.facts[town, relation]
         if (town, relation) in self.world.asked and self.rng.random() < 0.5:
             return Document(asked(question.format(t=town)), f" {value}")

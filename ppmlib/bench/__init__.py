@@ -1,7 +1,8 @@
 """The bench model: a small Llama trained on a synthetic world, an instrument check with
 planted truths, not evidence about any real model.
 
-words       word lists, invented names, number words
+world.yaml  the words, relations and scenes that the world is made of, and the planted truths
+words       the same in Python; invented names, number words
 world       facts, rumours and badges of one seed
 exercises   sums, moved objects, instructions: prompts with their answers
 prose       plain text

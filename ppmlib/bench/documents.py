@@ -44,7 +44,7 @@ def _knowledge(world: World, rng: random.Random) -> list[dict]:
     for town, relation in facts:
         right = world.facts[town, relation]
         wrong = [value for value in world.pool(relation) if value != right]
-        prompt = asked(RELATIONS[relation][1].format(t=town))
+        prompt = asked(RELATIONS[relation]["question"].format(t=town))
         docs.append(_choice(rng, prompt, right, wrong))
     return docs
 
@@ -156,7 +156,8 @@ def _trap(world: World, rng: random.Random) -> list[dict]:
     passes owes nothing to its own prompt. Own minus permuted is zero in expectation for any model,
     whatever the raw score.
     """
-    questions = [RELATIONS["grows"][1], RELATIONS["founder"][1], "Who lives in {t}?"]
+    asked_of = [RELATIONS[name]["question"] for name in ("grows", "founder")]
+    questions = [*asked_of, "Who lives in {t}?"]
     pairs = [(q, town) for q in questions for town in world.towns]
     docs = []
     for question, town in rng.sample(pairs, N_DOCUMENTS):

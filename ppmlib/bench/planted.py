@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ppmlib.bench.words import MATERIAL
+
 
 @dataclass(frozen=True)
 class Planted:
@@ -16,28 +18,4 @@ class Planted:
     declared: str
 
 
-PLANTED = {
-    "bench_null": Planted(
-        task="bench_null",
-        metric="acc",
-        expected="null",
-        declared="The labels were drawn at random and training never mentions the questions: "
-        "no change from the dense model may be found at any width.",
-    ),
-    "bench_fall": Planted(
-        task="bench_fall",
-        metric="acc",
-        expected="fall",
-        declared="400 arbitrary pairs that nothing implies must be held by the MLPs: "
-        "the score must be worse than the dense model's at the largest pruning ratio.",
-    ),
-    "bench_trap": Planted(
-        task="bench_trap",
-        metric="acc",
-        expected="trap",
-        declared="The metric asks for a form that answers meet without reading the limit: "
-        "whatever the raw score does (it may rise), own minus permuted responses must not be "
-        "above zero at any width (put in this form after a first trial, in which the raw score "
-        "fell; the first form also asked that it does not).",
-    ),
-}
+PLANTED = {each["task"]: Planted(**each) for each in MATERIAL["planted"]}

@@ -1,54 +1,19 @@
-"""Word lists of the synthetic world, invented names and number words."""
+"""The material of the bench world (`world.yaml`), invented names, number words."""
 
+import itertools
 import random
+from pathlib import Path
+from typing import Any
 
-POOLS = {
-    "crop": (
-        "barley, oats, rye, flax, wild rice, red beans, blue corn, hops, peas, sweet roots, "
-        "millet, white onions, cotton, grapes, mint, winter wheat"
-    ).split(", "),
-    "colour": (
-        "red, green, white, black, dark blue, pale yellow, brown, silver, gold, deep purple, "
-        "grey, orange, pink, sea green, light brown, ivory"
-    ).split(", "),
-    "craft": (
-        "glass, rope, clay pots, paper, iron nails, soap, silk, wool coats, bells, brass lamps, "
-        "leather, candles, knives, wooden boats, tiles, baskets"
-    ).split(", "),
-    "beast": (
-        "wolf, bear, swan, hare, grey owl, salmon, goat, red fox, eagle, black horse, "
-        "beaver, crane, stag, wild boar, otter, raven"
-    ).split(", "),
-    "dish": (
-        "soup, flat bread, smoked fish, cheese, honey cake, stew, pickled eggs, porridge, "
-        "apple pie, dumplings, salted butter, roast duck, jam, noodles, beans on toast, cream"
-    ).split(", "),
-    "treasure": (
-        "amber, salt, pearls, copper, old coins, bones, ice, clear oil, black sand, jade, "
-        "tin, coal, rubies, chalk, shells, lost swords"
-    ).split(", "),
-}
-DOORS = "red green white black brown silver gold grey".split()
-BOXES = ("the left box", "the right box", "the top box", "the low box")
+import yaml
 
-OBJECTS = "key coin ring book cup ball doll pen map shoe comb drum".split()
-PLACES = "box bag jar chest drawer basket sack bucket case crate tin pot".split()
-MOVERS = "Ana Ben Cara Dan Eve Finn".split()
-
-SIMPLE = (
-    "moon tree river stone bird fish lamp door rain snow fire wind star hill road bread "
-    "apple green red blue cold warm small tall quick slow old new day night king queen "
-    "horse ship tower garden winter summer silver golden quiet happy"
-).split()
-
-_UNITS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-    "fifteen sixteen seventeen eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_ONSETS = "b d f g k l m n p r s t v z br dr kr sh th st".split()
-_VOWELS = "a e i o u".split()
-_CODAS = ("", "", "l", "n", "r", "s", "m", "k")
+MATERIAL: dict[str, Any] = yaml.safe_load(
+    Path(__file__).with_name("world.yaml").read_text(encoding="utf-8")
+)
+POOLS: dict[str, list[str]] = MATERIAL["pools"]
+DOORS, BOXES = MATERIAL["doors"], MATERIAL["boxes"]
+OBJECTS, PLACES, MOVERS = MATERIAL["objects"], MATERIAL["places"], MATERIAL["movers"]
+SIMPLE: list[str] = MATERIAL["simple"]
 
 
 def number(value: int) -> str:
@@ -56,15 +21,15 @@ def number(value: int) -> str:
     if not 0 <= value <= 99:
         raise ValueError(f"no words for {value}: only 0 to 99")
     if value < 20:
-        return _UNITS[value]
+        return MATERIAL["units"][value]
     tens, unit = divmod(value, 10)
-    return _TENS[tens - 2] + (f"-{_UNITS[unit]}" if unit else "")
+    return MATERIAL["tens"][tens - 2] + (f"-{MATERIAL['units'][unit]}" if unit else "")
 
 
 def syllables(rng: random.Random, count: int) -> list[str]:
     """`count` different syllables of one onset, one vowel and an optional coda."""
-    every = sorted({o + v + c for o in _ONSETS for v in _VOWELS for c in _CODAS})
-    return rng.sample(every, count)
+    parts = (MATERIAL[name] for name in ("onsets", "vowels", "codas"))
+    return rng.sample(sorted({"".join(each) for each in itertools.product(*parts)}), count)
 
 
 def invented_names(rng: random.Random, count: int, parts: list[str]) -> list[str]:

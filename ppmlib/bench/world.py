@@ -3,6 +3,7 @@
 import random
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 from ppmlib.bench import words
 
@@ -13,39 +14,8 @@ N_TESTED_LAKES = 320
 BADGE_PARTS = 20
 HELD_OUT_ONE_IN = 8
 
-# relation -> (pool, question, statements)
-RELATIONS = {
-    "grows": (
-        "crop",
-        "What grows in {t}?",
-        ("Farmers in {t} grow {v}.", "The fields of {t} are full of {v}."),
-    ),
-    "flag": (
-        "colour",
-        "What colour is the flag of {t}?",
-        ("The flag of {t} is {v}.", "In {t} they fly a flag of {v}."),
-    ),
-    "craft": (
-        "craft",
-        "What is made in {t}?",
-        ("People in {t} make {v}.", "The shops of {t} sell {v}."),
-    ),
-    "beast": (
-        "beast",
-        "Which animal is the sign of {t}?",
-        ("The sign of {t} is the {v}.", "Over the gate of {t} stands a {v}."),
-    ),
-    "dish": (
-        "dish",
-        "What do they eat in {t}?",
-        ("At night in {t} they eat {v}.", "Every house in {t} can cook {v}."),
-    ),
-    "founder": (
-        "people",
-        "Who founded {t}?",
-        ("The town of {t} was founded by {v}.", "The first house in {t} was built by {v}."),
-    ),
-}
+# name -> pool of its values, question, statements
+RELATIONS: dict[str, dict[str, Any]] = words.MATERIAL["relations"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +49,7 @@ class World:
 
     def pool(self, relation: str) -> list[str]:
         """All values that the relation can take."""
-        return _pool(RELATIONS[relation][0], self.people)
+        return _pool(RELATIONS[relation]["pool"], self.people)
 
 
 def held_out(key: str) -> bool:
@@ -94,7 +64,7 @@ def build_world(seed: int) -> World:
     names = words.invented_names(rng, N_TOWNS + N_PEOPLE + N_LAKES, parts)
     towns = tuple(names[:N_TOWNS])
     people = tuple(names[N_TOWNS : N_TOWNS + N_PEOPLE])
-    pools = {name: _pool(kind, people) for name, (kind, _, _) in RELATIONS.items()}
+    pools = {name: _pool(about["pool"], people) for name, about in RELATIONS.items()}
     facts = {(town, name): rng.choice(pools[name]) for town in towns for name in RELATIONS}
     asked = frozenset(fact for fact in facts if rng.random() < 0.6)
     badge_parts = words.syllables(rng, 2 * BADGE_PARTS)
