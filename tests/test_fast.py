@@ -11,10 +11,11 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from families import family
 from lm_eval.api.instance import Instance
 from tiny_models import _build, _sizes, llama
 from toy_tasks import spec, write_tasks
-from transformers import LlamaConfig, MistralConfig, Qwen2Config
+from transformers import LlamaConfig, Qwen2Config
 
 from ppmlib.evaluation import backends as loading
 from ppmlib.evaluation import fast_lm as fast
@@ -282,11 +283,9 @@ def test_a_models_own_generation_settings_are_left_to_lm_eval(bench, monkeypatch
     assert "repetition_penalty" in greedy.why_not(quick, {"do_sample": False}, ["."])
 
 
-def test_models_that_attend_to_a_window_are_refused(bench):
-    config = MistralConfig(**_sizes(96), sliding_window=16, eos_token_id=1)
-    model = _build(config, 0, torch.float32)
-    with pytest.raises(EvaluationError, match="MistralForCausalLM has sliding-window attention"):
-        backends(model, bench.tokenizer, 2)
+def test_models_whose_layers_mix_tokens_are_refused(bench):
+    with pytest.raises(EvaluationError, match="Lfm2ForCausalLM: no test holds it .* engine: plain"):
+        backends(family("lfm2"), bench.tokenizer, 2)
 
 
 def test_models_that_change_their_logits_are_refused(bench, monkeypatch):

@@ -74,7 +74,7 @@ def test_what_an_index_does_not_have_is_said(index, tmp_path):
     with pytest.raises(NltkDataError, match="index.xml has no package 'stopwords'"):
         nltk_data.fetch("corpora/stopwords", tmp_path, index)
     (tmp_path / "served" / "index.xml").write_text("<html><p>")
-    with pytest.raises(NltkDataError, match=r"index.xml is no index of nltk's"):
+    with pytest.raises(NltkDataError, match=r"index.xml is not an nltk package index"):
         nltk_data.fetch(RESOURCE, tmp_path, index)
     missing = index.replace("index", "other")
     with pytest.raises(NltkDataError, match=r"cannot be fetched .*404.*give --nltk-data a folder"):

@@ -7,7 +7,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 def _build(config, seed, dtype):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+        implementation = "eager" if config.model_type == "gemma2" else "sdpa"
+        model = AutoModelForCausalLM.from_config(config, attn_implementation=implementation)
         # Biases start at zero and norms at one: make them matter.
         with torch.no_grad():
             for parameter in model.parameters():

@@ -15,9 +15,11 @@ from lm_eval.models.utils import (
     normalize_gen_kwargs,
     postprocess_generated_text,
 )
-from transformers import DynamicCache
 
+from ppmlib.evaluation import engines
 from ppmlib.evaluation.fast.greedy import Writer, why_not
+from ppmlib.evaluation.fast.head import head_of
+from ppmlib.evaluation.fast.masks import Attention
 from ppmlib.evaluation.fast.prefixes import PrefixEncoder, encode_alone, families
 from ppmlib.evaluation.fast.scored import log_probabilities
 from ppmlib.evaluation.harness import RecordingLM
@@ -29,7 +31,6 @@ from ppmlib.evaluation.samples import EvaluationError
 FEWEST_TOKENS, MOST_TOKENS = {"cpu": 256, "cuda": 2048}, {"cpu": 2048, "cuda": 8192}
 PASS_PER_HIDDEN = 4
 ALL_WINDOWS = 1 << 30
-ROPE_BY_LENGTH = ("dynamic", "longrope")
 
 
 class FastLM(RecordingLM):
@@ -42,13 +43,12 @@ class FastLM(RecordingLM):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.decoder = self.model.get_decoder()
-        self._head = self.model.get_output_embeddings()
         hidden = self.model.config.get_text_config().hidden_size
         kind = self.device.type if self.device.type in MOST_TOKENS else "cpu"
         most = MOST_TOKENS[kind]
         self.pass_tokens = min(max(PASS_PER_HIDDEN * hidden, FEWEST_TOKENS[kind]), most)
         self.row_tokens = most
-        self._refuse()
+        self._prepare()
 
     def begin(self) -> None:
         """Forget the notes of the task before."""
@@ -63,28 +63,33 @@ class FastLM(RecordingLM):
     def _encoder(self, longest: int) -> PrefixEncoder:
         return PrefixEncoder(
             self.decoder,
+            self.attention,
             self.model.config.get_text_config().num_hidden_layers,
             # No more than lm-eval's own batch would hold, however many sequences that are here.
             pass_tokens=min(self.pass_tokens, self._rows * longest),
             longest=longest,
         )
 
-    def _refuse(self) -> None:
-        """Refuse what would not give lm-eval's numbers; then hold one forward pass against it."""
+    def _prepare(self) -> None:
+        """The model's attention and head; refuse what would not give lm-eval's numbers."""
         config = self.model.config.get_text_config()
         what = f"engine fast: {type(self.model).__name__}"
-        if any(layer.is_sliding for layer in DynamicCache(config=config).layers):
-            raise EvaluationError(f"{what} has sliding-window attention: set engine: plain")
-        rope = getattr(config, "rope_parameters", None) or {}
-        if rope.get("rope_type") in ROPE_BY_LENGTH:
-            raise EvaluationError(f"{what}: positions depend on the length: set engine: plain")
-        if self.model.config._attn_implementation not in ("sdpa", "eager"):
+        if reason := engines.why_not_fast(config):
+            raise EvaluationError(f"{what}: {reason}: set engine: plain")
+        implementation = self.model.config._attn_implementation
+        if implementation not in ("sdpa", "eager"):
             raise EvaluationError(f"{what}: attention without custom masks: set engine: plain")
+        kinds = engines.layer_kinds(config)
+        self.attention = Attention(
+            kinds,
+            config.sliding_window if engines.SLIDING in kinds else None,
+            self.model.dtype if implementation == "eager" else None,
+        )
         ids = torch.arange(8, device=self.device)[None] % config.vocab_size
         with torch.inference_mode():
-            whole = self.model(ids).logits
-            own = self._head(self.decoder(ids).last_hidden_state)
-        if not torch.equal(whole, own):
+            hidden, logits = self.decoder(ids).last_hidden_state, self.model(ids).logits
+            self._head = head_of(self.model, hidden, logits)
+        if self._head is None:
             raise EvaluationError(f"{what} changes the logits of its head: set engine: plain")
 
     def loglikelihood_rolling(self, requests, disable_tqdm=True):

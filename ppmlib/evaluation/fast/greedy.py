@@ -133,7 +133,7 @@ class Writer:
                 # Measured on the first prompt, so that the rows stay within their bound.
                 per_row = self._encoder.slots.bytes_per_token() * capacity
                 self._limit = max(1, min(self._limit, ROWS_BYTES // per_row))
-                slots = RowSlots(self._encoder.slots, self._limit, capacity)
+                slots = RowSlots(self._encoder.slots, self._lm.attention, self._limit, capacity)
             last = torch.tensor([part.rows[-1] for part in ended], device=hidden.device)
             tokens = self._head(hidden[last]).float().argmax(dim=-1).tolist()
             for part, token in zip(ended, tokens, strict=True):

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppmlib.evaluation.fast.masks import Attention, Mask
 from ppmlib.evaluation.fast.slots import PathSlots
 
 WORTH_SHARING = 16  # tokens; sequences that share fewer count as unrelated
@@ -112,20 +113,24 @@ class PrefixEncoder:
     """Runs a model's decoder over sequences that share beginnings.
 
     Args:
-        decoder: a causal LM without its head; takes a mask of four dimensions and position ids.
+        decoder: a causal LM without its head; takes masks of four dimensions and position ids.
+        attention: how it attends.
         layers: how many layers it has.
         pass_tokens: the most of one forward pass, which is one row of tokens.
         longest: tokens of the longest sequence that will come.
     """
 
-    def __init__(self, decoder, layers: int, *, pass_tokens: int, longest: int):
+    def __init__(
+        self, decoder, attention: Attention, layers: int, *, pass_tokens: int, longest: int
+    ):
         self.slots = PathSlots(layers, longest + pass_tokens)
         self.composition = Composition()
-        self._decoder = decoder
+        self._decoder, self._attention = decoder, attention
         self._device = next(decoder.parameters()).device
         self._pass_tokens = pass_tokens
         self._sequence = np.zeros(0, dtype=np.int64)
         self._path: list[int] = []
+        self._slot_positions = np.zeros(0, dtype=np.int64)
         self._clear()
 
     def _clear(self) -> None:
@@ -166,6 +171,7 @@ class PrefixEncoder:
             shared = min(common, wanted)
             self.slots.keep(self._path[:shared])
             self._path = list(range(shared))
+            self._slot_positions = np.arange(shared)
             self._base = shared
         self.composition.sequences += 1
         self.composition.tokens += len(sequence)
@@ -195,7 +201,9 @@ class PrefixEncoder:
     def _flush(self, consume) -> None:
         if self._parts and self._new:
             ids = torch.from_numpy(np.concatenate(self._ids))[None].to(self._device)
-            positions = torch.from_numpy(np.concatenate(self._positions))[None].to(self._device)
+            new = np.concatenate(self._positions)
+            self._slot_positions = np.concatenate([self._slot_positions, new])
+            positions = torch.from_numpy(new)[None].to(self._device)
             hidden = self._decoder(
                 input_ids=ids,
                 position_ids=positions,
@@ -207,13 +215,17 @@ class PrefixEncoder:
             consume(hidden, self._parts)
         self._clear()
 
-    def _mask(self) -> Tensor | None:
-        """Which slots each token of the pass may see, (1, 1, tokens, slots) bool; None: causal."""
+    def _mask(self) -> Mask | None:
+        """Which slots each token of the pass may see; None: the model's own masks."""
         if len(self._seen) == 1 and self._base == 0:
             return None
-        mask = np.zeros((self._new, self._base + self._new), dtype=bool)
+        seen = np.zeros((self._new, self._base + self._new), dtype=bool)
         for row, tokens, before in self._seen:
-            mask[row : row + tokens, before] = True
+            seen[row : row + tokens, before] = True
             own = self._base + row
-            mask[row : row + tokens, own : own + tokens] = np.tri(tokens, dtype=bool)
-        return torch.from_numpy(mask)[None, None].to(self._device)
+            seen[row : row + tokens, own : own + tokens] = np.tri(tokens, dtype=bool)
+        positions = torch.from_numpy(self._slot_positions)
+        distance = positions[self._base :, None] - positions
+        return self._attention.mask(
+            torch.from_numpy(seen)[None, None].to(self._device), distance.to(self._device)
+        )

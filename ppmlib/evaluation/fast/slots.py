@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
+from ppmlib.evaluation.fast.masks import Attention, Mask
+
 
 class _PathLayer(DynamicLayer):
     """One layer's slots of one row; new tokens are written behind those that are there."""
@@ -96,10 +98,12 @@ class RowSlots(Cache):
 
     Args:
         like: slots of the same model that have been used, for sizes and dtypes.
+        attention: how the model attends.
         rows, capacity: the most rows at a time, and the most tokens of a row.
     """
 
-    def __init__(self, like: PathSlots, rows: int, capacity: int):
+    def __init__(self, like: PathSlots, attention: Attention, rows: int, capacity: int):
+        self._attention = attention
         layers = []
         for layer in like.layers:
             shape = (rows, layer.keys.shape[1], capacity)
@@ -135,18 +139,20 @@ class RowSlots(Cache):
             self._lengths[row] = length
         self._lengths.pop()
 
-    def begin_step(self) -> tuple[Tensor, Tensor | None]:
+    def begin_step(self) -> tuple[Tensor, Mask | None]:
         """Positions (rows, 1) of the tokens to come, and which slots each may see.
 
-        The mask is (rows, 1, 1, longest) bool, None where all rows are equally long.
+        The mask is None where all rows are equally long and within the window.
         """
         self.lengths = torch.tensor(self._lengths, device=self._device)
         self.index = torch.arange(self.count, device=self._device)
         self.longest = max(self._lengths) + 1
-        if min(self._lengths) + 1 == self.longest:
-            return self.lengths[:, None], None
-        slots = torch.arange(self.longest, device=self._device)
-        return self.lengths[:, None], (slots <= self.lengths[:, None])[:, None, None, :]
+        positions = self.lengths[:, None]
+        equal = min(self._lengths) + 1 == self.longest
+        if equal and not self._attention.is_longer_than_window(self.longest):
+            return positions, None
+        distance = (positions - torch.arange(self.longest, device=self._device))[:, None, None, :]
+        return positions, self._attention.mask(distance >= 0, distance)
 
     def end_step(self) -> None:
         """Every row has grown by one token."""
