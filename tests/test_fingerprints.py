@@ -20,7 +20,7 @@ from toy_tasks import spec, write_tasks
 from ppmlib import bench
 from ppmlib.evaluation import protocol, task_code, tasks
 from ppmlib.evaluation.run import evaluate
-from ppmlib.model import models
+from ppmlib.model import hashes, models
 from ppmlib.prune import calibration, kept_neurons, noise, scored
 from ppmlib.record import records
 from ppmlib.study_file.params import Study
@@ -321,28 +321,28 @@ def test_every_file_of_weights_and_the_index_count(tmp_path):
     folders = [Path(shutil.copytree(bench.model_dir("bench-small"), tmp_path / n)) for n in "abc"]
     shard(folders[0])
     shard(folders[1])
-    assert models.weights_sha256(folders[0]) == models.weights_sha256(folders[1])
+    assert hashes.weights_sha256(folders[0]) == hashes.weights_sha256(folders[1])
     for name in ("model-00001-of-00002", "model-00002-of-00002"):
         file = folders[1] / f"{name}.safetensors"
         original = file.read_bytes()
         file.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
-        assert models.weights_sha256(folders[0]) != models.weights_sha256(folders[1])
+        assert hashes.weights_sha256(folders[0]) != hashes.weights_sha256(folders[1])
         file.write_bytes(original)
     shard(folders[2], ("one", "two"))  # the same tensors under other names in the index
-    assert models.weights_sha256(folders[2]) != models.weights_sha256(folders[0])
+    assert hashes.weights_sha256(folders[2]) != hashes.weights_sha256(folders[0])
 
 
 def test_of_a_single_file_and_an_index_the_file_that_is_loaded_is_hashed(tmp_path):
     folder = Path(shutil.copytree(bench.model_dir("bench-small"), tmp_path / "m"))
     single = (folder / "model.safetensors").read_bytes()
-    alone = models.weights_sha256(folder)
+    alone = hashes.weights_sha256(folder)
     shard(folder)
     (folder / "model.safetensors").write_bytes(single)
-    assert models.weights_sha256(folder) == alone
+    assert hashes.weights_sha256(folder) == alone
     change_a_weight(folder)
     weight = models.load(str(folder), device="cpu").model.model.norm.weight
     assert torch.equal(weight, load_file(folder / "model.safetensors")["model.norm.weight"])
-    assert models.weights_sha256(folder) != alone
+    assert hashes.weights_sha256(folder) != alone
 
 
 @pytest.mark.parametrize("name", ["adapter_config.json", "config.json"])

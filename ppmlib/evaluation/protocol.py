@@ -9,7 +9,7 @@ import numpy as np
 
 from ppmlib.evaluation.permuted_baseline import PERMUTATIONS
 from ppmlib.evaluation.samples import EvaluationError
-from ppmlib.model import models
+from ppmlib.model import hashes
 from ppmlib.record import records
 from ppmlib.study_file.selection import WIDTH_FLOORS
 
@@ -102,7 +102,7 @@ def model_inputs(loaded) -> dict[str, Any]:
     if "responder" in identity:
         return {key: identity[key] for key in RESPONDER_KEYS}
     inputs = {key: identity[key] for key in MODEL_KEYS}
-    if generation := models.generation_sha256(loaded.folder):
+    if generation := hashes.generation_sha256(loaded.folder):
         inputs["generation_sha256"] = generation
     if str(identity["device"]).startswith("cpu"):
         inputs["threads"] = identity["threads"]

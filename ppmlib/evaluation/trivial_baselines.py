@@ -22,9 +22,10 @@ import numpy as np
 from lm_eval.api.model import LM
 from lm_eval.models.utils import normalize_gen_kwargs
 
+from ppmlib import bench
 from ppmlib.evaluation.samples import CERTAIN, IMPOSSIBLE, EvaluationError
 from ppmlib.evaluation.tasks import NEW_TOKENS, LoadedTask
-from ppmlib.model import checkpoint, models
+from ppmlib.model import checkpoint, hashes, models
 from ppmlib.study_file.selection import RESPONDERS, responder_slug
 
 WORD = "the"
@@ -195,8 +196,8 @@ def load(kind: str, *, model: str, revision: str | None = None) -> models.Loaded
         "id": responder_slug(kind),
         "responder": kind,
         "seed": SEED if kind == "uniform" else None,
-        "tokenizer_sha256": models.tokenizer_sha256(folder),
-        "synthetic": models.is_packaged(model),
+        "tokenizer_sha256": hashes.tokenizer_sha256(folder),
+        "synthetic": model in bench.MODELS,
     }
     return models.Loaded(None, tokenizer, identity, folder)
 

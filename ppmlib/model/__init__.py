@@ -1,6 +1,7 @@
 """The model: its GLU MLPs, its weights, its folder, the device.
 
-models         load a model and its tokenizer from the package, a folder or the hub; hash them
+models         load a model and its tokenizer from the package, a folder or the hub
+hashes         what identifies its weights, config, tokenizer and generation settings
 checkpoint     what a model's folder says about itself, read without torch
 glu            find the GLU MLPs; widths, expansion ratio, parameter counts
 random_shapes  models of a published shape with random weights, for time and energy

@@ -1,45 +1,39 @@
-"""Load a causal LM and its tokenizer from the package, a folder or the hub; hash them.
+"""Load a causal LM and its tokenizer from the package, a folder or the hub.
 
-Safetensors only, never remote code. `shape:<name>` is made, not loaded: random weights, no
-tokenizer (see `random_shapes`). `locate` and the hashes need neither torch nor transformers,
-so that a study can be checked before a kernel starts.
+Safetensors only, never remote code. `shape:<name>` has random weights and no tokenizer
+(`random_shapes`). `locate` needs neither torch nor transformers, so that a study can be checked
+before a kernel starts.
 """
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ppmlib import bench
 from ppmlib.data import data_root, hub
-from ppmlib.model import random_shapes
-from ppmlib.model.checkpoint import (
-    GENERATION_FILE,
-    ModelError,
-    check_present,
-    read_json,
-    shapes,
-    tokenizer_files,
-    weight_files,
-)
+from ppmlib.model import hashes, random_shapes
+from ppmlib.model.checkpoint import ModelError, check_present, read_json, shapes, weight_files
 from ppmlib.model.quiet import no_loading_bars
 from ppmlib.record import records
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
-ATTENTION = "sdpa"
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 HUB_IGNORED = ["*/*", "consol*"]
 HUB_ID = re.compile(
     r"(?!.*(?:--|\.\.))(?=.{3,96}$)[A-Za-z0-9][\w.-]*/[A-Za-z0-9](?:[\w.-]*\w)?", re.ASCII
 )
 # What transformers raises on files of a model that do not fit each other.
-UNLOADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
-              AssertionError)  # fmt: skip
-LONGEST_REASON = 400  # characters of its words that are shown
-# Say nothing about what the weights compute; they change with every save.
-VOLATILE_CONFIG = ("transformers_version", "_name_or_path", "torch_dtype", "dtype", "use_cache")
-VOLATILE_GENERATION = ("transformers_version", "_from_model_config", "use_cache")
+UNLOADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+)
+LONGEST_REASON = 400  # characters of such an error that are shown
 
 
 @dataclass(frozen=True)
@@ -69,7 +63,7 @@ class Loaded:
 
 
 class NotHere(ModelError):
-    """A hub model is not, or not wholly, on this machine, and was not to be fetched."""
+    """A hub model is missing or incomplete locally, and downloading is off."""
 
 
 def locate(model: str, revision: str | None = None, *, fetch: bool = True) -> Path:
@@ -96,12 +90,12 @@ def locate(model: str, revision: str | None = None, *, fetch: bool = True) -> Pa
         folder = stored
     elif packaged or folder.is_dir():
         if revision is not None:
-            raise ModelError(f"{model!r} is no hub model: leave revision {revision!r} out")
+            raise ModelError(f"{model!r} is not a hub model: remove revision {revision!r}")
     elif HUB_ID.fullmatch(model):
         folder = _download(model, revision, fetch)
     elif "/" in model or "\\" in model:
         raise ModelError(
-            f"there is no folder {model!r}, and it is no hub id (owner/name): check the name"
+            f"there is no folder {model!r}, and it is not a hub id (owner/name): check the name"
         )
     else:
         known = ", ".join(bench.MODELS)
@@ -158,96 +152,23 @@ def _whole(folder: Path, model: str) -> Path:
     raise NotHere(f"{model!r} is not complete in the local cache")
 
 
-def weights_sha256(folder: Path) -> str:
-    """SHA-256 over the names and hashes of a model's safetensors files.
-
-    In the hub's cache a file is a link to its content's own SHA-256, which is taken as it is.
-    """
-    lines = (f"{file.name} {_content_sha256(file)}\n" for file in weight_files(folder))
-    return records.fingerprint({"weights": "".join(lines)})
-
-
-def tokenizer_sha256(folder: Path) -> str:
-    """SHA-256 over the tokenizer's files and the chat templates. ModelError if there are none."""
-    files = tokenizer_files(folder)
-    hashes = {file.relative_to(folder).as_posix(): _content_sha256(file) for file in files}
-    if not hashes:
-        raise ModelError(f"{Path(folder).name!r} has no tokenizer files")
-    return records.fingerprint(hashes)
-
-
-def config_sha256(folder: Path) -> str:
-    """SHA-256 of what config.json says about the computation; versions and dtype do not count."""
-    config = read_json(Path(folder) / "config.json")
-    return records.fingerprint({k: v for k, v in config.items() if k not in VOLATILE_CONFIG})
-
-
-def generation_sha256(folder: Path) -> str | None:
-    """SHA-256 of what generation_config.json says; None where it adds nothing to config.json.
-
-    It adds nothing where there is none, or where it has config.json's special tokens and no other
-    setting: transformers then generates alike with and without it.
-    """
-    file = Path(folder) / GENERATION_FILE
-    if not file.is_file():
-        return None
-    said = {
-        name: value
-        for name, value in read_json(file).items()
-        if name not in VOLATILE_GENERATION and value is not None and value is not False
-    }
-    config = read_json(Path(folder) / "config.json")
-    ids = {k: v for k, v in config.items() if k.endswith("_token_id") and v is not None}
-    return None if said == ids else records.fingerprint(said)
-
-
-def file_hashes(folder: Path) -> dict[str, str]:
-    """Hashes of all that a model's folder gives to its numbers, by the names fingerprints use."""
-    found = {name: of(folder) for name, of in FILE_HASHES.items()}
-    return {name: digest for name, digest in found.items() if digest is not None}
-
-
-FILE_HASHES = {
-    "weights_sha256": weights_sha256,
-    "config_sha256": config_sha256,
-    "tokenizer_sha256": tokenizer_sha256,
-    "generation_sha256": generation_sha256,
-}
-
-
-def _content_sha256(file: Path) -> str:
-    target = file.resolve()
-    if target.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", target.name):
-        return target.name
-    now = target.stat()
-    return _hash_once(target, (now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns))
-
-
-@lru_cache(maxsize=256)
-def _hash_once(target: Path, state: tuple[int, ...]) -> str:
-    return records.sha256_file(target)
-
-
-def is_packaged(model: str) -> bool:
-    """Whether a name is a bench model's: synthetic, an instrument check."""
-    return model in bench.MODELS
-
-
 def load_tokenizer(model: str, *, revision: str | None = None) -> tuple[Any, Path]:
     """A model's tokenizer without its weights, and the folder it lies in.
 
     Raises:
         ModelError: if the model or its tokenizer cannot be found or read.
     """
-    from transformers import AutoTokenizer
-
     folder = locate(model, revision)
     try:
-        return AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        ), folder
+        return _read_tokenizer(folder), folder
     except UNLOADABLE as error:
         raise ModelError(f"{model!r}: its tokenizer cannot be loaded: {_reason(error)}") from error
+
+
+def _read_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def load(
@@ -270,7 +191,7 @@ def load(
     """
     import torch
     from huggingface_hub.errors import StrictDataclassError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     if dtype not in DTYPES:
         raise ModelError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
@@ -283,7 +204,7 @@ def load(
             network, loading = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=getattr(torch, dtype),
-                attn_implementation=ATTENTION,
+                attn_implementation=random_shapes.ATTENTION,
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=False,
@@ -291,9 +212,7 @@ def load(
                 ignore_mismatched_sizes=True,  # reported, and refused below
                 output_loading_info=True,
             )
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
+        tokenizer = _read_tokenizer(folder)
     except (*UNLOADABLE, StrictDataclassError) as error:
         raise ModelError(f"{model!r} cannot be loaded: {_reason(error)}") from error
     unfit = sorted([*loading["missing_keys"], *(key[0] for key in loading["mismatched_keys"])])
@@ -316,12 +235,12 @@ def _reason(error: Exception) -> str:
 
 def _random(model: str, dtype: str, place) -> Loaded:
     network = random_shapes.build(model, dtype, place)
-    hashes = {
+    sha256 = {
         "weights_sha256": random_shapes.weights_sha256(model),
         "config_sha256": records.fingerprint(random_shapes.config_of(model)),
         "tokenizer_sha256": None,
     }
-    identity = {"id": model, "revision": None, "dtype": dtype, **hashes}
+    identity = {"id": model, "revision": None, "dtype": dtype, **sha256}
     return Loaded(network, None, identity | _conditions(network, place, synthetic=False), None)
 
 
@@ -334,9 +253,9 @@ def _identity(model: str, folder: Path, dtype: str, network, place) -> dict[str,
         "id": model if packaged or on_hub else folder.resolve().name,
         "revision": commit if on_hub else None,
         "dtype": dtype,
-        "weights_sha256": weights_sha256(folder),
-        "config_sha256": config_sha256(folder),
-        "tokenizer_sha256": tokenizer_sha256(folder),
+        "weights_sha256": hashes.weights_sha256(folder),
+        "config_sha256": hashes.config_sha256(folder),
+        "tokenizer_sha256": hashes.tokenizer_sha256(folder),
         **_conditions(network, place, synthetic=packaged),
     }
 
@@ -344,9 +263,14 @@ def _identity(model: str, folder: Path, dtype: str, network, place) -> dict[str,
 def _conditions(network, place, *, synthetic: bool) -> dict[str, Any]:
     import torch
 
+    name = place.type
+    if name == "cuda":
+        name = f"cuda {torch.cuda.get_device_name(place)}"
+    elif name == "cpu":
+        name = f"cpu {records.processor()}"
     return {
         "attn_implementation": network.config._attn_implementation,
-        "device": device_name(place),
+        "device": name,
         "synthetic": synthetic,
         "threads": torch.get_num_threads() if place.type == "cpu" else None,
     }
@@ -356,12 +280,3 @@ def weights_identity(identity: dict[str, Any]) -> dict[str, Any]:
     """What scores and kept neurons depend on: name, dtype and hashes, no device or tokenizer."""
     names = ("id", "revision", "dtype", "weights_sha256", "config_sha256")
     return {name: identity[name] for name in names}
-
-
-def device_name(place) -> str:
-    """Kind and model of a torch device, such as `cuda NVIDIA L4`."""
-    import torch
-
-    if place.type == "cuda":
-        return f"cuda {torch.cuda.get_device_name(place)}"
-    return f"{place.type} {records.processor()}" if place.type == "cpu" else place.type

@@ -1,8 +1,8 @@
 """Models of a published shape with random weights: for time, memory and energy, nothing else.
 
-A study names one as `shape:llama-3.2-1b`. How long a pass takes and what it draws do not depend on
-the values of the weights; what the model says does, so such a model is never evaluated. The
-weights are made where they are used, in their dtype, from one seed; nothing is downloaded.
+A study names one as `shape:llama-3.2-1b`. Time, memory and energy of a pass do not depend on the
+values of the weights; the outputs do, so such a model is never evaluated. The weights are made
+where they are used, in their dtype, from one seed; nothing is downloaded.
 """
 
 from typing import Any
@@ -12,6 +12,7 @@ from ppmlib.record import records
 
 PREFIX = "shape:"
 SEED = 0
+ATTENTION = "sdpa"
 
 _LLAMA_3_2 = {
     "intermediate_size": 8192,
@@ -77,8 +78,6 @@ def build(model: str, dtype: str, device):
     """
     import torch
     from transformers import AutoModelForCausalLM, LlamaConfig
-
-    from ppmlib.model.models import ATTENTION
 
     config = LlamaConfig(**config_of(model), attention_bias=False, mlp_bias=False)
     place = torch.device(device)

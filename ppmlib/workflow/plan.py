@@ -8,7 +8,7 @@ from typing import Any
 
 from ppmlib import bench
 from ppmlib.evaluation import batch_sizes, task_files
-from ppmlib.model import checkpoint, models, random_shapes
+from ppmlib.model import checkpoint, hashes, models, random_shapes
 from ppmlib.prune import calibration
 from ppmlib.record import code_files, evaluation_records, records
 from ppmlib.record.evaluation_records import DENSE, REPEAT, REPEAT_ENGINE
@@ -299,15 +299,15 @@ def _file_hashes(study: Study, located: Path | None, root: Path) -> dict[str, An
     if study.model.is_shape:
         return {"weights_sha256": random_shapes.weights_sha256(study.model.id)}
     if study.model.id in bench.MODELS:
-        return {"weights_sha256": models.weights_sha256(located)}
+        return {"weights_sha256": hashes.weights_sha256(located)}
     if located is not None:
-        return models.file_hashes(located)
+        return hashes.file_hashes(located)
     earlier = unfinished.earlier_plan(root) or {}
     known = earlier.get("study")
     if not isinstance(known, dict) or known.get("model") != study.model.model_dump():
         return {}
     statics = [job.get("static", {}) for job in earlier["jobs"].values()]
-    return {name: s[name] for s in statics for name in models.FILE_HASHES if name in s}
+    return {name: s[name] for s in statics for name in hashes.FILE_HASHES if name in s}
 
 
 def _planned_weights(root: Path, dtype: str) -> set[str]:
