@@ -128,7 +128,7 @@ def test_claims_are_tested_as_declared_with_holm_over_all(study):
         list(multiplicity.holm(tested["p_value"].astype(float)))
     )
     sentences = [conclusions.claim_sentence(row) for row in table.to_dict("records")]
-    assert "The claim holds" in sentences[0] and "the other sign" in sentences[1]
+    assert "The claim holds" in sentences[0] and "the opposite sign" in sentences[1]
     assert "90% interval" in sentences[2] and "perplexity" in sentences[3]
     assert "Not tested: was not evaluated" in sentences[4]
     assert verdicts.claims_table(study, [], criterion="ppm", seed=0).empty
@@ -347,11 +347,11 @@ def test_batches_are_said_to_be_what_the_records_have(tmp_path, own, again, said
     words = {
         "smaller": "In smaller batches than the other tasks, at every width: made_sums (2).",
         "larger": "In larger batches than the other tasks, at every width: made_sums (16).",
-        "same": "run again in the same batches, not in other ones, on made_knowledge and ",
+        "same": "The A/A repeat had the same batch size as the dense run on made_knowledge and ",
     }
     assert {name for name, text in words.items() if text in found} >= said
     assert ("smaller batches" in found, "larger batches" in found) == (own == 2, own == 16)
-    assert ("same batches" in found) == (own is not None or again == 8)
+    assert ("same batch size" in found) == (own is not None or again == 8)
 
 
 def test_documents_without_a_cluster_stand_alone():
@@ -483,14 +483,14 @@ def test_rows_for_the_record_are_plain_json(judged, study):
 
 def test_conclusions_say_what_could_have_been_missed(judged, study):
     text = conclusions.task_sentence(judged, "made_null", "ppm")
-    assert "not distinguishable" in text and "could not have been seen" in text
-    assert "above it at no width" in text
+    assert "not distinguishable" in text and "was not detectable" in text
+    assert "not above it at any width" in text
     low = judged.assign(change="better", level="not above floor")
-    assert "cannot be read as an ability" in " ".join(conclusions.summary(low, "ppm"))
+    assert "not evidence of an ability" in " ".join(conclusions.summary(low, "ppm"))
     assert "made_trap" not in " ".join(conclusions.summary(judged, "ppm"))
     said = limits.sentences(study, judged, criterion="ppm", draft=True)
     assert said[0].startswith("SYNTHETIC") and said[1].startswith("DRAFT")
-    assert any("not above its floor on made_null" in sentence for sentence in said)
+    assert any("not above its baseline on made_null" in sentence for sentence in said)
 
 
 def test_widths_are_named_as_ranges():

@@ -145,7 +145,7 @@ def test_models_alike_are_said_to_be_whatever_the_verdict(two):
     assert said[1:] == [f"At 40% removed inconclusive in every model: {', '.join(NAMES[:2])} and "
                         f"{NAMES[2]}."]  # fmt: skip
     table.loc[table["study"] == "b", "margin_points"] = 5.0
-    assert "another margin in each study" in several_models.describe_models(table, loaded)[-1]
+    assert "differs between the studies" in several_models.describe_models(table, loaded)[-1]
 
 
 def test_another_lm_eval_is_refused(two, tmp_path, monkeypatch):
@@ -262,10 +262,13 @@ def test_a_change_no_larger_than_the_noise_is_flagged():
     flips = pd.DataFrame([{"task": "t", "metric": "m", "n": 100, "flips": 3}])
     heads = pd.DataFrame([{"task": "t", "change": "better", "within_noise": True,
                            "pruning_ratio": 0.4}])  # fmt: skip
-    assert "no larger than that: t at 40%" in conclusions.noise_sentences(flips, heads)[0]
+    assert (
+        "no larger than the A/A differences: t at 40%"
+        in conclusions.noise_sentences(flips, heads)[0]
+    )
     large = heads.assign(within_noise=None)
     assert "is that small" in conclusions.noise_sentences(flips, large)[0]
-    assert "was not run again" in conclusions.noise_sentences(flips[:0], heads)[0]
+    assert "no A/A repeat" in conclusions.noise_sentences(flips[:0], heads)[0]
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ def test_the_break_even_is_the_answer_made_in_the_dense_models_time(study):
     assert table.loc[("ppm/r0.40", 1), "length_ratio"] == pytest.approx(51 / 16)
     assert table.loc[("ppm/r0.20", 1), "length_ratio"] == pytest.approx(1)
     said = time_saved.describe_speed(record)
-    assert any("Break-even, batch 1" in s and "ppm/r0.40 makes 3.19 times as many" in s
+    assert any("Break-even, batch 1" in s and "ppm/r0.40 generates 3.19 times as many" in s
                for s in said)  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def test_a_width_counts_as_faster_only_if_all_narrower_ones_are(study):
     first = time_saved.describe_speed(profile_of(study, **both))[0]
     assert first.startswith("Prefill, batch 1: measurably faster") and "from ppm/r0.20 on" in first
     only_wide = time_saved.describe_speed(profile_of(study, **{"ppm/r0.20": (2.0, 0.2)}))[0]
-    assert only_wide.endswith("not even the narrowest width is measurably faster than the dense "
+    assert only_wide.endswith("the narrowest width is not measurably faster than the dense "
                               "model.")  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def test_a_profile_of_another_version_is_named_not_read(study):
     study_of_old = type("Old", (), {"profiling": {"ppm": old}})()
     said = time_saved.describe_savings(study_of_old, "ppm", TASKS)
     figure = time_saved.draw_savings(study_of_old, "ppm")
-    assert said == ["The profiling was made by another version of its notebook: run it again."]
+    assert said == ["The profiling record is from another version of its notebook: run it again."]
     assert figure is None
     assert time_saved.describe_savings(type("No", (), {"profiling": {}})(), "ppm", TASKS) == [
         time_saved.NOTHING

@@ -1,7 +1,7 @@
-"""A study's conclusions in sentences, each computed from the tables; nothing is typed by hand.
+"""A study's conclusions in sentences, each computed from the tables.
 
-`holds` is said only of what was tested: 'equivalent' needs its margin, and where a change was not
-distinguishable the sentence says how large one could have been missed.
+A sentence that says 'equivalent' names its margin, and one that says 'not distinguishable' the
+size of the effects that were not detectable.
 """
 
 import pandas as pd
@@ -31,9 +31,9 @@ CHANGES = {
 
 
 def summary(verdicts: pd.DataFrame, criterion: str) -> list[str]:
-    """The answer in one plain sentence, then what goes first, how far, and what improves.
+    """The answer in one plain sentence, then what is lost first, how much, and what improves.
 
-    Planted tasks are left out here: they test the instrument and are judged on their own.
+    Planted tasks are left out: they test the instrument and are judged separately.
     """
     family = headlines(verdicts, criterion)
     rows = family[family["axis"] != PLANTED_AXIS]
@@ -41,21 +41,8 @@ def summary(verdicts: pd.DataFrame, criterion: str) -> list[str]:
         return ["Only planted tasks were evaluated: they test the instrument, not the model."]
     ratios = sorted(set(rows["pruning_ratio"]))
     last, total = rows[rows["pruning_ratio"] == ratios[-1]], rows["change"].value_counts()
-    counts = last["change"].value_counts()
-    at = f"{percent(ratios[-1])} of the neurons removed ({last['expansion_ratio'].iloc[0]:.2f}x)"
-    found = [
-        f"{counts[name]} {'is' if counts[name] == 1 else 'are'} {words}"
-        for name, words in CHANGES.items()
-        if name in counts
-    ]
-    there = " evaluated there" if len(last) < rows["task"].nunique() else ""
-    answer = f"of {len(last)} tasks{there} {joined(found)}"
-    if len(last) == 1:
-        answer = f"{last['task'].iloc[0]} is {CHANGES[counts.index[0]]}"
-    elif len(counts) == 1:
-        answer = f"all {len(last)} tasks{there} are {CHANGES[counts.index[0]]}"
     return [
-        f"With {at}, {answer}.",
+        _answer(last, rows["task"].nunique()),
         _order_of_loss(rows, ratios),
         *_largest_losses(last),
         *_gains(rows, ratios),
@@ -64,6 +51,30 @@ def summary(verdicts: pd.DataFrame, criterion: str) -> list[str]:
         + " (p-values adjusted by Benjamini-Hochberg over "
         + f"{counted(len(family), 'headline comparison')}).",
     ]
+
+
+def _answer(last: pd.DataFrame, tasks: int) -> str:
+    """The change of every task at the narrowest width, and which levels mean nothing there."""
+    parts = [
+        f"{_name_tasks(found['task'], len(last))} {CHANGES[change]}"
+        for change in CHANGES
+        if len(found := last[last["change"] == change])
+    ]
+    low = last[last["level"].isin(["not above floor", "below floor"])]
+    if len(low):
+        whose = "its baseline" if len(low) == 1 else "their baselines"
+        parts.append(f"{_name_tasks(low['task'], len(last))} not above {whose}")
+    ratio, expansion = last[["pruning_ratio", "expansion_ratio"]].iloc[0]
+    evaluated = f"; {len(last)} of {tasks} tasks evaluated" if len(last) < tasks else ""
+    at = f"{percent(ratio)} of the neurons removed ({expansion:.2f}x{evaluated})"
+    return f"With {at}, {'; '.join(parts)}."
+
+
+def _name_tasks(tasks: pd.Series, total: int, named: int = 4) -> str:
+    """`ifeval and gsm8k are`, or `all 7 tasks are` and `6 of 7 tasks are` where names are many."""
+    if len(tasks) > named:
+        return f"{'all' if len(tasks) == total else f'{len(tasks)} of'} {total} tasks are"
+    return f"{joined(tasks)} {'is' if len(tasks) == 1 else 'are'}"
 
 
 def _order_of_loss(rows: pd.DataFrame, ratios: list[float]) -> str:
@@ -90,7 +101,7 @@ def _largest_losses(last: pd.DataFrame, shown: int = 3) -> list[str]:
 
 
 def _gains(rows: pd.DataFrame, ratios: list[float]) -> list[str]:
-    """Every task that improves somewhere, with a warning where its level is not above its floor."""
+    """Every task that improves somewhere, with a warning where it is not above its baseline."""
     sentences, better = [], rows[rows["change"] == "better"]
     for task, found in better.groupby("task", sort=False):
         best = found.loc[found["diff_points"].abs().idxmax()].to_dict()
@@ -103,7 +114,7 @@ def _gains(rows: pd.DataFrame, ratios: list[float]) -> list[str]:
                 else (f"at {widths_text(unmasked['pruning_ratio'], ratios)}")
             )
             warning = (
-                f"; {at} its level is not above its floor, so the gain cannot be read as an ability"
+                f"; {at} it is not above its baseline, so the gain is not evidence of an ability"
             )
         sentences.append(
             f"{task} is better than dense at {widths_text(found['pruning_ratio'], ratios)}, at "
@@ -113,7 +124,7 @@ def _gains(rows: pd.DataFrame, ratios: list[float]) -> list[str]:
 
 
 def task_sentence(verdicts: pd.DataFrame, task: str, criterion: str) -> str:
-    """One task over all widths: where it changed, what could not be told, and its floor."""
+    """One task over all widths: where it changed, what was not detectable, and its baseline."""
     family = headlines(verdicts, criterion)
     rows = family[family["task"] == task].sort_values("pruning_ratio")
     ratios, first = sorted(set(family["pruning_ratio"])), rows.iloc[0]
@@ -144,16 +155,16 @@ def task_sentence(verdicts: pd.DataFrame, task: str, criterion: str) -> str:
 
 
 def missed(rows: pd.DataFrame) -> str:
-    """How large an effect could have been missed in inconclusive rows."""
+    """The effects that were not detectable in inconclusive rows."""
     sizes = rows["mde_points"].dropna()
     unit = "%" if rows["unit"].iloc[0] == "percent" else " points"
     if sizes.empty:
-        return "too few documents to show any effect"
-    return f"an effect smaller than {sizes.max():.1f}{unit} could not have been seen"
+        return "too few documents to detect any effect"
+    return f"an effect smaller than {sizes.max():.1f}{unit} was not detectable"
 
 
 def level_text(rows: pd.DataFrame, ratios: list[float]) -> str:
-    """Where a task's scores lie against their floor, over its widths; empty without a floor.
+    """Where a task's scores lie against their baseline, over its widths; empty without one.
 
     Args:
         ratios: of all the study's widths, narrowest last; the task may lack some.
@@ -162,22 +173,22 @@ def level_text(rows: pd.DataFrame, ratios: list[float]) -> str:
     if known.empty:
         return ""
     kind = known["floor_kind"].iloc[0]
-    name = {"chance": "by chance", "permuted responses": "with its own answers permuted"}[kind]
+    name = {"chance": "chance", "permuted responses": "permuted"}[kind]
     last = known.iloc[-1]
     if kind != "chance":
-        name += f" at {percent(last['pruning_ratio'])} removed"
+        name += f", at {percent(last['pruning_ratio'])} removed"
     parts = [
         f"{level.replace('floor', 'it')} at {widths_text(found['pruning_ratio'], ratios)}"
         for level, found in known.groupby("level", sort=False)
     ]
     everywhere = {
         "above floor": "above it at every width",
-        "not above floor": "above it at no width",
+        "not above floor": "not above it at any width",
         "below floor": "below it at every width",
     }
     whole = len(parts) == 1 and set(known["pruning_ratio"]) == set(ratios)
     where = everywhere[known["level"].iloc[0]] if whole else "; ".join(parts)
-    return f"Its floor is {score_text(last['floor'], 'points')} {name}; the score is {where}."
+    return f"Its baseline is {score_text(last['floor'], 'points')} ({name}); the score is {where}."
 
 
 def claim_sentence(claim: dict) -> str:
@@ -194,7 +205,7 @@ def claim_sentence(claim: dict) -> str:
     verdict = "The claim holds" if claim["holds"] else "The claim is not shown"
     opposite = {"better": claim["ci_high_points"] < 0, "worse": claim["ci_low_points"] > 0}
     if not claim["holds"] and claim["unit"] == "points" and opposite.get(claim["direction"]):
-        verdict = "The claim is contradicted: the change has the other sign"
+        verdict = "The claim is contradicted: the change has the opposite sign"
     return (
         f"Declared: {declared}. Found: {difference_text(claim)} ({level} interval), "
         f"Holm {p_text(claim['p_holm'])}. {verdict}."
@@ -205,8 +216,8 @@ def control_sentences(controls: pd.DataFrame, criterion: str) -> list[str]:
     """The criterion against each other selection, over all tasks and widths but planted ones."""
     if controls.empty:
         return [
-            "There is no control selection: whether these changes are particular to "
-            f"{criterion} or follow any pruning of this size cannot be told."
+            "No control selection was evaluated, so these changes may be the same for any pruning "
+            "of this size."
         ]
     others = controls[controls["axis"] != PLANTED_AXIS]
     if others.empty:
@@ -215,15 +226,13 @@ def control_sentences(controls: pd.DataFrame, criterion: str) -> list[str]:
         ]
     sentences = []
     for control, rows in others.groupby("control"):
-        ahead, behind = int(rows["beats_all"].sum()), int(rows["beaten_by_all"].sum())
+        ahead, behind = rows[rows["beats_all"]], rows[rows["beaten_by_all"]]
         seeds = int(rows["seeds"].max())
-        many = (
-            f"every one of {seeds} random selections" if seeds > 1 else "the one random selection"
-        )
+        many = f"each of {seeds} random selections" if seeds > 1 else "the random selection"
         against = many if control == "random" else control
         text = (
-            f"{criterion} scores better than {against} in {ahead} of {len(rows)} comparisons "
-            f"(tasks and widths) and worse than {against} in {behind}."
+            f"{criterion} is better than {against} {_name_comparisons(ahead, len(rows))} and worse "
+            f"{_name_comparisons(behind, len(rows))}."
         )
         if control == "random" and seeds < SEEDS_FOR_A_TEST:
             text += (
@@ -235,9 +244,8 @@ def control_sentences(controls: pd.DataFrame, criterion: str) -> list[str]:
             tested = rows[rows["p_value"].notna()]
             sure = tested[multiplicity.benjamini_hochberg(tested["p_value"]) <= LEVEL]
             text += (
-                f" Of these, {int((sure['lead'] > 0).sum())} leads and "
-                f"{int((sure['lead'] < 0).sum())} lags are significant "
-                "(Benjamini-Hochberg)."
+                f" Significant (Benjamini-Hochberg): better in {int((sure['lead'] > 0).sum())}, "
+                f"worse in {int((sure['lead'] < 0).sum())}."
             )
         biggest = rows[rows["unit"] == "points"].nlargest(1, "lead")
         for row in biggest[biggest["lead"] > 0].to_dict("records"):
@@ -247,6 +255,15 @@ def control_sentences(controls: pd.DataFrame, criterion: str) -> list[str]:
             )
         sentences.append(text)
     return sentences
+
+
+def _name_comparisons(rows: pd.DataFrame, total: int) -> str:
+    """`on ifeval at 20% removed`, or `in 12 of 42 comparisons` where they are many or none."""
+    if not 1 <= len(rows) <= 3:
+        return f"in {len(rows)} of {total} comparisons (tasks and widths)"
+    return "on " + joined(
+        f"{r.task} at {percent(r.pruning_ratio)} removed" for r in rows.itertuples()
+    )
 
 
 def dichotomy_sentence(table: pd.DataFrame, verdicts: pd.DataFrame, criterion: str) -> str:
@@ -278,9 +295,9 @@ def dichotomy_sentence(table: pd.DataFrame, verdicts: pd.DataFrame, criterion: s
     floor = ""
     if len(rows):
         floor = (
-            " The instruction score is not above its floor at "
-            f"{widths_text(set(rows['pruning_ratio']), ratios)}: what is held there cannot be "
-            "read as an ability."
+            " The instruction score is not above its baseline at "
+            f"{widths_text(set(rows['pruning_ratio']), ratios)}: a score kept there is not "
+            "evidence of an ability."
         )
     return f"{head}; {numbers}; {odds}.{floor}"
 
@@ -314,7 +331,7 @@ def _dichotomy_head(for_it: pd.DataFrame, against: pd.DataFrame, ratios: list[fl
 def trade_off_sentence(found: dict) -> str:
     """The largest ratio without a knowledge loss beyond the margin, or none."""
     if not found["tasks"]:
-        return "A trade-off cannot be named: the study has no knowledge task in points."
+        return "No trade-off is stated: the study has no knowledge task in points."
     loss = f"loss of {joined(found['tasks'])} beyond {found['margin_points']:g} points"
     if found["ratio"] is None:
         return f"Best trade-off: none. At no pruning ratio is a {loss} excluded (one-sided 95%)."
@@ -347,26 +364,26 @@ def strict_loose_sentences(verdicts: pd.DataFrame, criterion: str) -> list[str]:
                 )
                 sentences.append(
                     f"{task}: {metric} (unadjusted) and the headline {head['metric'].iloc[0]} "
-                    f"judge differently at {at}: {joined(pairs)}."
+                    f"disagree at {at}: {joined(pairs)}."
                 )
-    return sentences or ["Where a task has several metrics, they agree with its headline."]
+    return sentences or ["Where a task has several metrics, they agree with its headline metric."]
 
 
 def noise_sentences(flips: pd.DataFrame, headlines: pd.DataFrame) -> list[str]:
-    """Whether anything was called a change that other batches alone could make.
+    """Whether a verdict rests on a change no larger than the differences of the A/A repeat.
 
     Args:
         flips: `noise_floor.flips`. headlines: verdict rows with `within_noise`.
     """
     if flips.empty:
         return [
-            "The dense model was not run again in other batches: how many documents flip by "
-            "themselves is not known."
+            "There was no A/A repeat: the number of documents that change without pruning is "
+            "unknown."
         ]
     flipped = flips[flips["flips"] > 0]
     text = (
-        f"Run again in other batches, the dense model gives another outcome in "
-        f"{int(flips['flips'].sum())} of {int(flips['n'].sum())} outcomes "
+        "A/A repeat: the dense model, evaluated again with another batch size, gives a different "
+        f"outcome in {int(flips['flips'].sum())} of {int(flips['n'].sum())} cases "
         f"({len(flipped)} of {len(flips)} metrics)."
     )
     sure = headlines[headlines["change"].isin(["better", "worse"])]
@@ -374,4 +391,5 @@ def noise_sentences(flips: pd.DataFrame, headlines: pd.DataFrame) -> list[str]:
     if small.empty:
         return [f"{text} No change called better or worse is that small."]
     named = [f"{row.task} at {percent(row.pruning_ratio)} removed" for row in small.itertuples()]
-    return [f"{text} Called better or worse, but no larger than that: {', '.join(named)}."]
+    small = f"Called better or worse, but no larger than the A/A differences: {', '.join(named)}."
+    return [f"{text} {small}"]

@@ -1,4 +1,4 @@
-"""What the profiling rows say, in computed sentences (notebooks 4 and 5)."""
+"""Sentences computed from the profiling rows (notebooks 4 and 5)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,24 +9,24 @@ from ppmlib.profile.ratios import end_to_end_ratio, job, job_name, speed_ups
 
 
 def rates_sentence(rates: Mapping[str, float], dtype: str) -> str:
-    """What the device can do at the most, as measured, and whether `dtype` is made for it."""
+    """The measured rates of the device, and whether it is made for `dtype`."""
     own, float32 = rates["matmul_flop_per_s"], rates["matmul_flop_per_s_float32"]
-    beside = "" if dtype == "float32" else f" (float32: {float32 / 1e9:,.0f})"
+    other = "" if dtype == "float32" else f" (float32: {float32 / 1e9:,.0f})"
     slow = (
-        f" {dtype} is slower than float32 here, as where it is emulated: what is measured says "
-        "little about devices made for it."
+        f" {dtype} is slower than float32 here, probably because it is emulated: this measurement "
+        f"says little about devices that support {dtype}."
     )
     return (
         f"This device copies {rates['copy_bytes_per_s'] / 1e9:,.1f} GB/s (read and write counted) "
-        f"and multiplies {dtype} matrices at {own / 1e9:,.0f} GFLOP/s{beside}: the fastest of what "
-        f"was measured before and after the timing.{slow * (own < float32)}"
+        f"and multiplies {dtype} matrices at {own / 1e9:,.0f} GFLOP/s{other}: the faster of "
+        f"two measurements, before and after the timing.{slow * (own < float32)}"
     )
 
 
 def conclusions(
     rows: Sequence[Mapping[str, Any]], described: Sequence[Mapping[str, Any]], baseline: str
 ) -> list[str]:
-    """What the numbers say, in sentences: speed at the narrowest width, utilisation, memory."""
+    """The conclusions of the profiling: speed at the narrowest width, utilisation, memory."""
     widths = {width["run"]: width for width in described}
     dense, narrow = widths[baseline], min(described, key=lambda w: w["intermediate_size"])
     removed = 1 - narrow["parameters"] / dense["parameters"]
@@ -42,8 +42,8 @@ def conclusions(
             f"{job_name(gain, rows).capitalize()}, {gain['phase']}: {name} runs at "
             f"{gain['speed_up']:.2f} times the dense speed "
             f"[{gain['speed_up_q25']:.2f}, {gain['speed_up_q75']:.2f}]"
-            f"{'' if gain['differs'] else ', no measurable difference'}; the limit would allow "
-            f"{gain['limit_speed_up']:.2f}. {sum(g['differs'] for g in same)} of {len(same)} "
+            f"{'' if gain['differs'] else ', no measurable difference'}; the hardware limit would "
+            f"allow {gain['limit_speed_up']:.2f}. {sum(g['differs'] for g in same)} of {len(same)} "
             "narrower widths differ measurably from dense."
         )
     for row in (r for r in rows if r["run"] == baseline):
@@ -68,7 +68,7 @@ def _beyond(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         f"{len(faster)} of {2 * len(rows)} times are shorter than their limit, by a factor of up "
         f"to {max(faster):.2f}: weights that stay in a cache need no copying from memory, and a "
-        "rate that was measured beside other processes is too low. Those limits are none."
+        "rate measured while other processes ran is too low. These limits are not valid."
     ]
 
 
@@ -83,10 +83,10 @@ def _checks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         apart = max(_between_prompt_sets(row, seeds) for row in rows)
         sentences.append(
             f"Over the {len(seeds)} prompt sets the medians of a generation differ by at most "
-            f"{apart:.1%}: which tokens are read does not matter, how many does."
+            f"{apart:.1%}: time depends on the number of tokens, not on which tokens they are."
             if apart < 0.05
             else f"Over the {len(seeds)} prompt sets the medians of a generation differ by up to "
-            f"{apart:.0%}, as much as a machine that is not quiet makes of equal work."
+            f"{apart:.0%}, about as much as other load on the machine causes."
         )
     if all(row["preemptions"] is not None for row in rows):
         taken = sum(row["preemptions"] for row in rows)
@@ -117,7 +117,7 @@ def _memory(rows, dense: Mapping, narrow: Mapping, baseline: str) -> list[str]:
 
 
 def alignment_sentences(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What alignment is worth, per multiple and phase: how often, how much, and the noise."""
+    """The effect of alignment, per multiple and phase: how often, how much, and the noise."""
     sentences = []
     for multiple in sorted({row["multiple"] for row in found}):
         for phase in dict.fromkeys(row["phase"] for row in found):
@@ -130,15 +130,15 @@ def alignment_sentences(found: Sequence[Mapping[str, Any]]) -> list[str]:
             sentences.append(
                 f"Rounded down to a multiple of {multiple}, {phase}: measurably faster in {faster} "
                 f"of {len(apart)} comparisons, {np.median([r['ratio'] for r in apart]):.2f} times "
-                f"the speed in the middle and {best['ratio']:.2f} times at the most "
+                f"the speed in the median and {best['ratio']:.2f} times at most "
                 f"({best['neurons']:,} against {best['aligned_neurons']:,} neurons, "
                 f"{job_name(best, found)}; {best['limit_ratio']:.3f} by the neurons alone)."
             )
     same = [abs(row["ratio"] - 1) for row in found if row["same"]]
     if same:
         sentences.append(
-            f"{len(same)} comparisons are of a width with itself, aligned already: they differ by "
-            f"up to {max(same):.1%}, which is noise."
+            f"{len(same)} comparisons are of a width with itself (it is aligned already): they "
+            f"differ by up to {max(same):.1%}, which is noise."
         )
     return sentences
 

@@ -95,10 +95,9 @@ def memory_table(rows: Rows, described: Rows) -> pd.DataFrame:
 
 
 def checks_table(rows: Rows, tolerance: float = 0.05) -> pd.DataFrame:
-    """Per row: tokens asked and made, spread of the repeats, parts against an end-to-end timing.
+    """Per row: tokens, spread of the repeats, and the sum of the parts against an end-to-end time.
 
-    Every repeat is made a second time with the clock read only at its ends, and held against the
-    sum of that repeat's parts. Medians of the repeats.
+    Every repeat runs a second time with the clock read only at its ends. Medians of the repeats.
     """
 
     def spread(row: Mapping, name: str) -> str:
@@ -121,7 +120,7 @@ def checks_table(rows: Rows, tolerance: float = 0.05) -> pd.DataFrame:
 
 
 def limits_table(rows: Rows) -> pd.DataFrame:
-    """What a pass needs: arithmetic, bytes, least time, and what binds."""
+    """Per pass: arithmetic, bytes, the least time, and which of the two sets it."""
 
     def phase(row: Mapping, group: str, name: str) -> dict:
         return {
@@ -137,7 +136,7 @@ def limits_table(rows: Rows) -> pd.DataFrame:
 
 
 def energy_table(rows: Rows) -> pd.DataFrame:
-    """Joules per token in mJ: all that was counted, above idle, of the GPU alone."""
+    """Joules per token in mJ: in total, above idle, and of the GPU alone."""
 
     def millijoules(value: float) -> str:
         return f"{1e3 * value:,.4g}"

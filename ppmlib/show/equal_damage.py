@@ -1,4 +1,4 @@
-"""Instruction scores at equal damage in words: is it this pruning, or any damage of its size?"""
+"""Instruction scores at equal perplexity: are they those of any damage of the same size?"""
 
 from collections.abc import Collection, Mapping
 
@@ -23,13 +23,13 @@ def describe_damage(matched: pd.DataFrame, damage: pd.DataFrame, criterion: str)
     """Whether the criterion's instruction scores are those of any damage of the same size."""
     if damage.empty:
         return [
-            "Instruction scores cannot be read against perplexity: no width was evaluated on "
+            "Instruction scores are not compared at equal perplexity: no width was evaluated on "
             "both an instruction task in points and a perplexity."
         ]
     if matched.empty:
         return [
-            "No other kind of damage was measured with both a perplexity and an instruction "
-            f"score: whether {criterion} differs from plain damage cannot be told."
+            "No other damage was evaluated with a perplexity and an instruction score, so "
+            f"{criterion} cannot be compared with it."
         ]
     said, ratios = [], set(damage.loc[damage["selection"] == criterion, "pruning_ratio"])
     for (task, control), rows in matched.groupby(["task", "control"], sort=False):
@@ -56,7 +56,7 @@ def _found(near: pd.DataFrame, ratios: Collection[float]) -> str:
         top = near.loc[near["difference_points"].abs().idxmax()]
         return (
             f"{signed(top['difference_points'])} points at {percent(top['pruning_ratio'])} "
-            f"removed; with {counted(seeds, 'seed')} a difference, not a test."
+            f"removed; with {counted(seeds, 'seed')} this is a difference, not a test."
         )
     sure = tested[tested["p_adjusted"] <= LEVEL]
     parts = [
@@ -70,8 +70,8 @@ def _found(near: pd.DataFrame, ratios: Collection[float]) -> str:
     ]
     top = tested.loc[tested["difference_points"].abs().idxmax()]
     return (
-        f"{'; '.join(parts)} (other widths have no equal). The largest difference is "
-        f"{signed(top['difference_points'])} "
+        f"{'; '.join(parts)} (the other widths have no control of equal damage). "
+        f"The largest difference is {signed(top['difference_points'])} "
         f"points {interval_text(top['low'], top['high'])} at {percent(top['pruning_ratio'])} "
         f"removed (perplexities {top['perplexity']:.2f} and {top['control_perplexity']:.2f}, "
         f"adjusted {p_text(top['p_adjusted'])})."

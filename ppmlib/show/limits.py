@@ -1,4 +1,4 @@
-"""What a study cannot say, in computed sentences."""
+"""Limitations of a study, in computed sentences."""
 
 import pandas as pd
 
@@ -11,7 +11,7 @@ from ppmlib.show.wording import counted, joined, span
 
 SYNTHETIC = (
     "SYNTHETIC: the model is a packaged bench model of an invented world. The numbers check the "
-    "instrument; they are no evidence about Llama or any other language model."
+    "instrument; they are not evidence about Llama or any other language model."
 )
 
 
@@ -19,20 +19,20 @@ def _batch_sizes(study: Study, run: str) -> dict[str, int | None]:
     """Documents per batch of every task of a run; None where its record does not say."""
     record = study.evaluations[run]
     common = record["inputs"]["settings"].get("batch_size")
-    return {task: about.get("batch_size", common)
-            for task, about in record["results"]["tasks"].items()}  # fmt: skip
+    tasks = record["results"]["tasks"]
+    return {task: about.get("batch_size", common) for task, about in tasks.items()}
 
 
 def sentences(study: Study, verdicts: pd.DataFrame, *, criterion: str, draft: bool) -> list[str]:
-    """What this study cannot say."""
+    """The limitations of this study."""
     rows, said = headlines(verdicts, criterion), []
     if study.synthetic:
         said.append(SYNTHETIC)
     if draft:
         said.append("DRAFT: a subset of the documents was evaluated.")
     said.append(
-        "One model, one training run, greedy decoding: the intervals speak of other "
-        "documents of these tasks, not of other models or prompts."
+        "One model, one training run, greedy decoding: the intervals describe other "
+        "documents of these tasks, not other models or prompts."
     )
     said.append(
         f"{criterion} is deterministic: one pruned model per width. Widths are nested "
@@ -42,8 +42,8 @@ def sentences(study: Study, verdicts: pd.DataFrame, *, criterion: str, draft: bo
     sizes = rows.loc[rows["unit"] == "points", "mde_points"].dropna()
     if len(sizes):
         said.append(
-            f"Documents per task: {span(n.min(), n.max())}. The smallest change that 80% power "
-            f"could show: {span(sizes.min(), sizes.max(), 1)} points over tasks and widths."
+            f"Documents per task: {span(n.min(), n.max())}. The smallest change detectable "
+            f"with 80% power: {span(sizes.min(), sizes.max(), 1)} points over tasks and widths."
         )
     if (rows["unit"] == "points").any():
         said.append(
@@ -59,7 +59,7 @@ def sentences(study: Study, verdicts: pd.DataFrame, *, criterion: str, draft: bo
         set(rows.loc[(rows["floor_kind"] == "none") & (rows["unit"] == "points"), "task"])
     )
     if bare:
-        said.append(f"Without a floor: {joined(bare)}.")
+        said.append(f"Without a baseline: {joined(bare)}.")
     dense = [row for row in study.rows(DENSE) if row["headline"] and row["task"] in n]
     low = [
         row["task"]
@@ -68,8 +68,8 @@ def sentences(study: Study, verdicts: pd.DataFrame, *, criterion: str, draft: bo
     ]
     if low:
         said.append(
-            f"The dense model itself is not above its floor on {joined(low)}: no ability "
-            "could be lost there."
+            f"The dense model itself is not above its baseline on {joined(low)}: it has no "
+            "ability to lose there."
         )
     sizes = _batch_sizes(study, DENSE)
     common = study.evaluations[DENSE]["inputs"]["settings"].get("batch_size")
@@ -78,8 +78,9 @@ def sentences(study: Study, verdicts: pd.DataFrame, *, criterion: str, draft: bo
             f"{task} ({n})" for task, n in sizes.items() if common and sign * (n - common) > 0
         ]
         if unlike:
-            said.append(f"In {word} batches than the other tasks, at every width: "
-                        f"{joined(unlike)}.")  # fmt: skip
+            said.append(
+                f"In {word} batches than the other tasks, at every width: {joined(unlike)}."
+            )
     engines = {
         key: study.evaluations[key]["inputs"]["settings"]["engine"]
         for key in (DENSE, REPEAT)
@@ -87,16 +88,16 @@ def sentences(study: Study, verdicts: pd.DataFrame, *, criterion: str, draft: bo
     }
     if len(set(engines.values())) > 1:
         said.append(
-            f"Every width was evaluated by the {engines[DENSE]} engine; the repeated dense run, "
-            f"whose flips are the noise, by the {engines[REPEAT]} one."
+            f"Every width was evaluated by the {engines[DENSE]} engine; the A/A repeat by "
+            f"the {engines[REPEAT]} one."
         )
     elif REPEAT in engines:
         again = _batch_sizes(study, REPEAT)
         alike = [task for task, n in again.items() if n and n == sizes.get(task)]
         if alike:
             said.append(
-                "The dense model was run again in the same batches, not in other ones, on "
-                f"{joined(alike)}: what other batches change there is not known."
+                f"The A/A repeat had the same batch size as the dense run on {joined(alike)}: the "
+                "effect of another batch size is unknown there."
             )
     cut = [
         f"{task} ({about['truncated']})"

@@ -23,7 +23,7 @@ def planted_table(truths: Sequence[PlantedTruth]) -> pd.DataFrame:
 
 
 def describe_planted(table: pd.DataFrame) -> list[str]:
-    """Each planted truth: declared, found, and whether the instrument saw it."""
+    """Each planted truth: declared, found, and whether the instrument detected it."""
     return [
         f"Planted {row.expected} ({row.task}): {'' if row.held else 'NOT '}found as declared: "
         f"{row.found}."
@@ -65,7 +65,7 @@ def _describe_fall(rows: pd.DataFrame) -> str:
 
 def _describe_trap(rows: pd.DataFrame) -> str:
     if not permuted_everywhere(rows):
-        return "the permuted floor was not measured, so nothing could be unmasked"
+        return "the permuted baseline was not measured, so the trap could not be detected"
     last = rows.iloc[-1]
     fallen, risen, above = (int(rows[name].sum()) for name in ("fallen", "risen", "above_permuted"))
     return (

@@ -18,7 +18,7 @@ from ppmlib.show.wording import p_number, p_text
 IN_V3 = {
     "restated": "kept in V3's abstract",
     "withdrawn": "withdrawn: gone from V3's abstract",
-    "unknown": "not in V3's abstract, its body was not read",
+    "unknown": "not in V3's abstract; the body was not read",
 }
 WHERE = {"restated": "V1 and V3", "withdrawn": "V1; withdrawn", "unknown": "V1"}
 FIGURES = {
@@ -45,7 +45,7 @@ def claim_text(claim: Mapping[str, Any]) -> str:
     if claim["kind"] == "difference":
         return difference_text(claim)
     if claim["kind"] == "quoted":
-        return "no test is declared"
+        return "the claim states nothing to test"
     numbers = claim["numbers"]
     if claim["kind"] == "correlation":
         return _correlation_text(claim, **numbers)
@@ -62,11 +62,12 @@ def claim_text(claim: Mapping[str, Any]) -> str:
 
 
 def difference_text(claim: Mapping[str, Any]) -> str:
-    """Difference, interval, z, and the size that 80% power would have shown."""
+    """Difference, interval, z, and the change detectable with 80% power."""
     interval = points_interval(claim, "difference").replace(" ", " points ", 1)
-    text = f"{interval}, z {claim['z']:+.2f}; 80% power for {100 * claim['detectable']:.1f} points"
+    detectable = f"{100 * claim['detectable']:.1f} points"
+    text = f"{interval}, z {claim['z']:+.2f}; detectable with 80% power: {detectable}"
     if claim["peak_of"] > 0:
-        text += f"; the highest of {claim['peak_of']:.0f} widths, which flatters it"
+        text += f"; it is the highest of {claim['peak_of']:.0f} widths, so chance enlarges it"
     return text
 
 
@@ -88,12 +89,12 @@ def _monotonic_text(steps: pd.DataFrame, wrong: pd.DataFrame) -> str:
     count = len(steps)
     if wrong.empty:
         largest = steps["z"].abs().max()
-        return f"{count} of {count} steps go that way; largest step z = {largest:.2f}"
+        return f"{count} of {count} steps have the claimed sign; largest step z = {largest:.2f}"
     listed = ", ".join(
         f"{row['from']:.0%} to {row['to']:.0%} {points(row['step'])} points (z {row['z']:+.2f})"
         for _, row in wrong.iterrows()
     )
-    return f"{len(wrong)} of {count} steps go the other way: {listed}"
+    return f"{len(wrong)} of {count} steps have the opposite sign: {listed}"
 
 
 def _cost_text(numbers: Mapping[str, float]) -> str:
@@ -133,7 +134,7 @@ def _level_text(levels: list[dict[str, Any]]) -> str:
         f"{points_interval(level, 'above').replace(' ', ' points ', 1)}, {level['level']}"
         for level in levels
     ]
-    return "; ".join(texts) or "no measured floor"
+    return "; ".join(texts) or "no measured baseline"
 
 
 def judged_plain(judged: pd.DataFrame) -> list[dict]:
@@ -147,7 +148,7 @@ def judged_plain(judged: pd.DataFrame) -> list[dict]:
 
 
 def tested_table(claims: pd.DataFrame) -> pd.DataFrame:
-    """The claims with a p-value: verdict, size with interval, p-values, what could be seen."""
+    """The claims with a p-value: verdict, size with interval, p-values, detectable change."""
 
     def cells(row: Mapping[str, Any]) -> dict[str, str]:
         cells = {
@@ -158,7 +159,7 @@ def tested_table(claims: pd.DataFrame) -> pd.DataFrame:
             "z": or_dash(row["z"], "{:+.2f}".format),
             "p": p_number(row["p_value"]),
             "p (Holm)": p_number(row["p_holm"]),
-            "80% power for": or_dash(row["detectable"], lambda size: f"{100 * size:.1f} points"),
+            "detectable": or_dash(row["detectable"], lambda size: f"{100 * size:.1f} points"),
             "standard errors": DASH,
         }
         if row["kind"] == "correlation":
@@ -184,9 +185,9 @@ def floors_table(claims: pd.DataFrame) -> pd.DataFrame:
         claim, level = row
         cells = {"claim": claim["what"], "score": f"{claim['value']:.4f}"}
         if level is None:
-            return cells | {"floor": "none", "above it, points": DASH, "level": DASH}
+            return cells | {"baseline": "none", "above it, points": DASH, "level": DASH}
         return cells | {
-            "floor": f"{level['floor']} {level['floor_value']:.4f}",
+            "baseline": f"{level['floor']} {level['floor_value']:.4f}",
             "above it, points": points_interval(level, "above"),
             "level": level["level"],
         }

@@ -30,8 +30,8 @@ def score_sentences(table: pd.DataFrame, model: str) -> list[str]:
     counts = table["verdict"].value_counts()
     listed = ", ".join(f"{counts.get(name, 0)} {word}" for name, word in VERDICTS.items())
     sentences = [
-        f"Of {len(table)} published scores that were measured too, {listed} "
-        "(two-sided 5%, each by itself; by chance one in twenty would differ)."
+        f"Of {len(table)} published scores that this study measured too, {listed} "
+        "(two-sided 5%, not adjusted: one in twenty would differ by chance)."
     ]
     for reason, rows in table[table["verdict"] == "not comparable"].groupby("reason", sort=False):
         sentences.append(f"Not comparable ({len(rows)}): {reason}.")
@@ -87,8 +87,8 @@ def cost_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def cost_sentences(table: pd.DataFrame) -> list[str]:
-    """Per workload: why published answers took longer, what their 'joules' did, what a batch of
-    eight gave, each with what is measured here.
+    """Per workload: published time, length and 'joules' of answers, and the gain of a batch of
+    eight, each with the same measured here.
     """
     sentences = []
     alone = table[(table["batch_size"] == 1) & (table["pruning_ratio"] > 0)]
@@ -102,7 +102,7 @@ def cost_sentences(table: pd.DataFrame) -> list[str]:
             )
         sentences.append(
             f"{workload}, {row['pruning_ratio']:.0%} removed: published answers took "
-            f"{row['answer_ms_ratio']:.2f} times as long: they held "
+            f"{row['answer_ms_ratio']:.2f} times as long: they had "
             f"{row['tokens_per_answer_ratio']:.2f} times the tokens, each in "
             f"{row['ms_per_token_ratio']:.2f} times the time and at "
             f"{row['joules_per_token_published_ratio']:.2f} times the 'joules' above idle; here "

@@ -1,9 +1,7 @@
-"""The conclusions about the published numbers: every figure and every word that judges, computed.
+"""The conclusions about the published numbers, computed from them (notebook 6).
 
-    conclusions  one sentence or two per question, in the order a reviewer asks them
-    LIMITS       what these tables cannot tell, whatever the numbers say
-
-Words that depend on the outcome are chosen by the outcome; the rest only says what is compared.
+conclusions  one or two sentences per question, in the order a reviewer asks them
+LIMITS       limitations of the published tables, whatever the numbers are
 """
 
 import pandas as pd
@@ -24,13 +22,13 @@ LIMITS = (
     "Standard errors are stored for GSM8K, IFEval (prompt level) and MUSR only; the others are "
     "binomial, from numbers of documents that for MMLU, ARC, HellaSwag, WinoGrande, PIQA and BoolQ "
     "were not verified at their source. Perplexities have none and are not tested.",
-    "The IFEval floors are scores of chosen answers on the 541 prompts; another answer could score "
-    "more. The BoolQ majority and the MUSR chance are standard figures, "
-    "ARC and TruthfulQA chances are approximate. GSM8K has no measured floor.",
-    "A floor counts as a known constant. Chance for MUSR is that of uniform guesses: an answer "
-    "position that happens to be right more often could score above it.",
+    "The IFEval baselines are scores of chosen answers on the 541 prompts; another answer could "
+    "score higher. The BoolQ majority and the MUSR chance are standard figures, ARC and TruthfulQA "
+    "chances are approximate. GSM8K has no measured baseline.",
+    "A baseline counts as a known constant. Chance for MUSR is that of uniform guesses: always "
+    "choosing the position that is right most often could score above it.",
     "Of V3 only the abstract was read: 'withdrawn' means gone from the abstract.",
-    "lm-eval 0.4.9.1 gave Llama no beginning-of-text token; what that changes is not known.",
+    "lm-eval 0.4.9.1 gave Llama no beginning-of-text token; the effect is unknown.",
 )
 
 
@@ -74,13 +72,14 @@ def _where_to(levels: pd.DataFrame) -> str:
     clear = (pruned["level"] == ABOVE).sum()
     below = (echo.loc[echo["pruning_ratio"] > 0, "level"] == BELOW).sum()
     text = (
-        f"The level they reach is {pruned['value'].min():.4f} to {pruned['value'].max():.4f}. The "
-        f"answer 'the' to every prompt scores {constant['floor_value'].iloc[0]:.4f}, echoing the "
-        f"prompt {echo['floor_value'].iloc[0]:.4f}."
+        f"The pruned base models score {pruned['value'].min():.4f} to {pruned['value'].max():.4f}. "
+        f"The answer 'the' to every prompt scores {constant['floor_value'].iloc[0]:.4f}, echoing "
+        f"the prompt {echo['floor_value'].iloc[0]:.4f}."
     )
     return text + (
-        f" Surely above the constant answer: {clear} of {n} widths; surely below the echo: "
-        f"{below} of {n}. Dense, {under} of {len(dense)} start below the constant answer."
+        f" {clear} of {n} widths are significantly above the constant answer, {below} of {n} "
+        f"significantly below the echo; {under} of {len(dense)} dense base models are below the "
+        "constant answer."
     )
 
 
@@ -88,16 +87,16 @@ def _kept(claims: pd.DataFrame, alpha: float) -> str:
     kept = claims[claims["v3"] == "restated"]
     parts = [
         f"{points(row.difference)} points in {row.scope} ({p_text(row.p_value)} alone, "
-        f"{row.p_holm_v3:.2g} among these {len(kept)}, {row.p_holm:.2g} among all; 80% power would "
-        f"need {100 * row.detectable:.1f} points)"
+        f"{row.p_holm_v3:.2g} among these {len(kept)}, {row.p_holm:.2g} among all; detectable "
+        f"with 80% power: {100 * row.detectable:.1f} points)"
         for row in kept.itertuples()
     ]
     shown = int((kept["p_holm_v3"] <= alpha).sum())
     removed = joined(f"{row.pruning_ratio:.0%} removed in {row.scope}" for row in kept.itertuples())
     return (
-        f"V3's abstract keeps {len(kept)} rises, at one expansion ratio but not at one damage "
-        f"({removed}): {joined(parts)}. If they are the only claims, {shown} of {len(kept)} is "
-        "shown. A rise that is not shown is not excluded."
+        f"V3's abstract keeps {len(kept)} rises, at the same expansion ratio but at different "
+        f"pruning ratios ({removed}): {joined(parts)}. If they are the only claims, {shown} of "
+        f"{len(kept)} is shown. A rise that is not shown may still exist."
     )
 
 
@@ -111,10 +110,10 @@ def _instruct(claims: pd.DataFrame, scores: pd.DataFrame, levels: pd.DataFrame) 
     changes = joined([text.split("; ")[0] for text in texts])
     return (
         "The author himself reports (V1, Appendix B) that the dichotomy does not replicate in the "
-        f"Instruct model, and his numbers {'bear him out' if agree else 'do not show it'}: IFEval "
+        f"Instruct model, and his numbers {'agree' if agree else 'do not show it'}: IFEval "
         f"changes by {changes}. At 60% removed the three models score "
-        f"{joined(f'{value:.4f}' for value in at['value'])}: {same} of {len(at)} cannot be told "
-        "from the constant answer."
+        f"{joined(f'{value:.4f}' for value in at['value'])}: {same} of {len(at)} are not "
+        "distinguishable from the constant answer."
     )
 
 
@@ -145,7 +144,7 @@ def _musr(scores: pd.DataFrame, levels: pd.DataFrame, alpha: float) -> str:
         f"above chance. {len(shown)} of {len(base)} widths change (exploratory, "
         f"Benjamini-Hochberg): {where}; {len(above)} are above chance. The other intervals "
         f"reach from {points(others['low'].min())} to {points(others['high'].max())} points: they "
-        "show neither a change nor that there is none."
+        "show neither a change nor its absence."
     )
 
 
@@ -160,9 +159,9 @@ def _at_chance(levels: pd.DataFrame) -> str:
         f"{(dense['level'] == 'below floor').sum()} of {len(dense)} dense base models lie below, "
         f"{(pruned['level'] == 'above floor').sum()} of {len(pruned)} pruned widths above. MC1: "
         f"{(mc1['level'] == NOT_ABOVE).sum()} of {len(mc1)} base scores are not above chance. "
-        f"BoolQ: {(one['level'] == NOT_ABOVE).sum()} of {len(one)} pruned 1B widths cannot be told "
-        f"from always answering yes; over both models {(boolq['level'] == 'below floor').sum()} of "
-        f"{len(boolq)} are below it."
+        f"BoolQ: {(one['level'] == NOT_ABOVE).sum()} of {len(one)} pruned 1B widths are not "
+        "distinguishable from always answering yes; over both models "
+        f"{(boolq['level'] == BELOW).sum()} of {len(boolq)} are below it."
     )
 
 
@@ -185,8 +184,8 @@ def _correlation(correlations: pd.DataFrame) -> str:
     )
     return (
         f"MMLU against MC2, the claim gone from V3's abstract: {'; '.join(parts)}. Against the "
-        f"fraction removed, r of MC2 is {mc2}, of MMLU {mmlu}: a few ordered widths cannot tell a "
-        "trade of one ability for the other from trends that both follow."
+        f"fraction removed, r of MC2 is {mc2}, of MMLU {mmlu}: seven ordered widths cannot "
+        "separate a trade-off between the two from a common trend."
     )
 
 

@@ -1,6 +1,6 @@
 """The published numbers as tables for a page: points, signs and words instead of fractions.
 
-sources       per task: documents, standard error, floor, each with where it comes from
+sources       per task: documents, standard error and baseline, each with its source
 changes_grid, levels_grid   tasks down, widths across
 responders, ifeval_metrics, gsm8k_metrics, correlations, costs
 """
@@ -37,7 +37,7 @@ COST_NAMES = {
 
 
 def sources(scores: pd.DataFrame, floors: pd.DataFrame) -> pd.DataFrame:
-    """Per task and headline metric: number of documents, kind of standard error, main floor."""
+    """Per task and headline metric: number of documents, kind of standard error, main baseline."""
     main = floors.drop_duplicates("task").set_index("task").to_dict("index")
 
     def cells(row: dict) -> dict[str, str]:
@@ -47,8 +47,8 @@ def sources(scores: pd.DataFrame, floors: pd.DataFrame) -> pd.DataFrame:
             "metric": row["metric"].removesuffix(",none"),
             "documents": documents(row).removeprefix("n "),
             "standard error": row["se_source"],
-            "main floor": f"{floor['floor']} {floor['value']:.4f}" if floor else "none measured",
-            "source of the floor": floor["source"] if floor else DASH,
+            "main baseline": f"{floor['floor']} {floor['value']:.4f}" if floor else "none measured",
+            "source of the baseline": floor["source"] if floor else DASH,
         }
 
     headline = scores[scores["headline"]].drop_duplicates("task").sort_values("task")
@@ -84,9 +84,10 @@ def changes_grid(scores: pd.DataFrame, alpha: float = LEVEL) -> pd.DataFrame:
 
 
 def levels_grid(levels: pd.DataFrame) -> pd.DataFrame:
-    """Points above the floor; ▲ or ▼ where the whole interval lies above or below it."""
+    """Points above the baseline; ▲ or ▼ where the whole interval lies above or below it."""
     cells = levels["above"].map(points) + levels["level"].map(MARKS)
-    return _grid(levels, ["task", "floor", "model"], cells)
+    levels = levels.rename(columns={"floor": "baseline"})
+    return _grid(levels, ["task", "baseline", "model"], cells)
 
 
 def responders() -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""One run's scores as a reader sees them: tables, prompts, responses, computed sentences."""
+"""The scores of one run for readers: tables, prompts, responses, sentences."""
 
 import html
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ from ppmlib.analyse import levels, outcomes
 SHOWN_PROMPT = 1500  # characters of a first prompt on the page; the record has all of it
 SHOWN_RESPONSE = 160
 LEVELS = {
-    "above floor": "Above their floor, so the model can do at least some of it",
-    "not above floor": "Not told from their floor: nothing shows that the model does better than "
-    "guessing, or than the same answers given to other prompts",
-    "below floor": "Below their floor",
+    "above floor": "Above their baseline",
+    "not above floor": "Not distinguishable from their baseline (guessing, or the permuted "
+    "baseline)",
+    "below floor": "Below their baseline",
 }
 FLOORS = {"permuted responses": "permuted", "chance": "chance", "none": None}
 
@@ -23,10 +23,10 @@ FLOORS = {"permuted responses": "permuted", "chance": "chance", "none": None}
 def headlines(
     rows: pd.DataFrame, samples: Mapping[str, pd.DataFrame], *, is_model: bool = True
 ) -> pd.DataFrame:
-    """One row per task: its headline score, error, chance, permuted floor and level.
+    """One row per task: its headline score, error, chance, permuted baseline and level.
 
     Interval and level are those of notebook 5 (`levels.interval`, `levels.judge`). None of them
-    where `is_model` is False: a trivial responder is a floor itself.
+    where `is_model` is False: a trivial baseline is not compared with a baseline.
 
     Returns:
         indexed by task: axis, metric, filter, value, stderr, n, num_fewshot, chance, permuted, low,
@@ -88,7 +88,7 @@ def shown_table(table: pd.DataFrame) -> pd.DataFrame:
         "metric": table["metric"],
         "score ± standard error": [shown(row, "value") for row in rows],
         "documents": table["n"],
-        "floor": [f"{r.floor} {shown(r, r.floor)}" if r.level in LEVELS else "-" for r in rows],
+        "baseline": [f"{r.floor} {shown(r, r.floor)}" if r.level in LEVELS else "-" for r in rows],
         "level": [row.level if row.level in LEVELS else "-" for row in rows],
     }
     return pd.DataFrame(columns)
@@ -102,7 +102,7 @@ def all_metrics(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_table(tasks: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """What was sent, by task: documents, examples, rows of the largest batch run, BOS tokens,
+    """The requests, by task: documents, examples, rows of the largest batch run, BOS tokens,
     requests truncated from the left, limit of new tokens; where an engine counts them, also the
     most tokens of one pass.
     """
@@ -163,7 +163,7 @@ def examples(
             "response": picked["response"].str[:SHOWN_RESPONSE],
             row.metric: picked[f"{row.metric},{row.filter}"].map(np.mean),
             "tokens": picked["response_tokens"],
-            "stopped by itself": picked["stopped"].map({True: "yes", False: "no"}),
+            "ended before the limit": picked["stopped"].map({True: "yes", False: "no"}),
         }
         parts.append(pd.DataFrame(shown).rename(columns={row.metric: "score"}))
     return pd.concat(parts).set_index(["task", "document"]) if parts else pd.DataFrame()
@@ -175,7 +175,7 @@ def conclusions(
     tasks: Mapping[str, Mapping[str, Any]],
     skipped: Mapping[str, str],
 ) -> list[str]:
-    """Sentences computed from `headlines`: what is above its floor, what is not, how it answers.
+    """Sentences computed from `headlines`: what is above its baseline, what is not, how it answers.
 
     Args:
         skipped: tasks that were not answered, and why.
@@ -200,7 +200,7 @@ def conclusions(
         if "stopped" in samples[name]:
             stopped, tokens = samples[name]["stopped"].mean(), samples[name]["response_tokens"]
             sentences.append(
-                f"`{name}`: {100 * stopped:.0f} % of the responses end by themselves within "
+                f"`{name}`: {100 * stopped:.0f} % of the responses end before the limit of "
                 f"{tasks[name]['max_gen_toks']} tokens; the median response has "
                 f"{tokens.median():.0f} tokens; {_repeating(samples[name])}."
             )

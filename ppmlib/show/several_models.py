@@ -1,4 +1,4 @@
-"""Several models in words: what they have in common, and where they part."""
+"""Several models in words: what they have in common, and where they differ."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ from ppmlib.show.wording import difference_text, joined, percent, score_text, si
 
 
 def describe_differences(models: Sequence[Model]) -> list[str]:
-    """What was left out, and in what the studies differ although they may be compared."""
+    """Tasks that were left out, and differences that do not prevent a comparison."""
     common, said = common_tasks(models), []
     for model in models:
         rest = [task for task in model.tasks if task not in common]
@@ -31,7 +31,7 @@ def describe_differences(models: Sequence[Model]) -> list[str]:
 
 
 def describe_models(table: pd.DataFrame, models: Sequence[Model]) -> list[str]:
-    """What the models have in common at their narrowest common ratio, and where they part."""
+    """What the models have in common at their narrowest common ratio, and where they differ."""
     names = [model.study for model in models]
     if len(models) == 1:
         return [f"One study ({names[0]}): nothing to compare with."]
@@ -41,7 +41,10 @@ def describe_models(table: pd.DataFrame, models: Sequence[Model]) -> list[str]:
         "Each model is one replicate: counts of models are given, no pooled p-values."
     ]
     if not ratios:
-        return [*said, "The models share no pruning ratio: read the figure by expansion ratio."]
+        return [
+            *said,
+            "The models have no pruning ratio in common: use the expansion ratios of the figure.",
+        ]
     last = counts[counts["pruning_ratio"] == ratios[-1]]
     for word in CHANGES:
         every = last[last[word] == last["models"]]["task"]
@@ -65,7 +68,7 @@ def describe_models(table: pd.DataFrame, models: Sequence[Model]) -> list[str]:
     unlike = list(dict.fromkeys(task for (task, _), part in margins if part.nunique() > 1))
     if unlike:
         said.append(
-            "'Equivalent' is within another margin in each study, as their claims declare it: "
+            "The margin of 'equivalent' differs between the studies, as their claims declare it: "
             f"{joined(unlike)}."
         )
     return said
@@ -107,7 +110,7 @@ def tabulate_agreement(counts: pd.DataFrame) -> pd.DataFrame:
 
 
 def tabulate_claims(models: Sequence[Model]) -> pd.DataFrame:
-    """What each study declared and found, as its own analysis says it."""
+    """What each study declared and found, in the words of its analysis."""
     claims = [
         {"study": model.study, **claim}
         for model in models

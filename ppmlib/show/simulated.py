@@ -1,7 +1,4 @@
-"""What the simulations show: sentences and tables (notebook 8).
-
-sentences  whether the bounds hold, what the bootstrap would have done, what can be shown
-"""
+"""Sentences and tables of the simulations (notebook 8)."""
 
 from collections.abc import Mapping
 
@@ -15,7 +12,7 @@ from ppmlib.statistics.proportions import POWER
 
 
 def sentences(bounds: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """Whether the bounds hold, what the bootstrap would have done, what can be shown."""
+    """Whether the bounds hold, the coverage of the percentile bootstrap, the power."""
     broken = bounds[~bounds["holds"]]
     listed = f"; not: {', '.join(broken['bound'])}." if len(broken) else "."
     lines = [f"{len(bounds) - len(broken)} of {len(bounds)} bounds hold{listed}"]
@@ -26,7 +23,7 @@ def sentences(bounds: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> list[
     worst = coverage.loc[coverage["bootstrap_coverage"].idxmin()]
     mixed = combined.loc[combined["bootstrap_coverage"].idxmin()]
     lines.append(
-        f"The percentile bootstrap, which is not used for either, covers as little as "
+        f"The percentile bootstrap, which ppmlib does not use, covers as little as "
         f"{worst['bootstrap_coverage']:.1%} for right or wrong documents ({describe_row(worst)}) "
         f"and {mixed['bootstrap_coverage']:.1%} for the difference of two tasks "
         f"({describe_row(mixed)})."
@@ -41,11 +38,16 @@ def sentences(bounds: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> list[
     shown = power[power["power"] >= POWER]
     for n, rows in power.groupby("n"):
         best = shown[shown["n"] == n]["effect"].min()
-        seen = "none of the falls tried" if np.isnan(best) else f"a fall of {100 * best:.3g} points"
+        seen = (
+            "none of the simulated falls"
+            if np.isnan(best)
+            else f"a fall of {100 * best:.3g} points or more"
+        )
         lines.append(
-            f"With {n} documents {seen} is shown with 80% power; the smallest that could be is "
-            f"{rows['detectable_points'].iloc[0]:.1f} points, and no change is called equivalent "
-            f"within {100 * MARGIN:g} points in {rows['equivalent'].mean():.0%} of studies."
+            f"With {n} documents {seen} is found significant with 80% power (the smallest "
+            f"detectable change is {rows['detectable_points'].iloc[0]:.1f} points), and a model "
+            f"without any change is called equivalent within {100 * MARGIN:g} points in "
+            f"{rows['equivalent'].mean():.0%} of studies."
         )
     return lines
 
@@ -125,7 +127,7 @@ def false_for_reading(table: pd.DataFrame) -> pd.DataFrame:
             "documents": row["n"],
             "claims": row["claims"],
             "of": row["kind"],
-            "any shown after Holm": _share(row, "family"),
+            "any significant after Holm": _share(row, "family"),
             "the first, uncorrected": f"{row['single']:.1%}",
         },
     )
@@ -139,10 +141,10 @@ def power_for_reading(table: pd.DataFrame) -> pd.DataFrame:
         lambda row: {
             "documents": row["n"],
             "true fall, points": f"{100 * row['effect']:.3g}",
-            "shown alone": _share(row, "power"),
+            "significant alone": _share(row, "power"),
             "one of three claims": f"{row['power_holm']:.1%}",
             "smallest for 80%, points": or_dash(row["detectable_points"], "{:.1f}".format),
-            "no change called equivalent": f"{row['equivalent']:.0%}",
+            "no change, called equivalent": f"{row['equivalent']:.0%}",
         },
     )
 

@@ -15,7 +15,7 @@ from ppmlib.show.figures.efficiency import draw_speed
 NOTHING = "Nothing was profiled in this study."
 
 
-OTHER_VERSION = "The profiling was made by another version of its notebook: run it again."
+OTHER_VERSION = "The profiling record is from another version of its notebook: run it again."
 
 
 def describe_savings(study: Study, criterion: str, tasks: Sequence[str]) -> list[str]:
@@ -51,9 +51,9 @@ def describe_speed(record: Mapping[str, Any]) -> list[str]:
         last = part.iloc[-1]
         said.append(
             f"Break-even, {ratios.job_name(last, rows)}: in the time the dense model takes for "
-            f"{last['new_tokens']} tokens, {last['run']} makes {last['length_ratio']:.2f} times as "
-            f"many [{last['length_ratio_q25']:.2f}, {last['length_ratio_q75']:.2f}]; answers "
-            "longer than that take longer than the dense model's."
+            f"{last['new_tokens']} tokens, {last['run']} generates {last['length_ratio']:.2f} "
+            f"times as many [{last['length_ratio_q25']:.2f}, {last['length_ratio_q75']:.2f}]; "
+            "answers longer than that take longer than the dense model's."
         )
     return said
 
@@ -65,9 +65,9 @@ def describe_answer_times(table: pd.DataFrame) -> list[str]:
         longer = int((part["time_ratio"] > 1).sum())
         worst = part.loc[part["time_ratio"].idxmax()]
         said.append(
-            f"{task}, answers as long as they were, batch {worst['batch_size']}: an answer takes "
+            f"{task}, answers of the measured length, batch {worst['batch_size']}: an answer takes "
             f"longer than the dense model's at {longer} of {len(part)} widths; at the most "
-            f"{worst['time_ratio']:.2f} times as long at {worst['run']}, where answers hold "
+            f"{worst['time_ratio']:.2f} times as long at {worst['run']}, where answers have "
             f"{worst['length_ratio']:.2f} times the tokens ({worst['tokens']:.1f} against "
             f"{worst['dense_tokens']:.1f})."
         )
@@ -89,7 +89,7 @@ def _from_where(gains, narrow_first: Sequence[str], widths, group: tuple) -> str
     name = ratios.job_name({"workload": work[0], "batch_size": work[1]}, gains)
     said = f"{phase.capitalize()}, {name}: "
     if first is None:
-        return said + "not even the narrowest width is measurably faster than the dense model."
+        return said + "the narrowest width is not measurably faster than the dense model."
     removed = 1 - widths[first]["parameters"] / widths[DENSE]["parameters"]
     return (
         f"{said}measurably faster than the dense model from {first} on ({removed:.0%} of the "

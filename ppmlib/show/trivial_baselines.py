@@ -19,7 +19,7 @@ NAMES = {
 
 
 def name_baseline(kind: str) -> str:
-    """A responder for readers; an unknown kind by its own name."""
+    """A trivial baseline for readers; an unknown kind by its stored name."""
     return NAMES.get(kind, kind.replace("_", " "))
 
 
@@ -38,16 +38,16 @@ def _range_text(mine: pd.DataFrame) -> str:
 
 
 def describe_baselines(responders: pd.DataFrame, beyond: pd.DataFrame, run: str) -> list[str]:
-    """Task by task: the responders' range, where dense and the shown width stand against it."""
+    """Task by task: the range of the baselines; the dense model and the shown width against it."""
     if responders.empty:
         return [
-            "No trivial responder was evaluated: what an answer earns that understands nothing "
-            "is known from permuted answers and from chance only."
+            "No trivial baseline was evaluated; levels are compared with the permuted baseline "
+            "and with chance only."
         ]
     said = []
     for task, mine in responders.groupby("task", sort=False):
         rows = beyond[beyond["task"] == task].set_index("run")
-        parts = [f"{task}: answers that understand nothing score {_range_text(mine)}"]
+        parts = [f"{task}: trivial baselines score {_range_text(mine)}"]
         for key in (DENSE, run):
             if key in rows.index:
                 parts.append(_stands(rows.loc[key], "the dense model" if key == DENSE else None))
@@ -56,7 +56,7 @@ def describe_baselines(responders: pd.DataFrame, beyond: pd.DataFrame, run: str)
 
 
 def summarise_baselines(beyond: pd.DataFrame, run: str) -> list[str]:
-    """One sentence: where a width is, and is not, surely above what understands nothing."""
+    """One sentence: where a width is, and is not, significantly above the best baseline."""
     rows = beyond[beyond["run"] == run]
     if rows.empty:
         return []
@@ -69,8 +69,8 @@ def summarise_baselines(beyond: pd.DataFrame, run: str) -> list[str]:
         if row.against_best != "above floor"
     ]
     text = (
-        f"At {percent(rows['pruning_ratio'].iloc[0])} removed the score is surely above the "
-        f"best answer that understands nothing on {len(above)} of {len(rows)} tasks"
+        f"At {percent(rows['pruning_ratio'].iloc[0])} removed the score is significantly above "
+        f"the best trivial baseline on {len(above)} of {len(rows)} tasks"
     )
     return [f"{text}; not on {joined(rest)}." if rest else f"{text}."]
 
@@ -84,14 +84,14 @@ def tabulate_baselines(beyond: pd.DataFrame) -> pd.DataFrame:
         mark = MARKS[row["against_best"]]
         return {
             "task": row["task"],
-            "best responder": best,
+            "best baseline": best,
             "neurons removed": percent(row["pruning_ratio"]),
             "score": score_text(row["value"], "points"),
             "above it, points": f"{signed(row['above_points'])} {interval}{mark}",
-            "where none passes": _hard_score(row),
+            "where no baseline passes": _hard_score(row),
         }
 
-    return table_of(beyond, ["task", "best responder", "neurons removed"], cells)
+    return table_of(beyond, ["task", "best baseline", "neurons removed"], cells)
 
 
 def _stands(row: pd.Series, name: str | None) -> str:
@@ -108,7 +108,7 @@ def _hard_text(rows: pd.DataFrame, run: str) -> str:
         return ""
     row, count = rows.loc[run], int(rows.loc[run, "hard_n"])
     if pd.isna(row["hard_change_points"]):
-        return f" {count} documents are passed by none of them: too few to compare."
+        return f" {count} documents are passed by no baseline: too few to compare."
     parts = [
         f"dense {score_text(rows.loc[DENSE, 'hard_value'], 'points')}"
         if DENSE in rows.index
@@ -116,8 +116,8 @@ def _hard_text(rows: pd.DataFrame, run: str) -> str:
         f"{percent(row['pruning_ratio'])} removed {score_text(row['hard_value'], 'points')}",
     ]
     return (
-        f" On the {count} documents that none of them passes: {joined([p for p in parts if p])}"
-        f" ({signed(row['hard_change_points'])} points "
+        f" On the {count} documents that no trivial baseline passes: "
+        f"{joined([p for p in parts if p])} ({signed(row['hard_change_points'])} points "
         f"{interval_text(row['hard_low'], row['hard_high'])})."
     )
 

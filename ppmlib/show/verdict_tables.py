@@ -50,9 +50,9 @@ def _unit(row: Mapping) -> str:
 
 
 def tabulate_floors(rows: pd.DataFrame) -> pd.DataFrame:
-    """Headline scores minus their floors in points: tasks by widths, `°` where not above.
+    """Headline scores minus their baselines in points: tasks by widths, `°` where not above.
 
-    `▽` marks a score below its floor. Tasks without a floor are left out.
+    `▽` marks a score below its baseline. Tasks without a baseline are left out.
     """
     known = rows[rows["floor_kind"] != "none"].sort_values("expansion_ratio", ascending=False)
     if known.empty:
@@ -60,13 +60,13 @@ def tabulate_floors(rows: pd.DataFrame) -> pd.DataFrame:
     cells = pd.DataFrame(
         {
             "task": row["task"],
-            "floor": row["floor_kind"],
+            "baseline": row["floor_kind"],
             "ratio": row["pruning_ratio"],
             "cell": whole(signed(row["own_minus_floor_points"]) + MARKS[row["level"]]),
         }
         for row in known.to_dict("records")
     )
-    table = cells.pivot(index=["task", "floor"], columns="ratio", values="cell")
+    table = cells.pivot(index=["task", "baseline"], columns="ratio", values="cell")
     table = table[list(dict.fromkeys(cells["ratio"]))].rename(columns=percent)
     order = list(rows["task"].unique())
     table = table.loc[sorted(table.index, key=lambda index: order.index(index[0]))]
@@ -152,17 +152,17 @@ def tabulate_trade_off(rows: pd.DataFrame, found: Mapping) -> pd.DataFrame:
 
 
 def tabulate_noise(flips: pd.DataFrame) -> pd.DataFrame:
-    """The A/A repeat: the dense model against itself in other batches, metric by metric."""
+    """The A/A repeat: the dense model against itself with another batch size, by metric."""
 
     def cells(row: Mapping) -> dict:
         return {
             "task": row["task"],
             "metric": row["metric"],
             "documents": row["n"],
-            "with another outcome": row["flips"],
+            "different outcome": row["flips"],
             "gained / lost": f"{row['gained']} / {row['lost']}",
             "difference": signed(row["difference"], 2) + _unit(row),
-            "largest change they could make": f"{row['noise']:.2f}{_unit(row)}",
+            "A/A difference": f"{row['noise']:.2f}{_unit(row)}",
         }
 
     return table_of(flips, ["task", "metric"], cells)

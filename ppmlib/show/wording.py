@@ -1,9 +1,9 @@
-"""Numbers as readers see them, in sentences and in tables: one way for each."""
+"""Numbers as text, in sentences and in tables: one format for each."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-LARGE_PERCENT = 900  # from here on a rise is told as a factor
+LARGE_PERCENT = 900  # above this a rise is given as a factor
 DASH = "–"  # where there is no value
 MARKS = {"above floor": "", "not above floor": " °", "below floor": " ▽"}  # after a score
 

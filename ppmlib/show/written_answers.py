@@ -1,4 +1,4 @@
-"""Written answers in words: their lengths and ends, the kinds of instruction, examples."""
+"""Generated answers in words: their lengths and ends, the kinds of instruction, examples."""
 
 from collections.abc import Mapping
 
@@ -23,11 +23,13 @@ def describe_answers(table: pd.DataFrame, run: str) -> list[str]:
         text = (
             f"{task} at {percent(row['pruning_ratio'])} removed: the median answer has "
             f"{row['median_tokens']:.0f} tokens (dense {dense['median_tokens']:.0f}), "
-            f"{percent(row['stopped'])} stop by themselves (dense {percent(dense['stopped'])}), "
-            f"{percent(row['repeating'])} repeat themselves (dense {percent(dense['repeating'])}), "
+            f"{percent(row['stopped'])} end before the token limit "
+            f"(dense {percent(dense['stopped'])}), {percent(row['repeating'])} repeat themselves "
+            f"(dense {percent(dense['repeating'])}), "
             f"{percent(row['empty'])} are empty. Of the change of {signed(row['change_points'])} "
             f"points, {signed(row['from_degenerate_points'])} come from answers that are empty, "
-            f"repeat or never stop and {signed(row['from_proper_points'])} from all others."
+            "repeat themselves or reach the token limit and "
+            f"{signed(row['from_proper_points'])} from all others."
         )
         if row["gained"]:
             text += (
@@ -36,9 +38,7 @@ def describe_answers(table: pd.DataFrame, run: str) -> list[str]:
                 "one."
             )
         said.append(text)
-    return said or [
-        "No task of this study has written answers: there is nothing to say of their length."
-    ]
+    return said or ["No task of this study has generated answers."]
 
 
 def tabulate_answers(table: pd.DataFrame) -> pd.DataFrame:
@@ -51,7 +51,7 @@ def tabulate_answers(table: pd.DataFrame) -> pd.DataFrame:
             "neurons removed": percent(row["pruning_ratio"]),
             "median tokens": f"{row['median_tokens']:.0f}",
             "shorter / longer": f"{percent(row['shorter'])} / {percent(row['longer'])}",
-            "stop": percent(row["stopped"]),
+            "end": percent(row["stopped"]),
             "repeat": percent(row["repeating"]),
             "empty": percent(row["empty"]),
             "change": signed(row["change_points"]),
@@ -63,9 +63,9 @@ def tabulate_answers(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def describe_kinds(table: pd.DataFrame, task: str | None, ratio: float) -> str:
-    """Which kinds of instruction moved, and which could not be told."""
+    """Which kinds of instruction changed, and how many did not significantly."""
     if task is None:
-        return "No task of this study names its kinds of instruction."
+        return "No task of this study has kinds of instruction."
     if table.empty:
         return (
             f"No kind of instruction in {task} was scored on two or more documents at "
@@ -85,7 +85,7 @@ def describe_kinds(table: pd.DataFrame, task: str | None, ratio: float) -> str:
             parts.append(f"{len(part)} {word}{'s' * (len(part) == 1)} ({joined(names)})")
     rest = len(table) - len(sure)
     if rest:
-        parts.append(f"{rest} cannot be told from no change")
+        parts.append(f"{rest} {'does' if rest == 1 else 'do'} not change significantly")
     return (
         f"Of {len(table)} kinds of instruction in {task} at {percent(ratio)} removed, "
         f"{joined(parts)} (points, Benjamini-Hochberg over the kinds)."

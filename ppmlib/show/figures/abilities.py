@@ -35,7 +35,7 @@ def _add_dense(axis, rows: pd.DataFrame) -> None:
 def draw_scores(
     table: pd.DataFrame, *, tasks: Sequence[str], criterion: str, root: Path | None = None
 ) -> Figure | None:
-    """Each task's score against expansion ratio, with 95% intervals, baseline, chance and floor.
+    """Each task's score against expansion ratio, with 95% intervals, dense score and baseline.
 
     None where no task is scored in points; `draw_perplexity` draws the others.
 
@@ -56,7 +56,7 @@ def draw_scores(
         permuted = mine[mine["floor_kind"] == "permuted responses"]
         if len(permuted):
             x, y = permuted["expansion_ratio"], 100 * permuted["floor"].astype(float)
-            look = {"markersize": 5, "linewidth": 0.8, "label": "own answers permuted"}
+            look = {"markersize": 5, "linewidth": 0.8, "label": "permuted baseline"}
             axis.plot(x, y, "x--", color="#000000", **drawing.marker_edge("#000000"), **look)
         _add_scores(axis, mine, color=PALETTE[0], marker=MARKERS[0], label=f"{criterion}, 95%")
         axis.set_title(f"{task}\n{mine['metric'].iloc[0]}, n = {mine['n'].iloc[0]}", fontsize=10)
@@ -75,7 +75,7 @@ def draw_scores(
         fig,
         name="scores_by_width",
         title="Scores against expansion ratio with 95% intervals. Dashed: the dense model; dotted: "
-        "chance; crosses: the same answers handed to other prompts.",
+        "chance; crosses: the permuted baseline (the same answers at other prompts).",
         alt=f"Small line charts, one per task, dense to narrowest: {drops}.",
         table=shown.set_index(["task", "run"])[[*columns, "own_minus_floor_points", "level"]],
         root=root,
@@ -183,7 +183,7 @@ def draw_controls(
     return figure(
         fig,
         name="controls_by_width",
-        title=f"Is it {criterion}, or any pruning? Scores of {criterion} beside other selections "
+        title=f"Is it {criterion}, or any pruning? Scores of {criterion} and of other selections "
         "of the same width; bars of random selections are the range over seeds.",
         alt=f"Small line charts, one per task: {criterion} is better than every control in {ahead} "
         f"and worse in {behind} of {len(shown)} comparisons.",

@@ -1,4 +1,4 @@
-"""What the written answers are like, and which kinds of instruction moved (notebook 5)."""
+"""Generated answers, and the change by kind of instruction (notebook 5)."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ from ppmlib.show.figures.drawing import CONTROL, LINE
 from ppmlib.show.wording import signed
 from ppmlib.statistics.proportions import LEVEL
 
-SHARES = {"stopped": "stop by themselves", "repeating": "repeat themselves", "empty": "empty"}
+SHARES = {"stopped": "end before the limit", "repeating": "repeat themselves", "empty": "empty"}
 
 
 @styled()
 def draw_lengths(table: pd.DataFrame, *, tasks, root: Path | None = None) -> Figure | None:
-    """Per task with written answers: shares that stop, repeat or are empty, by width.
+    """Per task with generated answers: shares that end, repeat or are empty, by width.
 
     None if the table (`responses.response_table`) has no rows.
     """
@@ -37,7 +37,7 @@ def draw_lengths(table: pd.DataFrame, *, tasks, root: Path | None = None) -> Fig
 
     fig = drawing.small_multiples(names, draw, y_label="answers, %")
     words = "; ".join(
-        f"{task} {100 * ends[task][0]['stopped']:.0f} to {100 * ends[task][1]['stopped']:.0f}% stop"
+        f"{task} {100 * ends[task][0]['stopped']:.0f} to {100 * ends[task][1]['stopped']:.0f}% end"
         for task in table["task"].drop_duplicates()
     )
     columns = ["expansion_ratio", "median_tokens", *SHARES, "change_points"]
@@ -45,8 +45,8 @@ def draw_lengths(table: pd.DataFrame, *, tasks, root: Path | None = None) -> Fig
     return figure(
         fig,
         name="answers_by_width",
-        title="Written answers by width: how many stop by themselves before the token limit, "
-        "repeat themselves or are empty; median length of dense and narrowest above each panel.",
+        title="Generated answers by width: how many end before the token limit, repeat themselves "
+        "or are empty; median length of dense and narrowest above each panel.",
         alt=f"Small line charts, dense to narrowest: {words}.",
         table=table.set_index(["task", "run"])[columns],
         root=root,
@@ -77,7 +77,7 @@ def draw_kinds(
     return figure(
         fig,
         name="instruction_kinds",
-        title=f"{task}: which kinds of instruction moved at {run}, instruction level, strict.",
+        title=f"{task}: change by kind of instruction at {run}, instruction level, strict.",
         alt=f"Forest plot of {len(table)} kinds of instruction: from {bottom['kind']} "
         f"{signed(bottom['diff_points'])} to {top['kind']} {signed(top['diff_points'])} points.",
         table=table.set_index("kind"),

@@ -27,7 +27,7 @@ def draw_differences(
 ) -> Figure | None:
     """Forest plot of one width: each task's difference to the dense model with its 95% interval.
 
-    Open markers: the level is not above its floor. Perplexity is left out (another unit); None
+    Open markers: the score is not above its baseline. Perplexity is left out (another unit); None
     where nothing else was evaluated.
     """
     rows = verdicts[verdicts["headline"] & (verdicts["unit"] == "points")]
@@ -44,7 +44,7 @@ def draw_differences(
         axis.plot([row.ci_low_points, row.ci_high_points], [at, at], color=color, linewidth=2)
         axis.plot(row.diff_points, at, marker, markersize=8, **marker_edge(color), **look)
         drawing.write_value(axis, signed(row.diff_points), (row.ci_high_points, at))
-    empty = {"markerfacecolor": "white", "label": "open: not above floor"}
+    empty = {"markerfacecolor": "white", "label": "open: not above baseline"}
     axis.plot([], [], "o", **marker_edge("#444444"), **empty)
     axis.margins(x=0.14)
     drawing.add_legend(axis)
@@ -101,7 +101,7 @@ def draw_matrix(
         fig,
         name="changes",
         title="Change against the dense model in points (perplexity: percent). ▲ better, ▼ worse, "
-        "= equivalent within the margin, ? inconclusive; ° the level is not above its floor.",
+        "= equivalent within the margin, ? inconclusive; ° the score is not above its baseline.",
         alt=f"Table of {len(names)} tasks by {len(labels)} widths, coloured by change: {counts}.",
         table=table,
         root=root,

@@ -1,4 +1,4 @@
-"""Scores against trivial baselines, and against what only damages the model (notebook 5)."""
+"""Trivial baselines, and instruction scores against perplexity (notebook 5)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +36,7 @@ def draw_trivial(
         band, mine = responders[responders["task"] == task], beyond[beyond["task"] == task]
         mine = mine.sort_values("expansion_ratio", ascending=False)
         low, high = 100 * band["value"].min(), 100 * band["value"].max()
-        axis.axhspan(low, high, color=BAND, alpha=0.3, lw=0, label="trivial responders, range")
+        axis.axhspan(low, high, color=BAND, alpha=0.3, lw=0, label="trivial baselines, range")
         axis.axhline(high, color=BAND, lw=1.4)
         look = {"color": PALETTE[0], "marker": MARKERS[0], "label": f"{criterion}, all documents"}
         axis.plot(mine["expansion_ratio"], 100 * mine["value"], **LINE, **look)
@@ -44,7 +44,7 @@ def draw_trivial(
         if len(hard):
             x, y = hard["expansion_ratio"], 100 * hard["hard_value"].astype(float)
             look = {"color": PALETTE[1], "marker": MARKERS[2], "markersize": 4.5, "linewidth": 1.2}
-            axis.plot(x, y, "--", label="documents that none of them passes", **look)
+            axis.plot(x, y, "--", label="documents that no baseline passes", **look)
         axis.set_title(f"{task}\nbest: {name_baseline(band['responder'].iloc[0])}", fontsize=9)
         axis.set_ylim(-2, min(103, max(high, 100 * mine["value"].max()) + 8))
         return mine
@@ -57,10 +57,10 @@ def draw_trivial(
     return figure(
         fig,
         name="trivial_responders",
-        title="Scores and the range of answers that understand nothing; dashed: the score on the "
-        "documents that none of them passes.",
+        title="Scores and the range of the trivial baselines; dashed: the score on documents that "
+        "no trivial baseline passes.",
         alt=f"Small line charts, one per task: in {len(above)} of {len(shown)} cases the score is "
-        "surely above that of the best trivial responder.",
+        "significantly above that of the best trivial baseline.",
         table=shown.set_index(["task", "run"])[columns],
         root=root,
     )
@@ -91,7 +91,7 @@ def draw_damage(
             for part in (table, responders, pooled)
         )
         if len(best):
-            axis.axhline(100 * best["value"].max(), **CHANCE, label="best trivial responder")
+            axis.axhline(100 * best["value"].max(), **CHANCE, label="best trivial baseline")
         _add_damage(axis, mine, random, criterion)
         drawing.log_axis(axis, _plain_ticks(mine["perplexity"]))
         axis.set_title(task, fontsize=10)

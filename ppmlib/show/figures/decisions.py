@@ -1,4 +1,4 @@
-"""What was declared and what may be given up: claims and the trade-off (notebook 5)."""
+"""Declared claims and the trade-off (notebook 5)."""
 
 from pathlib import Path
 
@@ -48,8 +48,8 @@ def draw_claims(table: pd.DataFrame, *, root: Path | None = None) -> Figure | No
     return figure(
         fig,
         name="declared_claims",
-        title="Declared claims: green where the change was declared to lie, the change found with "
-        "its interval (90% for equivalence, else 95%).",
+        title="Declared claims: in green the declared range of the change; the measured change "
+        "with its interval (90% for equivalence, else 95%).",
         alt=f"Forest plot of declared claims, in points: {found}.",
         table=rows.set_index("task")[[*columns, "p_holm", "holds"]],
         root=root,
@@ -86,8 +86,8 @@ def draw_trade_off(rows: pd.DataFrame, found: dict, *, root: Path | None = None)
     return figure(
         fig,
         name="trade_off",
-        title="How far until knowledge is lost? Changes of the knowledge tasks with 90% intervals; "
-        "a width passes where the whole interval lies above minus the margin.",
+        title="From which width on is knowledge lost? Changes of the knowledge tasks with 90% "
+        "intervals; a width passes if the whole interval lies above minus the margin.",
         alt=f"Line chart of the changes of {len(found['tasks'])} knowledge tasks by expansion "
         f"ratio; the largest passing width: {best}.",
         table=table[["pruning_ratio", "expansion_ratio", *change, "margin_points"]],

@@ -112,7 +112,7 @@ def draw_times(
         _by_phase(table, draw),
         name=name,
         title="Time against width: median and interquartile range of the repeats, same work for "
-        "every width; dotted: the least time the device's measured rates allow.",
+        "every width; dotted: the least time at the device's measured rates.",
         alt="Two line charts of milliseconds against expansion ratio; " + "; ".join(parts) + ".",
         table=table.set_index(["run", "work"]),
         root=root,
@@ -177,7 +177,7 @@ def draw_speed(
             drawing.error_line(axis, line["removed"], *ends, **look)
             limit = [0, *line["removed"]], [1, *line["limit_speed_up"]]
             axis.plot(*limit, **CHANCE | {"color": color})
-        axis.plot([], [], **CHANCE, label="the limit's own speed-up")
+        axis.plot([], [], **CHANCE, label="speed-up of the hardware limit")
 
     labels = {"x_label": "parameters removed, %", "y_label": "speed, dense = 1"}
     last = table[table["removed"] == table["removed"].max()]
@@ -186,9 +186,9 @@ def draw_speed(
         _by_phase(table, draw, **labels),
         name=name,
         title="Speed against parameters removed: median and interquartile range over the rounds; "
-        "dotted: how much faster the hardware's limit itself becomes.",
-        alt="Two line charts of speed against the share of parameters removed; at the most: "
-        f"{words} the dense speed.",
+        "dotted: the speed-up of the hardware limit.",
+        alt="Two line charts of speed against the share of parameters removed; at the narrowest "
+        f"width: {words} the dense speed.",
         table=table.set_index(["run", "work", "phase"]),
         root=root,
     )
@@ -219,13 +219,13 @@ def draw_alignment(found: Rows, *, root: Path | None = None, name: str = "alignm
             drawing.error_line(axis, x, *ends, label=label, **look)
         axis.set_xticks(np.arange(len(asked)), asked)
 
-    labels = {"x_label": "pruning ratio asked for", "y_label": "time / time when aligned"}
+    labels = {"x_label": "requested pruning ratio", "y_label": "time / time when aligned"}
     largest = table.loc[table["ratio"].idxmax()]
     return figure(
         _by_phase(table, draw, **labels, legend_columns=3),
         name=name,
-        title="What odd widths cost: time at the study's own widths over the time at the same "
-        "ratio rounded down to a multiple; above 1, alignment pays.",
+        title="The cost of unaligned widths: time at the study's widths over the time at the same "
+        "ratio rounded down to a multiple; above 1, the aligned width is faster.",
         alt=f"Two charts of time ratios for {len(asked)} pruning ratios; the largest is "
         f"{largest['ratio']:.2f} ({largest['phase']}, {largest['work']}, "
         f"{largest['neurons']} against {largest['aligned_neurons']} neurons).",

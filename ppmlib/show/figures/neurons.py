@@ -24,7 +24,7 @@ RIGHT = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "fontsize": "small"
 def draw_distributions(
     model_scores: Tensor, counts: Mapping[str, int], *, selection: str, root: Path | None = None
 ) -> Figure:
-    """How scores are spread in every layer, and where each width cuts them.
+    """The distribution of scores in every layer, and where each width cuts it.
 
     Args:
         model_scores: (num_layers, I). counts: width name to neurons kept per layer.
@@ -69,7 +69,7 @@ def _layer_ticks(num_layers: int) -> range:
 def draw_agreement(
     shared: pd.DataFrame, table: pd.DataFrame, *, reference: str, root: Path | None = None
 ) -> Figure:
-    """How much of what the reference removes other selections remove too, against the ratio.
+    """The share of the removed neurons that other selections remove too, against the ratio.
 
     Args:
         shared: from `neurons.compare_removals`. table: from `neurons.tabulate_widths`.
@@ -98,7 +98,7 @@ def draw_agreement(
 def draw_kept_strip(
     keep: Tensor, model_scores: Tensor, *, run: str, root: Path | None = None
 ) -> Figure:
-    """Which neurons stay, by layer and position, and the share of the score that stays with them.
+    """Which neurons stay, by layer and position, and their share of the score.
 
     Args:
         keep: (num_layers, k) kept indices. model_scores: (num_layers, I).
@@ -124,8 +124,7 @@ def draw_kept_strip(
     return figure(
         fig,
         name=f"{run}/kept",
-        title=f"{run}: which neurons stay in each layer, and how much of the layer's score stays "
-        "with them.",
+        title=f"{run}: which neurons stay in each layer, and their share of the layer's score.",
         alt=f"Positions of the {keep.shape[1]} neurons of {width} that stay in each of "
         f"{num_layers} layers, and the share of each layer's score that they hold.",
         table=table,

@@ -1,4 +1,4 @@
-"""How much weight noise does how much damage (notebook 2_noise)."""
+"""Perplexity against the strength of weight noise (notebook 2_noise)."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from ppmlib.show.figures import BASELINE, CHANCE, PALETTE, Figure, figure, style
 
 @styled()
 def draw_tuning(found: Matched, *, run: str, root: Path | None = None) -> Figure:
-    """Word perplexity on the calibration text against the noise's sigma, and what it must match."""
+    """Word perplexity on the calibration text against the noise's sigma, with the one to match."""
     table = pd.DataFrame(found.trials, columns=["sigma", "word perplexity"])
     table = table.drop_duplicates().sort_values("sigma", ignore_index=True)
     pruned = {"color": PALETTE[1], "linewidth": 1.4, "label": "pruned"}

@@ -94,9 +94,9 @@ def draw_ifeval(
         fig,
         name=name,
         title="Published IFEval scores of Llama-3.2 (arXiv 2512.22671) against expansion ratio, "
-        f"{1 - alpha:.0%} intervals from the published standard errors. Bands: what answers that "
-        "understand nothing score on the same 541 prompts; lines: the two answers named. Above "
-        "the axis: the claimed rises.",
+        f"{1 - alpha:.0%} intervals from the published standard errors. Bands: scores of trivial "
+        "baselines on the same 541 prompts; lines: the two named in the legend. Above the axis: "
+        "the claimed rises.",
         alt="Three line charts with error bars of IFEval against expansion ratio: "
         f"{'; '.join(parts)}. Horizontal lines: {floors}.",
         table=shown.set_index(["model", "pruning_ratio"]),
@@ -136,8 +136,8 @@ def draw_claims(judged: pd.DataFrame, *, root: Path | None = None, name: str = "
         fig,
         name=name,
         title="The paper's claimed differences (unpaired): filled = shown after Holm's correction, "
-        "open = not shown; grey: sizes that 80% power would miss, uncorrected. Percent: neurons "
-        "removed.",
+        "open = not shown; grey: changes not detectable with 80% power, uncorrected. Percent: "
+        "neurons removed.",
         alt=f"Two forest plots of claimed differences in points with intervals: {listed}.",
         table=tested.set_index("id")[columns],
         root=root,
@@ -192,10 +192,10 @@ def draw_above_chance(
     return figure(
         fig,
         name=name,
-        title=f"Published scores minus what guessing scores, {1 - alpha:.0%} intervals. Last "
+        title=f"Published scores minus chance, {1 - alpha:.0%} intervals. Last "
         "panel: share of MMLU kept, as published (dashed) and above chance (solid, Fieller).",
         alt="Five charts of points above chance against expansion ratio for two models; scores "
-        f"surely above: {', '.join(parts)}. A sixth chart of the share of MMLU kept.",
+        f"significantly above: {', '.join(parts)}. A sixth chart of the share of MMLU kept.",
         table=merged.set_index(index).astype(object).fillna("–"),
         root=root,
     )

@@ -15,9 +15,9 @@ COLUMNS = ["axis", "metric", "value", "low", "high", "chance", "permuted", "n"]
 def draw_scorecard(
     table: pd.DataFrame, *, name: str, title: str, root: Path | None = None
 ) -> Figure | None:
-    """Headline scores with 95% intervals; grey line: chance; cross: the same responses permuted.
+    """Headline scores with 95% intervals; grey line: chance; cross: the permuted baseline.
 
-    Perplexities are in the table below the figure: they have neither a floor nor the same unit.
+    Perplexities are in the table below the figure: they have neither a baseline nor the same unit.
     None where nothing else was evaluated.
 
     Args:
@@ -41,7 +41,7 @@ def draw_scorecard(
     if shares["permuted"].notna().any():
         look = {"marker": "x", "color": "#000000", "s": 44}
         axis.scatter(shares["permuted"], y, zorder=4, linewidths=1.4, **look)
-        axis.scatter([], [], label="permuted responses", **look)
+        axis.scatter([], [], label="permuted baseline", **look)
     labels = [f"{task}\n({row.axis})" for task, row in rows.iterrows()]
     axis.set_yticks(y, labels, fontsize="small")
     axis.set(xlim=(-2, 102), xlabel="score (%)", ylim=(-0.6, len(rows) - 0.4))
@@ -51,8 +51,8 @@ def draw_scorecard(
         fig,
         name=name,
         title=title,
-        alt=f"Scores of {len(rows)} tasks with 95% intervals beside chance and permuted floors; "
-        f"above their floor: {above}.",
+        alt=f"Scores of {len(rows)} tasks with 95% intervals, chance and permuted baselines; "
+        f"above their baseline: {above}.",
         table=table[COLUMNS],
         root=root,
     )

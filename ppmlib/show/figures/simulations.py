@@ -36,15 +36,15 @@ def draw_coverage(table: pd.DataFrame, graded: pd.DataFrame, *, root: Path | Non
         look = {"color": color, "marker": marker, "linestyle": "none", "label": label}
         _add_shares(axis, rows["expected_pairs"], rows[column], rows["error"], **look)
     drawing.log_axis(axis, [2, 5, 10, 20, 50, 100, 200])
-    drawing.label_axes(axis, "documents expected to change", "intervals that hold the truth, %")
+    drawing.label_axes(axis, "documents expected to change", "intervals that contain the truth, %")
     drawing.add_legend(axis, columns=2)
     worst, worst_bootstrap = table["coverage"].min(), table["bootstrap_coverage"].min()
     columns = ["n", "gain", "loss", "expected_pairs", "coverage", "error", "bootstrap_coverage"]
     return figure(
         fig,
         name="simulations/coverage",
-        title="Coverage of 95% intervals; bars: two simulation errors. From ten expected changed "
-        "documents on (dotted) the band must hold.",
+        title="Coverage of 95% intervals; bars: two simulation errors. With ten or more expected "
+        "changed documents (right of the dotted line) it must lie in the band.",
         alt=f"Coverage against expected changed documents: score intervals cover at least "
         f"{100 * worst:.1f}%, the percentile bootstrap as little as {100 * worst_bootstrap:.1f}%.",
         table=table[[*columns, "draws"]],
@@ -70,8 +70,8 @@ def draw_false_positives(table: pd.DataFrame, *, root: Path | None = None) -> Fi
     return figure(
         fig,
         name="simulations/false_positives",
-        title="Studies that show at least one false claim after Holm's correction; bars: two "
-        "simulation errors.",
+        title="Studies in which at least one false claim is significant after Holm's correction; "
+        "bars: two simulation errors.",
         alt=f"Shares of studies with a false claim by number of claims: at most "
         f"{100 * table['family'].max():.1f}%, against an allowed 5%.",
         table=table,
@@ -93,7 +93,7 @@ def draw_power(table: pd.DataFrame, *, root: Path | None = None) -> Figure:
         axis.plot(rows["n"], 100 * rows["power_holm"], "--", **look)
     drawing.log_axis(axis, sorted(set(table["n"])))
     axis.set_ylim(-2, 102)
-    drawing.label_axes(axis, "documents", "shown, % of studies")
+    drawing.label_axes(axis, "documents", "significant, % of studies")
     drawing.add_legend(axis, columns=2)
     last = table[table["n"] == table["n"].max()]
     shown = ", ".join(f"{100 * r.effect:.3g} points {r.power:.0%}" for r in last.itertuples())
