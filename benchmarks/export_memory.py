@@ -2,7 +2,7 @@
 
     python benchmarks/export_memory.py --shape llama-3.2-3b --folder /some/disk
 
-Writes a checkpoint of the shape with random bfloat16 weights into a folder of its own (6.4 GB for
+Writes a checkpoint of the shape with random bfloat16 weights into a new folder (6.4 GB for
 llama-3.2-3b), exports it both ways at 40%, each in a fresh process, compares the tensors, deletes
 everything. Prints a table and one JSON line. Anonymous memory is what the process asked for itself,
 not files it has mapped.

@@ -2,11 +2,11 @@
 
     python benchmarks/large_model.py --shape llama-3.2-1b --documents 4
 
-The weights are written once as a bfloat16 checkpoint, with the bench model's small tokenizer beside
-them, and then read as any model's are: loaded, scored, pruned, and evaluated on a seeded subset of
-bench tasks. What the random model scores means nothing. Each stage is printed as it ends: seconds,
-the peak of anonymous memory (what is not a file's pages); at the end a table with that peak in
-copies of the dense weights. Linux only.
+The weights are written once as a bfloat16 checkpoint, together with the bench model's small
+tokenizer, and then read as any model's are: loaded, scored, pruned, and evaluated on a seeded
+subset of bench tasks. What the random model scores means nothing. Each stage is printed as it ends:
+seconds, the peak of anonymous memory (what is not a file's pages); at the end a table with that
+peak in copies of the dense weights. Linux only.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""lm-eval's own tasks on real documents through `ppm`, without a network, beside plain lm-eval.
+"""lm-eval's own tasks on real documents through `ppm` and through plain lm-eval, offline.
 
     python benchmarks/real_study.py SOURCE OUT [--cores 2]
 
 1. OUT/root is laid out as a data root from SOURCE, see `real_documents`.
 2. `ppm check`, `ppm run` (ifeval, gsm8k, arc_challenge, MUSR; dense and 10 to 60%; all documents
-   that there are) and `ppm verify`, each in a network namespace of its own without an interface.
+   that there are) and `ppm verify`, each in a separate network namespace without an interface.
 3. `ppm export` of the 40% width, then the plain `lm_eval` command line on it, in the same batches:
    every metric and standard error, and every response, held against the study's.
 

@@ -1,4 +1,4 @@
-"""Scoring and pruning in memory against optipfair 0.4.2, beside what the memory allows.
+"""Scoring and pruning in memory against optipfair 0.4.2 and the memory bandwidth.
 
     python benchmarks/score_and_prune.py --shape llama-3.2-1b --repeats 3
     python benchmarks/score_and_prune.py --shape llama-3.2-3b --device cuda

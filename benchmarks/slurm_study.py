@@ -83,7 +83,7 @@ class Watch:
 
 
 def start(folder: Path, options: Sequence[str] = ()) -> subprocess.Popen:
-    """`ppm run` of the study in a folder, in a process group of its own."""
+    """`ppm run` of the study in a folder, in a separate process group."""
     command = [sys.executable, "-m", "ppmlib.cli", "run", "study.yaml", *options]
     return subprocess.Popen(command, cwd=folder, start_new_session=True)
 

@@ -4,7 +4,7 @@
     python benchmarks/task_changes.py old/unpacked/lm_eval/tasks ppmlib/published/TASK_CHANGES.md
 
 Definitions are compared key by key, with what they include; helper code as Python writes it
-itself, without docstrings, so that a reformatted file is no change. The tasks are those of the
+itself, without docstrings, so that a reformatted file is not a change. The tasks are those of the
 study files.
 """
 
@@ -76,7 +76,7 @@ def _text(content: dict, key: str) -> str:
 
 
 def code_changes(old: Path, new: Path) -> list[str]:
-    """Unified diffs of the Python files beside two task files whose syntax trees differ."""
+    """Unified diffs of the Python files next to two task files whose syntax trees differ."""
     lines = []
     for name in sorted({p.name for folder in (old, new) for p in folder.glob("*.py")}):
         before, after = (folder / name for folder in (old, new))

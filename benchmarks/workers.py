@@ -2,7 +2,7 @@
 
     python benchmarks/workers.py --repeats 1
 
-Each run begins in a folder of its own, turn by turn. Prints wall seconds, the seconds of all
+Each run begins in a new folder, turn by turn. Prints wall seconds, the seconds of all
 notebooks by kind of work (see study_time.py), and one JSON line.
 """
 

@@ -178,7 +178,7 @@ def test_the_page_of_a_study_without_tasks_answers_with_times(tmp_path):
     page = pages.build_index(tmp_path, study=planned).read_text()
     for said in ("random, of the shape named", "none: a study of time, memory and energy",
                  "Decode takes 0.98 of the dense", 'alt="Speed against parameters removed."',
-                 "Random weights have no kept set worth a record"):  # fmt: skip
+                 "With random weights no selection is recorded"):  # fmt: skip
         assert said in page
     for absent in ("Verdicts", "No verdicts", "There is no answer yet", 'id="limits"', "planted"):
         assert absent not in page

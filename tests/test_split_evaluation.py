@@ -87,8 +87,8 @@ def test_the_repeated_dense_run_is_lm_evals_own_in_other_batches_and_is_no_width
         RUN: ("fast", 16),
     }
     page = (split / "5_analysis.html").read_text()
-    assert "evaluated by the fast engine; the repeated dense run" in page
-    assert "the dense model gives another outcome in 0 of" in page
+    assert "evaluated by the fast engine; the A/A repeat by the plain one" in page
+    assert "gives a different outcome in 0 of" in page
 
 
 def test_an_export_of_a_split_study_carries_the_scores_of_all_its_tasks(split, tmp_path):
