@@ -32,10 +32,7 @@ def conclusions(
     removed = 1 - narrow["parameters"] / dense["parameters"]
     name = f"{narrow['run']} ({narrow['expansion_ratio']:.2f}x, {removed:.0%} fewer parameters)"
     gains = speed_ups(rows, baseline)
-    sentences = [
-        "A difference counts as measurable when the interquartile ranges of the two times are "
-        "apart and every round agrees on its direction."
-    ]
+    sentences = []
     for gain in (g for g in gains if g["run"] == narrow["run"]):
         same = [g for g in gains if job(g) == job(gain) and g["phase"] == gain["phase"]]
         sentences.append(
@@ -46,6 +43,10 @@ def conclusions(
             f"allow {gain['limit_speed_up']:.2f}. {sum(g['differs'] for g in same)} of {len(same)} "
             "narrower widths differ measurably from dense."
         )
+    sentences.append(
+        "A difference counts as measurable when the interquartile ranges of the two times are "
+        "apart and every round agrees on its direction."
+    )
     for row in (r for r in rows if r["run"] == baseline):
         sentences.append(
             f"Dense, {job_name(row, rows)}: prefill takes {1 / row['mfu']:.1f} times as "

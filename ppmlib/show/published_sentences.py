@@ -41,10 +41,11 @@ def _overall(claims: pd.DataFrame, alpha: float) -> str:
     kinds = shown["direction"].value_counts()
     agree = int(reproduced(numbers).sum())
     return (
-        f"{agree} of the {len(numbers)} published figures follow from the published tables. Of the "
-        f"{len(claims)} claims {len(tested)} can be tested; after Holm's correction over these, "
-        f"{len(shown)} are shown: {kinds.get('worse', 0)} falls and {kinds.get('better', 0)} rises "
-        f"({joined(f'{count} {kind}' for kind, count in where.items())})."
+        f"Of the paper's {len(claims)} claims {len(tested)} can be tested; after Holm's correction "
+        f"over these, {len(shown)} are shown: {kinds.get('worse', 0)} falls and "
+        f"{kinds.get('better', 0)} rises "
+        f"({joined(f'{count} {kind}' for kind, count in where.items())}). "
+        f"{agree} of the {len(numbers)} published figures follow from the published tables."
     )
 
 
@@ -77,8 +78,8 @@ def _where_to(levels: pd.DataFrame) -> str:
         f"the prompt {echo['floor_value'].iloc[0]:.4f}."
     )
     return text + (
-        f" {clear} of {n} widths are significantly above the constant answer, {below} of {n} "
-        f"significantly below the echo; {under} of {len(dense)} dense base models are below the "
+        f" Significantly above the constant answer: {clear} of {n} widths; significantly below the "
+        f"echo: {below} of {n}. Of the dense base models {under} of {len(dense)} are below the "
         "constant answer."
     )
 

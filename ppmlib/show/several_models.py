@@ -36,20 +36,22 @@ def describe_models(table: pd.DataFrame, models: Sequence[Model]) -> list[str]:
     if len(models) == 1:
         return [f"One study ({names[0]}): nothing to compare with."]
     counts, ratios = agreement(table), shared_ratios(table)
-    said = [
+    said = []
+    compared = (
         f"{len(models)} models ({joined(names)}), {table['task'].nunique()} tasks in common. "
         "Each model is one replicate: counts of models are given, no pooled p-values."
-    ]
+    )
     if not ratios:
         return [
-            *said,
             "The models have no pruning ratio in common: use the expansion ratios of the figure.",
+            compared,
         ]
     last = counts[counts["pruning_ratio"] == ratios[-1]]
     for word in CHANGES:
         every = last[last[word] == last["models"]]["task"]
         if len(every):
-            said.append(f"At {percent(ratios[-1])} removed {word} in every model: {joined(every)}.")
+            at = f"{word.capitalize()} in every model at {percent(ratios[-1])} removed"
+            said.append(f"{at}: {joined(every)}.")
     parted = last[(last["worse"] > 0) & (last["better"] > 0)]["task"]
     mixed = last[last[CHANGES].max(axis=1) < last["models"]]["task"]
     partly = [task for task in table["task"].unique() if task not in set(last["task"])]
@@ -71,7 +73,7 @@ def describe_models(table: pd.DataFrame, models: Sequence[Model]) -> list[str]:
             "The margin of 'equivalent' differs between the studies, as their claims declare it: "
             f"{joined(unlike)}."
         )
-    return said
+    return [*said, compared]
 
 
 def tabulate_models(table: pd.DataFrame, ratio: float) -> pd.DataFrame:

@@ -12,10 +12,16 @@ from ppmlib.statistics.proportions import POWER
 
 
 def sentences(bounds: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """Whether the bounds hold, the coverage of the percentile bootstrap, the power."""
-    broken = bounds[~bounds["holds"]]
+    """False claims and power, whether the bounds hold, the coverage of the percentile bootstrap."""
+    broken, power = bounds[~bounds["holds"]], tables["power"]
     listed = f"; not: {', '.join(broken['bound'])}." if len(broken) else "."
-    lines = [f"{len(bounds) - len(broken)} of {len(bounds)} bounds hold{listed}"]
+    most = power["n"].max()
+    false = tables["false_positives"]["family"].max()
+    lines = [
+        f"If every declared claim is false, at most {false:.1%} of studies find one significant; "
+        f"with {most} documents {_detected(power[power['n'] == most])} is detected with 80% power.",
+        f"{len(bounds) - len(broken)} of {len(bounds)} bounds hold{listed}",
+    ]
     for row in bounds.to_dict("records"):
         worst = f"{row['worst']:.1%} ± {row['error']:.1%} ({row['where']})"
         lines.append(f"Bound: {row['bound']}. The worst is {worst}.")
@@ -23,7 +29,7 @@ def sentences(bounds: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> list[
     worst = coverage.loc[coverage["bootstrap_coverage"].idxmin()]
     mixed = combined.loc[combined["bootstrap_coverage"].idxmin()]
     lines.append(
-        f"The percentile bootstrap, which ppmlib does not use, covers as little as "
+        f"The percentile bootstrap, which is used for neither, covers as little as "
         f"{worst['bootstrap_coverage']:.1%} for right or wrong documents ({describe_row(worst)}) "
         f"and {mixed['bootstrap_coverage']:.1%} for the difference of two tasks "
         f"({describe_row(mixed)})."
@@ -34,22 +40,20 @@ def sentences(bounds: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> list[
         "Where documents are only lost, the exact coverage of the score interval is at least "
         f"{least['coverage']:.1%} ({describe_row(least)})."
     )
-    power = tables["power"]
-    shown = power[power["power"] >= POWER]
     for n, rows in power.groupby("n"):
-        best = shown[shown["n"] == n]["effect"].min()
-        seen = (
-            "none of the simulated falls"
-            if np.isnan(best)
-            else f"a fall of {100 * best:.3g} points or more"
-        )
         lines.append(
-            f"With {n} documents {seen} is found significant with 80% power (the smallest "
+            f"With {n} documents {_detected(rows)} is detected with 80% power (the smallest "
             f"detectable change is {rows['detectable_points'].iloc[0]:.1f} points), and a model "
             f"without any change is called equivalent within {100 * MARGIN:g} points in "
             f"{rows['equivalent'].mean():.0%} of studies."
         )
     return lines
+
+
+def _detected(rows: pd.DataFrame) -> str:
+    """The smallest simulated fall that is significant with the wanted power."""
+    best = rows.loc[rows["power"] >= POWER, "effect"].min()
+    return "no simulated fall" if np.isnan(best) else f"a fall of {100 * best:.3g} points or more"
 
 
 def _share(row: Mapping, name: str, error: str = "error") -> str:
