@@ -13,9 +13,10 @@ from ppmlib.model import glu, models, random_shapes
 from ppmlib.model.checkpoint import ModelError
 from ppmlib.page import pages
 from ppmlib.profile import profiling
-from ppmlib.profile.widths import Widths, selected
+from ppmlib.profile.widths import Widths, choose_widths
 from ppmlib.record import records
 from ppmlib.study_file.params import ParamsError, Study
+from ppmlib.study_file.selection import Selection
 from ppmlib.workflow import plan
 
 PARAMS = Path(__file__).parents[1] / "params"
@@ -75,10 +76,8 @@ def test_an_unknown_shape_is_refused_with_the_names_there_are():
 
 def test_widths_are_drawn_without_records_and_once_more_per_multiple(tmp_path):
     loaded = models.load("shape:tiny", device="cpu")
-    kept, asked = selected(
-        tmp_path, loaded, record_dir=".", criterion="ppm", seed=0, pruning_ratios=[0.1, 0.5],
-        expansion_ratios=[], keep_multiple_of=1, also_keep_multiples_of=[8, 1],
-    )  # fmt: skip
+    wanted = Selection().with_ratios([0, 0.1, 0.5])
+    kept, asked = choose_widths(tmp_path, loaded, wanted, [8, 1], record_dir=".")
     assert {run: k.k for run, k in kept.items()} == {
         "ppm/r0.10": 36, "ppm/r0.10-m8": 32, "ppm/r0.50": 20, "ppm/r0.50-m8": 16,
     }  # fmt: skip

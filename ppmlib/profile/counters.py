@@ -1,7 +1,7 @@
 """Which energy counters can be read here, and what they count; or why none can, in words.
 
 NVML counts an NVIDIA GPU from Volta on, RAPL a CPU's packages and, where it can, their memory, both
-through zeus. The GPU is the one that torch uses, told by its UUID.
+through zeus. The GPU is the one that torch uses, found by its UUID.
 """
 
 from dataclasses import dataclass
@@ -39,10 +39,10 @@ def meter(device: torch.device) -> Meter:
     refused = _nvml(index)
     if refused:
         return _none(refused)
-    beside = f"{counted}, so the CPU is not counted"
-    if packages:
-        beside = f"RAPL counts {counted} beside it"
-    return _open([index], packages, f"NVML counts the GPU, the whole board; {beside}")
+    cpu = (
+        f"RAPL counts {counted} beside it" if packages else f"{counted}, so the CPU is not counted"
+    )
+    return _open([index], packages, f"NVML counts the GPU, the whole board; {cpu}")
 
 
 def _none(why: str) -> Meter:

@@ -1,7 +1,7 @@
 """Joules of a fixed amount of work, read from the hardware's own counters (`counters`).
 
-Where no counter can be read there is no number, only a sentence that says why: nothing is ever
-estimated, nor summed up from samples of power.
+Where no counter can be read there is no number, only the reason: nothing is estimated, and nothing
+is summed up from samples of power.
 
 The counters tick slowly (NVML some ten times a second), so work is repeated until a window has
 lasted for seconds. One window holds prompt passes alone, the next whole generations; the later
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ def window(
 
 @contextmanager
 def _helpers_stopped():
-    # zeus watches counters that wrap around from processes of its own; none may outlive us.
+    # zeus watches counters that wrap around in its own processes; none may outlive us.
     before = set(multiprocessing.active_children())
     try:
         yield
@@ -119,12 +120,9 @@ def measure(
     idle: list[dict[str, float]] = []
     order = profiling.visits(widths.runs, repeats, order_seed)
 
-    def passes(model, rows, tokens) -> Callable[[], None]:
-        def once() -> None:
-            made, cache = generate(model, rows, tokens, sync)
-            profiling.check_work(made, cache, rows, tokens)
-
-        return once
+    def generate_once(model, rows, tokens) -> None:
+        made, cache = generate(model, rows, tokens, sync)
+        profiling.check_work(made, cache, rows, tokens)
 
     with _helpers_stopped():
         for number, runs in enumerate(order):
@@ -145,7 +143,7 @@ def measure(
                             rows = ids[work.name][:batch]
                             readings = []
                             for tokens in (1, work.new_tokens):
-                                once = passes(model, rows, tokens)
+                                once = partial(generate_once, model, rows, tokens)
                                 once()
                                 readings.append(window(meter, "work", once, seconds, clock=clock))
                             found.setdefault((run, work, batch), []).append(
@@ -165,30 +163,20 @@ def _per_token(
     """Joules per token of one pair of windows: prompt passes, and whole generations."""
     idle_w = sum(idle.values())
 
-    def shares(prompt_j: float, whole_j: float) -> tuple[float, float, float]:
+    def shares(kind: str, prompt_j: float, whole_j: float) -> dict[str, float]:
         per_pass, per_generation = prompt_j / prompt.times, whole_j / whole.times
         later = batch * (work.new_tokens - 1)
-        return (
-            per_pass / (batch * work.prompt_tokens),
-            (per_generation - per_pass) / later,
-            per_generation,
-        )
+        return {
+            f"joules_per_prompt_token{kind}": per_pass / (batch * work.prompt_tokens),
+            f"joules_per_generated_token{kind}": (per_generation - per_pass) / later,
+            f"joules_per_generation{kind}": per_generation,
+        }
 
-    names = ("joules_per_prompt_token", "joules_per_generated_token", "joules_per_generation")
-    kinds = {
-        "": shares(prompt.total, whole.total),
-        "_net": shares(
-            prompt.total - idle_w * prompt.seconds, whole.total - idle_w * whole.seconds
-        ),
-    }
+    net = (each.total - idle_w * each.seconds for each in (prompt, whole))
+    found = shares("", prompt.total, whole.total) | shares("_net", *net)
     if "gpu" in whole.joules and len(whole.joules) > 1:
-        kinds["_gpu"] = shares(prompt.joules["gpu"], whole.joules["gpu"])
-    values = {
-        name + kind: share
-        for kind, three in kinds.items()
-        for name, share in zip(names, three, strict=True)
-    }
-    return values | {"mean_w": whole.total / whole.seconds}
+        found |= shares("_gpu", prompt.joules["gpu"], whole.joules["gpu"])
+    return found | {"mean_w": whole.total / whole.seconds}
 
 
 def _row(run: str, work: profiling.Workload, batch: int, repeats: Sequence[Mapping[str, float]]):

@@ -1,11 +1,12 @@
 """One model at several widths, all but its MLP weights shared; and which neurons each width keeps.
 
-Widths     install one width after another, the dense weights parked meanwhile
-selected   the widths of a profile, further multiples of the neuron count among them
+Widths          install one width after another, the dense weights parked meanwhile
+choose_widths   the widths of a profile, further multiples of the neuron count among them
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,47 +87,43 @@ def _sizes(module) -> dict[str, int]:
     return {name: vars(module)[name] for name in names if name in vars(module)}
 
 
-def selected(
+def choose_widths(
     root: Path,
     loaded,
+    wanted: Sequence[Selection],
+    also_keep_multiples_of: Iterable[int] = (),
     *,
     record_dir: str,
-    criterion: str,
-    seed: int,
-    pruning_ratios: Sequence[float],
-    expansion_ratios: Sequence[float],
-    keep_multiple_of: int,
-    also_keep_multiples_of: Iterable[int] = (),
 ) -> tuple[dict[str, kept_neurons.Kept], dict[str, dict[str, Any]]]:
     """The kept neurons of every narrower width, and what each run was asked to be.
 
     The study's own widths come from their pruning records. The same ratios rounded down to further
-    multiples are named `ppm/r0.40-m64` and drawn from the same scores, as are all widths of a
+    multiples are named `ppm/r0.40-m64` and chosen by the same scores, as are all widths of a
     model with random weights, which has no records.
 
+    Args:
+        wanted: the study's own widths, the dense model first.
     Returns:
         run -> kept neurons; and run -> {requested, keep_multiple_of}, the dense run first.
     Raises:
         RecordError, ValueError: as `kept_neurons.find_neurons` and `choose_neurons`.
     """
-    asked_ratios = [{"pruning_ratio": ratio} for ratio in pruning_ratios if ratio > 0]
-    asked_ratios += [{"expansion_ratio": ratio} for ratio in expansion_ratios]
-    multiples = [m for m in also_keep_multiples_of if m != keep_multiple_of]
+    dense, *narrower = wanted
+    multiples = [m for m in also_keep_multiples_of if m != dense.keep_multiple_of]
     fresh = None
     if multiples or loaded.random_weights:
-        fresh = scoring.score_model(loaded.model, criterion, seed)
-    dense = Selection(criterion, seed, pruning_ratio=0)
-    exactly = {"requested": dense.width, "keep_multiple_of": keep_multiple_of}
-    kept, asked = {}, {dense.key: exactly}
-    for ratio in asked_ratios:
-        for multiple in [keep_multiple_of, *multiples]:
-            wanted = Selection(criterion, seed, **ratio, keep_multiple_of=multiple)
-            own = multiple == keep_multiple_of
-            if own and not loaded.random_weights:
-                found = kept_neurons.find_neurons(root, loaded, wanted, record_dir=record_dir)
+        fresh = scoring.score_model(loaded.model, dense.criterion, dense.seed)
+    kept, asked = {}, {dense.key: _request(dense)}
+    for own in narrower:
+        for each in [own, *(replace(own, keep_multiple_of=m) for m in multiples)]:
+            if each is own and not loaded.random_weights:
+                found = kept_neurons.find_neurons(root, loaded, own, record_dir=record_dir)
             else:
-                found = kept_neurons.choose_neurons(loaded.model, wanted, model_scores=fresh)
-            run = found.run if own else f"{found.run}-m{multiple}"
-            kept[run] = found
-            asked[run] = {"requested": wanted.width, "keep_multiple_of": multiple}
+                found = kept_neurons.choose_neurons(loaded.model, each, model_scores=fresh)
+            run = own.key if each is own else f"{own.key}-m{each.keep_multiple_of}"
+            kept[run], asked[run] = found, _request(each)
     return kept, asked
+
+
+def _request(wanted: Selection) -> dict[str, Any]:
+    return {"requested": wanted.width, "keep_multiple_of": wanted.keep_multiple_of}

@@ -26,10 +26,8 @@ def tabulate_widths(
     """
     width, hidden = glu.intermediate_size(model), glu.hidden_size(model)
     dense = glu.parameter_count(model)
-    wanted = [Selection(pruning_ratio=p, keep_multiple_of=keep_multiple_of) for p in pruning_ratios]
-    wanted += [
-        Selection(expansion_ratio=e, keep_multiple_of=keep_multiple_of) for e in expansion_ratios
-    ]
+    rounded = Selection(keep_multiple_of=keep_multiple_of)
+    wanted = rounded.with_ratios(pruning_ratios, expansion_ratios)
     if not wanted:
         raise ValueError("no width: give pruning_ratios or expansion_ratios")
     rows = {}

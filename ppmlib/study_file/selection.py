@@ -4,7 +4,8 @@ Selection  criterion, seed, one ratio and a multiple; how many neurons of a laye
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -70,6 +71,15 @@ class Selection:
         if responder_kind(self.criterion):
             return f"{self.criterion}/{width_slug(0.0)}"
         return f"{'dense' if self.is_dense else self.name}/{self.width}"
+
+    def with_ratios(
+        self, pruning_ratios: Iterable[float], expansion_ratios: Iterable[float] = ()
+    ) -> list["Selection"]:
+        """The same selection at each of these ratios."""
+        return [
+            *(replace(self, pruning_ratio=ratio) for ratio in pruning_ratios),
+            *(replace(self, expansion_ratio=ratio) for ratio in expansion_ratios),
+        ]
 
     def settings(self) -> dict[str, Any]:
         """Its five values by name, as a notebook's parameters have them."""
