@@ -1,4 +1,4 @@
-"""What the device is and can do: waiting for it, its peak memory, its limits."""
+"""The device: waiting for it, its peak memory, its limits."""
 
 import ctypes
 import sys
@@ -35,19 +35,8 @@ class PeakMeter:
     read: Callable[[], int | None]
 
 
-def _process_peak_bytes() -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("/proc/self/status has no VmHWM line")
-
-
-def _reset_process_peak() -> None:
-    Path("/proc/self/clear_refs").write_text("5")
-
-
 def peak_meter(device: torch.device) -> PeakMeter:
-    """The best honest meter of peak memory here; `what` says in words what it measures.
+    """The best meter of peak memory here; `what` says in words what it measures.
 
     CUDA: the allocator's peak on the device. Linux CPU: the peak resident memory of the whole
     process, where the kernel lets it be reset. Elsewhere: none.
@@ -58,23 +47,31 @@ def peak_meter(device: torch.device) -> PeakMeter:
             lambda: torch.cuda.reset_peak_memory_stats(device),
             lambda: torch.cuda.max_memory_allocated(device),
         )
-    if device.type == "cpu":
-        try:
-            _reset_process_peak()
-            _process_peak_bytes()
-        except (OSError, RuntimeError):
-            pass
-        else:
-            return PeakMeter(
-                "peak resident memory of the whole process, Python and its libraries included",
-                _reset_process_peak,
-                _process_peak_bytes,
-            )
-    return PeakMeter(
-        f"not measurable here (no resettable peak on this {device.type})",
-        lambda: None,
-        lambda: None,
-    )
+    if device.type == "cpu" and _can_reset_process_peak():
+        return PeakMeter(
+            "peak resident memory of the whole process, Python and its libraries included",
+            _reset_process_peak,
+            _process_peak_bytes,
+        )
+    nothing = f"not measurable here (no resettable peak on this {device.type})"
+    return PeakMeter(nothing, lambda: None, lambda: None)
+
+
+def _can_reset_process_peak() -> bool:
+    try:
+        _reset_process_peak()
+        return _process_peak_bytes() > 0
+    except (OSError, StopIteration):
+        return False
+
+
+def _reset_process_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _process_peak_bytes() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def release_freed() -> None:
@@ -126,8 +123,8 @@ def limits(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
     """The rates that bound prefill and decode, measured now in this process.
 
     Returns:
-        `copy_bytes_per_s`; `matmul_flop_per_s` in `dtype`; and `matmul_flop_per_s_float32`, to
-        tell a `dtype` that the device only emulates.
+        `copy_bytes_per_s`; `matmul_flop_per_s` in `dtype`; and `matmul_flop_per_s_float32`, which
+        is higher where the device only emulates `dtype`.
     """
     return {
         "copy_bytes_per_s": copy_bandwidth(device),
@@ -137,5 +134,5 @@ def limits(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
 
 
 def fastest(*measured: Mapping[str, float]) -> dict[str, float]:
-    """Of several `limits` the highest of each rate: what disturbs a measurement only lowers it."""
+    """The highest of each rate of several `limits`: a disturbance only lowers a rate."""
     return {name: max(each[name] for each in measured) for name in measured[0]}

@@ -11,6 +11,7 @@ loaded and nothing running.
 
 import multiprocessing
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ def measure(
     sync = devices.synchronizer(where)
     seed = next(iter(sets))[1]
     ids = {work.name: sets[work.name, seed].to(where) for work in workloads}
-    found: dict[tuple, list[dict[str, float]]] = {}
+    found: dict[tuple, list[dict[str, float]]] = defaultdict(list)
     idle: list[dict[str, float]] = []
     order = profiling.visits(widths.runs, repeats, order_seed)
 
@@ -146,9 +147,8 @@ def measure(
                                 once = partial(generate_once, model, rows, tokens)
                                 once()
                                 readings.append(window(meter, "work", once, seconds, clock=clock))
-                            found.setdefault((run, work, batch), []).append(
-                                _per_token(*readings, work, batch, idle[-1])
-                            )
+                            joules = _per_token(*readings, work, batch, idle[-1])
+                            found[run, work, batch].append(joules)
             if progress is not None:
                 took = time.perf_counter() - started
                 progress(f"round {number + 1}", number + 1, repeats, took)

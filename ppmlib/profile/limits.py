@@ -10,22 +10,16 @@ from collections.abc import Mapping, Sequence
 import torch
 
 
-def kv_bytes_per_position(model) -> int:
-    """Bytes of keys and values that one position of one row adds to the cache, in closed form."""
+def kv_cache_bytes(model, batch_size: int, positions: float) -> float:
+    """Bytes of a full-attention cache of `positions` positions in each of `batch_size` rows."""
     config = model.config.get_text_config()
-    return (
-        2 * config.num_hidden_layers * config.num_key_value_heads * _head_dim(config)
-    ) * model.dtype.itemsize
+    channels = config.num_hidden_layers * config.num_key_value_heads * _head_dim(config)
+    return batch_size * positions * 2 * channels * model.dtype.itemsize
 
 
 def _head_dim(config) -> int:
     given = getattr(config, "head_dim", None)
     return given or config.hidden_size // config.num_attention_heads
-
-
-def kv_cache_bytes(model, batch_size: int, positions: int) -> int:
-    """Bytes of a full-attention cache of `positions` positions in each of `batch_size` rows."""
-    return batch_size * positions * kv_bytes_per_position(model)
 
 
 def prefill_flops(model, batch_size: int, prompt_tokens: int) -> int:
@@ -60,7 +54,8 @@ def _channels(model) -> int:
 def pass_bytes(model) -> int:
     """Bytes of weights that every pass must read, whatever its size.
 
-    An input embedding of its own counts none (one row per token); tied to the head it does.
+    A separate input embedding does not count (one row per token is read), one tied to the head
+    does.
     """
     embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     weights = sum(p.nbytes for p in model.parameters())
@@ -69,8 +64,7 @@ def pass_bytes(model) -> int:
 
 def decode_bytes(model, batch_size: int, prompt_tokens: int, new_tokens: int) -> float:
     """Bytes one decode step must read: every weight once and, on average, the cache so far."""
-    cache = kv_cache_bytes(model, batch_size, 1) * (prompt_tokens + new_tokens / 2)
-    return pass_bytes(model) + cache
+    return pass_bytes(model) + kv_cache_bytes(model, batch_size, prompt_tokens + new_tokens / 2)
 
 
 def add_limits(rows: Sequence[Mapping], widths, rates: Mapping[str, float]) -> list[dict]:

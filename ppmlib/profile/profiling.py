@@ -1,10 +1,9 @@
 """Time and memory of a fixed amount of work, the same at every width.
 
 Every width gets the same prompts, all of one length (no padding), and generates the same number of
-tokens (EOS is a token like any other). The clock is perf_counter with the device waited for on
-both sides; loading, slicing and warm-up stay outside it. Widths are interleaved: each round visits
-all of them, in an order that differs from round to round, so that a machine that slows down slows
-all widths alike and rounds can be compared as pairs.
+tokens (EOS is a token like any other). The clock is perf_counter with a device sync on both sides;
+loading, slicing and warm-up stay outside it. Widths are interleaved: each round visits all of them
+in another order, so that a machine that slows down slows all widths alike and rounds are pairs.
 
     ttft_s   prefill and the first token: the whole prompt in one pass, bound by arithmetic
     tpot_s   median of the later steps: one token per row and pass, bound by reading the weights
@@ -13,6 +12,7 @@ all widths alike and rounds can be compared as pairs.
 import gc
 import hashlib
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,8 +50,8 @@ class Workload:
 class Rounds:
     """`repeats` measured rounds over all widths after `warmup` unmeasured ones.
 
-    Rounds take turns with the prompt seeds: each seed draws prompts of its own. `order_seed`
-    decides the order in which a round visits the widths.
+    Rounds take turns with the prompt seeds, each of which draws other prompts. `order_seed` decides
+    the order in which a round visits the widths.
     """
 
     warmup: int
@@ -245,7 +245,7 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 def settle(model, prompt_ids: Tensor, generate=greedy) -> None:
-    """Touch freshly installed weights by a short generation that nobody measures."""
+    """Run a short unmeasured generation with freshly installed weights."""
     gc.collect()
     devices.release_freed()
     generate(model, prompt_ids[:1], 2, lambda: None)
@@ -263,18 +263,17 @@ def profile(
 ) -> list[dict[str, Any]]:
     """Measure every width, workload and batch size, widths interleaved round by round.
 
-    In every measured round each generation is made once more and timed as a whole, to hold against
-    the sum of its parts; the two take turns in coming first.
+    In every measured round each generation is also timed as a whole, to be compared with the sum
+    of its parts; the two take turns in coming first.
 
     Args:
         widths: `widths.Widths`. sets: `prompt_sets`.
         progress: called between rounds, outside the clock: name, rounds done, in all, seconds.
     Returns:
         one row per run, workload and batch size: medians and quartiles of `ttft_s`, `tpot_s`,
-        `total_s` and `tokens_per_s`, `peak_memory_bytes` (largest repeat, less the dense weights
-        parked beside a narrower width; None if not measurable), `kv_cache_bytes`, `tokens`,
-        `preemptions` (all repeats), `end_to_end_s` (median), and the raw `repeats` in the order of
-        the rounds.
+        `total_s` and `tokens_per_s`, `peak_memory_bytes` (largest repeat, without parked dense
+        weights; None if not measurable), `kv_cache_bytes`, `tokens`, `preemptions` (all repeats),
+        `end_to_end_s` (median), and the raw `repeats` in the order of the rounds.
     Raises:
         RuntimeError: if a width generated fewer tokens than asked.
     """
@@ -282,8 +281,8 @@ def profile(
     sets = {key: ids.to(where) for key, ids in sets.items()}
     meter = devices.peak_meter(where)
     jobs = [(work, batch) for work in workloads for batch in work.batch_sizes]
-    timings: dict[tuple, list[Timing]] = {}
-    whole: dict[tuple, list[float]] = {}
+    timings: dict[tuple, list[Timing]] = defaultdict(list)
+    whole: dict[tuple, list[float]] = defaultdict(list)
     order = visits(widths.runs, rounds.warmup + rounds.repeats, rounds.order_seed)
     with _no_garbage_collection():
         for number, runs in enumerate(order):
@@ -293,16 +292,16 @@ def profile(
                     settle(model, sets[workloads[0].name, seed], generate)
                     for work, batch in jobs:
                         job = (run, work.name, batch)
-                        todo = (sets[work.name, seed][:batch], work.new_tokens)
+                        todo = (model, sets[work.name, seed][:batch], work.new_tokens)
                         how = {"clock": clock, "generate": generate}
                         measured = number >= rounds.warmup
                         if measured and number % 2:
-                            whole.setdefault(job, []).append(time_whole(model, *todo, **how))
-                        timing = time_parts(model, *todo, meter=meter, **how)
+                            whole[job].append(time_whole(*todo, **how))
+                        timing = time_parts(*todo, meter=meter, **how)
                         if measured:
-                            timings.setdefault(job, []).append(timing)
+                            timings[job].append(timing)
                         if measured and not number % 2:
-                            whole.setdefault(job, []).append(time_whole(model, *todo, **how))
+                            whole[job].append(time_whole(*todo, **how))
             if progress is not None:
                 seconds = time.perf_counter() - started
                 progress(f"round {number + 1}", number + 1, len(order), seconds)
@@ -319,9 +318,8 @@ def profile(
 
 def _row(run, work: Workload, batch, timings: Sequence[Timing], parked_bytes: int):
     tokens = batch * work.new_tokens
-    repeats = {
-        name: [getattr(t, name) for t in timings] for name in ("ttft_s", "tpot_s", "total_s")
-    }
+    times = ("ttft_s", "tpot_s", "total_s")
+    repeats = {name: [getattr(timing, name) for timing in timings] for name in times}
     preempted = [t.preemptions for t in timings if t.preemptions is not None]
     peaks = [t.peak_bytes for t in timings if t.peak_bytes is not None]
     (kv_bytes,) = {t.cache_bytes for t in timings}
