@@ -36,9 +36,9 @@ def test_what_stays_is_what_indexing_gives(dtype, dim, share):
         count = max(1, int(share * size))
         kept = torch.randperm(size, generator=generator)[:count].sort().values
         expected = weight[kept] if dim == 0 else weight[:, kept]
-        assert compaction.possible(weight)
+        assert compaction.can_compact(weight)
         start = weight.data_ptr()
-        part = compaction.take(weight, kept, dim)
+        part = compaction.compact(weight, kept, dim)
         assert torch.equal(part, expected) and part.is_contiguous()
         assert part.data_ptr() == start
         assert part.untyped_storage().nbytes() == part.nbytes
@@ -48,7 +48,7 @@ def test_the_rest_of_the_memory_goes_back_at_once_and_all_of_it_with_the_tensor(
     weight = torch.ones(4096, 4096)
     address, size = weight.data_ptr(), weight.nbytes
     assert held_bytes(address, size) > 0.99 * size
-    part = compaction.take(weight, torch.arange(0, 4096, 4), 0)
+    part = compaction.compact(weight, torch.arange(0, 4096, 4), 0)
     assert 0.24 * size < held_bytes(address, size) < 0.26 * size
     del weight
     assert part.sum() == 1024 * 4096
@@ -57,10 +57,10 @@ def test_the_rest_of_the_memory_goes_back_at_once_and_all_of_it_with_the_tensor(
 
 
 def test_a_weight_that_is_not_alone_in_its_memory_is_not_taken_apart():
-    assert not compaction.possible(torch.ones(4, 8)[:2])
-    assert not compaction.possible(torch.ones(4, 8).t())
-    assert not compaction.possible(torch.ones(8))
-    assert not compaction.possible(torch.ones(4, 8, device="meta"))
+    assert not compaction.can_compact(torch.ones(4, 8)[:2])
+    assert not compaction.can_compact(torch.ones(4, 8).t())
+    assert not compaction.can_compact(torch.ones(8))
+    assert not compaction.can_compact(torch.ones(4, 8, device="meta"))
 
 
 def dense_weights(model):
@@ -97,7 +97,7 @@ def test_slicing_reuses_the_dense_weights_memory_when_asked_with_the_same_result
 def test_a_compacted_weight_can_be_copied_trained_and_dropped():
     linear = nn.Linear(64, 64, bias=False)
     expected = linear.weight.detach()[::2].clone()
-    linear.weight = nn.Parameter(compaction.take(linear.weight, torch.arange(0, 64, 2), 0))
+    linear.weight = nn.Parameter(compaction.compact(linear.weight, torch.arange(0, 64, 2), 0))
     twin = copy.deepcopy(linear)
     linear(torch.ones(1, 64)).sum().backward()
     assert linear.weight.grad.shape == (32, 64)

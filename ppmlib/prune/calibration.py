@@ -14,12 +14,12 @@ BENCH_SEED = 0
 
 
 class CalibrationError(Exception):
-    """There is no calibration text, or it cannot be used; the message says what to do."""
+    """Calibration text is missing or cannot be used; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """Documents to compute a perplexity on; `name` says where they are from."""
+    """Documents to compute a perplexity on; `name` is their source."""
 
     name: str
     documents: tuple[str, ...]
@@ -30,7 +30,7 @@ class Text:
         return sum(len(re.split(r"\s+", document)) for document in self.documents)
 
     def described(self) -> dict[str, str | int]:
-        """What a record says of it: name, documents, words and a SHA-256 of all documents."""
+        """For a record: name, documents, words and a SHA-256 of all documents."""
         digest = hashlib.sha256("\0".join(self.documents).encode()).hexdigest()
         return {
             "name": self.name,
@@ -50,23 +50,22 @@ def load(file: str | None, *, model: str) -> Text:
         CalibrationError: if there is no file, or it holds no text.
     """
     if file:
-        return read(Path(file))
+        return _read(Path(file))
     if model in bench.MODELS:
         return bench_text()
     raise CalibrationError(
         "there is no calibration text for this model: name one in the study file, "
-        "`calibration: {file: my_text.txt}`, that is no document of an evaluated task"
+        "`calibration: {file: my_text.txt}`, with no document of an evaluated task"
     )
 
 
-def read(path: Path) -> Text:
-    """A text file as calibration text. CalibrationError naming the file if it cannot be used."""
+def _read(path: Path) -> Text:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise CalibrationError(f"{path.name}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
-        raise CalibrationError(f"{path.name}: is no text in UTF-8") from None
+        raise CalibrationError(f"{path.name}: is not UTF-8 text") from None
     documents = [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
     if not documents:
         raise CalibrationError(f"{path.name}: holds no text")
@@ -91,7 +90,7 @@ def bench_text() -> Text:
 
 
 def log_perplexity(lm, text: Text) -> float:
-    """Natural logarithm of a model's word perplexity on a text, each document by itself.
+    """Natural logarithm of a model's word perplexity on a text, each document separately.
 
     Args:
         lm: a backend of `evaluation.harness`; the log-likelihoods are lm-eval's rolling ones.

@@ -1,7 +1,7 @@
-"""Neurons taken out of a weight in its own memory: no second copy, and no fresh memory to fault in.
+"""Neurons removed from a weight in its own memory: no second copy, no new memory to page in.
 
-Kept indices ascend, so what stays only ever moves towards the front. The rest of the memory goes
-back to the operating system at once; the address range goes with the tensor.
+Kept indices ascend, so what stays only moves towards the front. The rest of the memory goes back to
+the operating system at once; the address range goes with the tensor.
 """
 
 import ctypes
@@ -16,10 +16,10 @@ BLOCK_BYTES = 1 << 21  # moved at a time through a buffer that stays in cache
 BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # gathered faster than 16-bit floats
 
 
-def possible(weight: Tensor) -> bool:
-    """Whether `take` may be used: on Linux, a weight in CPU memory that is its alone.
+def can_compact(weight: Tensor) -> bool:
+    """Whether `compact` may be used: on Linux, for a weight that owns its CPU memory.
 
-    A weight inside a memory-mapped file, or one that shares its storage, is none.
+    It may not for one inside a memory-mapped file or one that shares its storage.
     """
     return (
         sys.platform == "linux"
@@ -32,8 +32,8 @@ def possible(weight: Tensor) -> bool:
     )
 
 
-def copied(weight: Tensor, kept: Tensor, dim: int) -> Tensor:
-    """The kept rows (dim 0) or columns (dim 1) of a weight, in memory of their own."""
+def copy_kept(weight: Tensor, kept: Tensor, dim: int) -> Tensor:
+    """The kept rows (dim 0) or columns (dim 1) of a weight, in new memory."""
     # index_select is quick for rows and slow for columns, gather the other way round.
     if dim == 0:
         return weight.index_select(0, kept)
@@ -41,18 +41,18 @@ def copied(weight: Tensor, kept: Tensor, dim: int) -> Tensor:
 
 
 @torch.no_grad()
-def take(weight: Tensor, kept: Tensor, dim: int) -> Tensor:
+def compact(weight: Tensor, kept: Tensor, dim: int) -> Tensor:
     """The kept rows (dim 0) or columns (dim 1) of a weight, in the weight's own memory.
 
     The weight must not be used afterwards.
 
     Args:
-        weight: (rows, columns), for which `possible` holds.
+        weight: (rows, columns), for which `can_compact` holds.
         kept: (k,) int64, strictly ascending.
     Returns:
         (k, columns) or (rows, k), contiguous.
     Raises:
-        OSError: if the operating system does not take the rest of the memory back.
+        OSError: if the rest of the memory cannot be returned to the operating system.
     """
     rows, columns = weight.shape
     shape = (len(kept), columns) if dim == 0 else (rows, len(kept))
@@ -61,9 +61,9 @@ def take(weight: Tensor, kept: Tensor, dim: int) -> Tensor:
     step = max(1, BLOCK_BYTES // (columns * weight.itemsize))
     for first in range(0, shape[0], step):
         if dim == 0:
-            block = copied(bits, kept[first : first + step], 0)
+            block = copy_kept(bits, kept[first : first + step], 0)
         else:
-            block = copied(bits[first : first + step], kept, 1)
+            block = copy_kept(bits[first : first + step], kept, 1)
         start = first * shape[1]
         values[start : start + block.numel()] = block.view(-1)
     return _front(weight, shape)

@@ -4,7 +4,6 @@ A control: the noise is tuned until the model's word perplexity on calibration t
 pruned model, so that what still differs is due to the narrowing and not to the amount of damage.
 """
 
-import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from ppmlib.model import glu, models
 from ppmlib.prune import calibration, kept_neurons, slicing
+from ppmlib.prune.scores import make_generator
 from ppmlib.study_file.selection import NOISE, Selection
 
 FIRST_SIGMA, LARGEST_SIGMA = 0.1, 12.8
@@ -31,9 +31,7 @@ class NoiseError(Exception):
 
 def draw_noise(shape: torch.Size, *, seed: int, layer: int, matrix: str) -> Tensor:
     """The noise of one matrix, float32 on the CPU: the same on every device, at every sigma."""
-    digest = hashlib.sha256(f"noise {seed} layer {layer} {matrix}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
-    return torch.randn(shape, generator=generator)
+    return torch.randn(shape, generator=make_generator(f"noise {seed} layer {layer} {matrix}"))
 
 
 @torch.no_grad()

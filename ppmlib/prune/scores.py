@@ -69,9 +69,14 @@ def random_scores(intermediate_size: int, seed: int, layer: int) -> Tensor:
     One vector per seed and layer, whatever the width, so that the kept sets of wider models
     contain those of narrower ones. The global random state is neither used nor changed.
     """
-    digest = hashlib.sha256(f"random {seed} layer {layer}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
+    generator = make_generator(f"random {seed} layer {layer}")
     return torch.randperm(intermediate_size, generator=generator).float()
+
+
+def make_generator(name: str) -> torch.Generator:
+    """A random generator on the CPU, seeded by a name."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
 
 
 def check_shapes(gate: Tensor, up: Tensor) -> None:

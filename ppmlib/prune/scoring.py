@@ -1,7 +1,7 @@
 """A model's scores by one or several criteria, its weights read once for all of them.
 
-They are computed in float32 whatever the weights' dtype, as the published code does, but never
-with a float32 copy of a whole matrix (see `weight_rows`).
+Computed in float32 whatever the weights' dtype, as the published code does, but without a float32
+copy of a whole matrix (`weight_rows`).
 """
 
 import importlib.util
@@ -99,8 +99,7 @@ def custom(criterion: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
 def _read_once(mlps: Sequence, criteria: Sequence[str]) -> dict[str, Tensor]:
     """(L, I) float32 scores of each built-in criterion, on the CPU.
 
-    No value is looked at before the last layer is read: a GPU would have to be waited for, and
-    reads a layer in less time than it takes to ask for a few small sums.
+    Values are checked only after the last layer is read, so that a GPU is waited for once.
     """
     for mlp in mlps:
         with _naming(mlp.layer):
@@ -108,7 +107,7 @@ def _read_once(mlps: Sequence, criteria: Sequence[str]) -> dict[str, Tensor]:
     weights = [weight for mlp in mlps for weight in (mlp.gate.weight, mlp.up.weight)]
     read = weight_rows.read(weights, [RAW[criterion][0] for criterion in criteria])
     scored = {}
-    # A few thousand sums need no second thread, which would then wait for more work, at full speed.
+    # A few thousand sums need no second thread, which would then busy-wait for more work.
     with weight_rows.one_torch_thread():
         for criterion in criteria:
             reading, join = RAW[criterion]
@@ -131,7 +130,7 @@ def _naming(layer: int) -> Iterator[None]:
 
 
 def _stacked(of_layers: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    # Layers of a model that is spread over devices meet on the first one's.
+    # The layers of a model may be spread over devices: take the first one's.
     first = of_layers[0][0].device
     return tuple(
         torch.stack([each.to(first) for each in values]) for values in zip(*of_layers, strict=True)
@@ -155,8 +154,8 @@ def _product(gate: tuple[Tensor], up: tuple[Tensor]) -> Tensor:
     return gate[0] * up[0]
 
 
-# Criteria whose weights are read in one pass: what is read off the rows of one matrix, and how a
-# neuron's two rows make its score. Any other one is computed by its definition.
+# Criteria whose weights are read in one pass: the statistics of a matrix's rows, and how a neuron's
+# two rows make its score. Any other criterion is computed by its definition in `scores`.
 RAW = {
     "ppm": (weight_rows.EXTREMES, _peak_to_peak),
     "l2": (weight_rows.NORM2, _sum),

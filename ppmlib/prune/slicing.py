@@ -1,4 +1,4 @@
-"""Neurons removed from a model in memory, or silenced at full width: the oracle of removing."""
+"""Neurons removed from a model in memory, or silenced at full width to test that."""
 
 import copy
 
@@ -18,9 +18,9 @@ def slice_mlps(model: nn.Module, keep: Tensor, *, reuse_memory: bool = False) ->
 
     Args:
         keep: (num_layers, k) indices, strictly ascending in each layer.
-        reuse_memory: the kept neurons are moved to the front of the dense weights' own memory
-            where that can be: faster, without a second copy, but a dense weight that the caller
-            still holds is overwritten. By default such tensors keep their values.
+        reuse_memory: where possible the kept neurons are moved to the front of the dense weights'
+            own memory: faster, without a second copy, but a dense weight that the caller still
+            holds is overwritten.
     Raises:
         ValueError: if the model or `keep` does not fit; the model is then unchanged.
     """
@@ -46,23 +46,20 @@ def slice_mlps(model: nn.Module, keep: Tensor, *, reuse_memory: bool = False) ->
 def zero_neurons(model: nn.Module, keep: Tensor) -> None:
     """Silence all neurons but the kept ones, in place, at full width: the oracle of slicing.
 
-    Sets the columns of down_proj to zero, so that a neuron's value no longer reaches the output.
-    Arguments and errors as `slice_mlps`.
+    Sets their columns of down_proj to zero. Arguments and errors as `slice_mlps`.
     """
     mlps = glu.glu_mlps(model)
     _check_keep(keep, len(mlps), mlps[0].gate.out_features)
     for mlp, kept_rows in zip(mlps, keep, strict=True):
-        gone = torch.ones(mlp.down.in_features, dtype=torch.bool)
-        gone[kept_rows.cpu()] = False
-        mlp.down.weight[:, gone.to(mlp.down.weight.device)] = 0
+        _zero_columns(mlp.down, kept_rows)
 
 
 @torch.no_grad()
 def mlp_outputs(model: nn.Module, keep: Tensor | None = None, *, rows: int = 4) -> Tensor:
-    """What every MLP answers to one random batch, in float64 on the CPU, layer by layer.
+    """Outputs of every MLP for one random batch, in float64 on the CPU, layer by layer.
 
     With `keep`, all other neurons are silenced first; the model itself is not changed. Equal
-    outputs before and after slicing show that slicing removed what those neurons said, no more.
+    outputs before and after slicing show that slicing removed those neurons' contribution only.
 
     Returns:
         (num_layers, rows, hidden_size) float64; the batch is the same for every model of a width.
@@ -73,21 +70,25 @@ def mlp_outputs(model: nn.Module, keep: Tensor | None = None, *, rows: int = 4) 
     for mlp in glu.glu_mlps(model):
         copied = copy.deepcopy(mlp.module).to("cpu", torch.float64)
         if keep is not None:
-            gone = torch.ones(copied.down_proj.in_features, dtype=torch.bool)
-            gone[keep[mlp.layer]] = False
-            copied.down_proj.weight[:, gone] = 0
+            _zero_columns(copied.down_proj, keep[mlp.layer])
         outputs.append(copied(batch))
     return torch.stack(outputs)
+
+
+def _zero_columns(down: nn.Linear, kept: Tensor) -> None:
+    gone = torch.ones(down.in_features, dtype=torch.bool)
+    gone[kept.cpu()] = False
+    down.weight[:, gone.to(down.weight.device)] = 0
 
 
 def _cut(linear: nn.Linear, name: str, kept_rows: Tensor, dim: int, reuse_memory: bool) -> None:
     whole = getattr(linear, name)
     if whole is None:
         return
-    if reuse_memory and compaction.possible(whole):
-        part = compaction.take(whole, kept_rows, dim)
+    if reuse_memory and compaction.can_compact(whole):
+        part = compaction.compact(whole, kept_rows, dim)
     else:
-        part = compaction.copied(whole, kept_rows, dim)
+        part = compaction.copy_kept(whole, kept_rows, dim)
     setattr(linear, name, nn.Parameter(part, requires_grad=whole.requires_grad))
 
 

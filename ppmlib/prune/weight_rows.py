@@ -1,7 +1,7 @@
-"""What is read off the rows of weight matrices, as fast as memory gives them where it can be.
+"""Statistics of the rows of weight matrices, at the speed of memory where possible.
 
-On CPUs matrices are cut into strips of rows. Threads of our own read them, with one torch thread
-each: a strip stays in the cache for all that is asked of it, and no thread waits for another.
+On CPUs matrices are cut into strips of rows, read by a pool of threads with one torch thread each:
+a strip stays in the cache for all its statistics, and no thread waits for another.
 """
 
 import ctypes
@@ -34,15 +34,15 @@ class Reading(NamedTuple):
     """Values of each row of a matrix (I, h).
 
     of_strip: writes the values of a strip (rows, h) into tensors (rows,). The strip is in float32,
-        or, if `exact`, a part of what `seen` makes of the matrix without copying it.
+        or, if `exact`, a part of the matrix's `view`, which is no copy.
     values: how many values a row has.
-    finish: the matrix and its rows' values, tensors (I,) -> the values meant.
+    finish: the matrix and its rows' values, tensors (I,) -> the final values.
     """
 
     of_strip: Callable[..., None]
     values: int = 1
     exact: bool = False
-    seen: Callable[[Tensor], Tensor] = _same
+    view: Callable[[Tensor], Tensor] = _same
     finish: Callable[..., tuple[Tensor, ...]] = _as_found
 
 
@@ -65,7 +65,7 @@ def read(weights: Sequence[Tensor], readings: Iterable[Reading]) -> dict[Reading
             rows = len(weight)
         tasks = []
         for reading in readings:
-            given = reading.seen(weight) if reading.exact else weight
+            given = reading.view(weight) if reading.exact else weight
             dtype = given.dtype if reading.exact else torch.float32
             values = [given.new_empty(len(weight), dtype=dtype) for _ in range(reading.values)]
             found[reading].append(values)
@@ -97,7 +97,7 @@ def _read_strips(strips: Sequence[tuple], readings: Sequence[Reading]) -> None:
         for reading, (strip, outs) in zip(readings, tasks, strict=True):
             if not reading.exact and strip.dtype != torch.float32:
                 if converted is None:
-                    # One buffer for all strips: memory asked for anew is mapped anew.
+                    # One buffer for all strips: new memory would have to be paged in.
                     buffer = scratch.setdefault(strip.device, torch.empty(0, device=strip.device))
                     converted = buffer.resize_(strip.shape).copy_(strip)
                 strip = converted
@@ -106,7 +106,7 @@ def _read_strips(strips: Sequence[tuple], readings: Sequence[Reading]) -> None:
 
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """Here, and in threads started inside, torch uses one thread; afterwards all of its own."""
+    """Within the block, and in threads started there, torch uses one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -128,7 +128,7 @@ def compiled() -> Callable[..., None] | None:
 
 
 def _bits_on_cpu(weight: Tensor) -> Tensor:
-    # Floats of 16 bits are compared far below a CPU's memory's speed, whole numbers at it.
+    # CPUs compare integers at the speed of memory, 16-bit floats far more slowly.
     return weight.view(torch.int16) if weight.is_cpu and weight.itemsize == 2 else weight
 
 
@@ -150,7 +150,7 @@ def _extremes_of_bits(bits: Tensor, highest: Tensor, lowest: Tensor) -> None:
         out = highest.data_ptr(), lowest.data_ptr()
         function(bits.data_ptr(), *bits.shape, bits.stride(0), *out)
         return
-    # torch is fast at the first, numpy at the second, which finds the strip in the cache.
+    # torch is fast at the first, numpy at the second, with the strip in the cache.
     torch.amax(bits, 1, out=highest)
     unsigned, out = (each.numpy().view(np.uint16) for each in (bits, lowest))
     np.maximum.reduce(unsigned, axis=1, out=out)
@@ -160,7 +160,7 @@ def _extremes_of_signs(weight: Tensor, highest: Tensor, lowest: Tensor) -> tuple
     if highest.dtype != torch.int16:
         return highest, lowest
     extremes = highest.view(weight.dtype), lowest.view(weight.dtype)
-    # Bits misjudge rows of one sign, which are as rare as they are in random weights.
+    # Bits misjudge rows of one sign, which are rare.
     one_sign = ((highest < 0) | (lowest >= 0)).nonzero().flatten()
     if len(one_sign):
         odd = weight[one_sign]
@@ -181,5 +181,5 @@ def _variance(values: Tensor, out: Tensor) -> None:
 
 
 # The largest and the smallest value of each row, in the dtype of the weights.
-EXTREMES = Reading(_extremes, 2, exact=True, seen=_bits_on_cpu, finish=_extremes_of_signs)
+EXTREMES = Reading(_extremes, 2, exact=True, view=_bits_on_cpu, finish=_extremes_of_signs)
 NORM1, NORM2, VARIANCE = Reading(_norm1), Reading(_norm2), Reading(_variance)
