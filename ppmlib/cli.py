@@ -248,7 +248,7 @@ def check(study_file: Path, data_folder: Path | None) -> None:
 
     with _refused_if(ParamsError):
         checked = checking.check(study, study_file, lambda line: click.echo(line, err=True))
-    for line in (*checked.notes, *checking.table(checked.rows), *checked.problems):
+    for line in (*checked.notes, *checking.format_table(checked.rows), *checked.problems):
         click.echo(line)
     if checked.problems:
         raise Failed(f"{study_file}: {len(checked.problems)} missing or wrong")

@@ -205,7 +205,7 @@ def test_other_row_counts_or_configurations_than_the_manifests_are_refused(small
 def test_json_that_is_no_manifest_is_named(small_root, text):
     (small_root / "manifest.json").write_text(text)
     with pytest.raises(
-        DataRootError, match="manifest.json: damaged, no manifest of `ppm prefetch`"
+        DataRootError, match="manifest.json: damaged, not a manifest of `ppm prefetch`"
     ):
         data_root.open_data_root(small_root)
 

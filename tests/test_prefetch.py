@@ -15,7 +15,7 @@ from small_study import command
 from toy_hub import ToyHub, commit, serving
 
 from ppmlib.data.data_root import DataRoot
-from ppmlib.offline.check import changed_files
+from ppmlib.offline.check import find_changed_files
 
 WEIGHTS = f"models/{MODEL}/model.safetensors"
 CHUNK_BYTES = 10 << 20  # the hub's client writes so much at once
@@ -155,12 +155,12 @@ def test_three_faults_are_three_clear_lines(fetched, tmp_path):
 
 def test_files_that_were_changed_or_taken_away_later_are_named(fetched, tmp_path):
     root = DataRoot(shutil.copytree(fetched / "root", tmp_path / "root"))
-    assert changed_files(root, "models", MODEL) == []
+    assert find_changed_files(root, "models", MODEL) == []
     content = bytearray((root.folder / WEIGHTS).read_bytes())
     content[-1] ^= 1
     (root.folder / WEIGHTS).write_bytes(content)
     (root.model(MODEL) / "tokenizer.json").unlink()
-    assert changed_files(root, "models", MODEL) == [
+    assert find_changed_files(root, "models", MODEL) == [
         f"{WEIGHTS}: not the file that was fetched (its sha256 differs)",
         f"models/{MODEL}/tokenizer.json: missing, its manifest has it",
     ]

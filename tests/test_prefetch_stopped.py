@@ -21,7 +21,7 @@ from ppmlib.evaluation.run import EvaluationError
 from ppmlib.model import models
 from ppmlib.model.quiet import quiet_libraries
 from ppmlib.offline import nltk_data, prefetch
-from ppmlib.offline.check import changed_files
+from ppmlib.offline.check import find_changed_files
 from ppmlib.offline.prefetch import PrefetchError
 from ppmlib.record import records
 from ppmlib.study_file.params import Study
@@ -118,7 +118,7 @@ def kill_at(monkeypatch, step: int) -> None:
         return called
 
     monkeypatch.setattr(records, "write_json", counted(records.write_json))
-    monkeypatch.setattr(prefetch, "_checked", counted(prefetch._checked))
+    monkeypatch.setattr(prefetch, "_check_file", counted(prefetch._check_file))
 
 
 def test_a_call_killed_anywhere_loses_nothing_and_leaves_nothing_that_passes_for_whole(
@@ -141,12 +141,12 @@ def test_a_call_killed_anywhere_loses_nothing_and_leaves_nothing_that_passes_for
         assert entry["files"].items() >= before["files"].items()
         assert entry["rows"].items() >= before["rows"].items()
         for kind, repository in (("datasets", ARC), ("models", MODEL)):
-            assert changed_files(root, kind, repository) == []
+            assert find_changed_files(root, kind, repository) == []
         assert task_data.find_missing_data(root, ["arc_challenge"], []) == []
         there = contents(root.folder)
         for found, prefix in (
-            (lambda root: root.found_dataset(ARC, "ARC-Easy"), f"datasets/{ARC}/ARC-Easy"),
-            (lambda root: root.found_model(MODEL, None), f"models/{MODEL}"),
+            (lambda root: root.find_dataset(ARC, "ARC-Easy"), f"datasets/{ARC}/ARC-Easy"),
+            (lambda root: root.find_model(MODEL, None), f"models/{MODEL}"),
         ):
             needed = {name for name in expected if name.startswith(prefix)}
             if needed & there.keys() and needed - there.keys():
@@ -162,9 +162,9 @@ def test_every_name_a_model_was_asked_for_by_stays_good(served, tmp_path):
     root = fetch(tmp_path / "root", id=MODEL, revision="main")
     fetch(root.folder, id=MODEL, revision="v1")
     for revision in (None, "main", "v1", toy_hub.commit(MODEL)):
-        assert root.found_model(MODEL, revision) == root.model(MODEL)
+        assert root.find_model(MODEL, revision) == root.model(MODEL)
     with pytest.raises(DataRootError, match="asks for revision 'v2'"):
-        root.found_model(MODEL, "v2")
+        root.find_model(MODEL, "v2")
 
 
 def test_another_commit_is_refused_and_the_files_of_the_first_stay(served, tmp_path, monkeypatch):
@@ -181,16 +181,16 @@ def test_another_commit_is_refused_and_the_files_of_the_first_stay(served, tmp_p
     shutil.rmtree(root.model(MODEL))
     fetch(root.folder, id=MODEL, revision="v2")
     assert root.commit("models", MODEL) == "f" * 40
-    assert changed_files(root, "models", MODEL) == []
+    assert find_changed_files(root, "models", MODEL) == []
 
 
 def test_a_file_that_was_changed_in_place_is_fetched_again(served, tmp_path):
     root = fetch(tmp_path / "root", "arc_easy")
     file = root.dataset(ARC) / "ARC-Easy" / "test.jsonl"
     file.write_text(file.read_text().replace("test 0", "test 9"))
-    assert changed_files(root, "datasets", ARC) != []
+    assert find_changed_files(root, "datasets", ARC) != []
     fetch(root.folder, "arc_easy")
-    assert changed_files(root, "datasets", ARC) == []
+    assert find_changed_files(root, "datasets", ARC) == []
 
 
 def test_nltk_data_whose_copy_stopped_halfway_is_not_taken_for_whole(tmp_path):

@@ -6,9 +6,9 @@
     manifest.json             what `ppm prefetch` put there: commits, sha256, row counts, and what
                               of it is unfinished because a call was stopped
 
-A process knows its data root by the variable PPM_DATA_ROOT. The notebooks of a study find it behind
-a hidden link in the study's folder, so that no path of this machine gets into their pages. Where
-the files come from is not part of any fingerprint; the hashes of weights and documents are.
+A process finds its data root in the variable PPM_DATA_ROOT, the notebooks of a study in a hidden
+link in the study's folder, so that no path of this machine gets into their pages. Fingerprints
+contain the hashes of weights and documents, not where they were read from.
 """
 
 import os
@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppmlib.data.hub import one_line
+from ppmlib.data.hub import describe_error
 from ppmlib.record import records
 
 VARIABLE = "PPM_DATA_ROOT"
 LINK = ".data-root"
 MANIFEST = "manifest.json"
+KINDS = ("models", "datasets", "nltk_data")
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 HUB_URL = re.compile(
     r"hf://datasets/(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^/]+))?/(?P<file>.+)"
@@ -56,22 +57,25 @@ class DataRoot:
         return self.folder / "nltk_data"
 
     def manifest(self) -> dict[str, dict[str, Any]]:
-        """What was fetched: {models, datasets, nltk_data}, each by name.
+        """What was fetched, by name: {models, datasets, nltk_data}.
 
         Raises:
             RecordError: if the file cannot be read or is not of this form.
         """
-        empty: dict[str, dict[str, Any]] = {"models": {}, "datasets": {}, "nltk_data": {}}
         file = self.folder / MANIFEST
         found = records.read_json(file) if file.exists() else {}
         if not _is_manifest(found):
             raise records.RecordError(
-                f"{file}: damaged, no manifest of `ppm prefetch`: remove it and prefetch again; "
+                f"{file}: damaged, not a manifest of `ppm prefetch`: remove it and prefetch again; "
                 "files that are there are kept"
             )
-        return empty | found
+        return {kind: {} for kind in KINDS} | found
 
-    def found_model(self, repository: str, revision: str | None) -> Path:
+    def entry(self, kind: str, repository: str) -> dict[str, Any]:
+        """What the manifest states of a repository of `models` or `datasets`; may be empty."""
+        return self.manifest()[kind].get(repository, {})
+
+    def find_model(self, repository: str, revision: str | None) -> Path:
         """The folder of a model that a study asks for.
 
         Raises:
@@ -91,7 +95,7 @@ class DataRoot:
         self._check_finished("models", repository, repository)
         return self.model(repository)
 
-    def found_dataset(self, repository: str, config: str | None = None) -> Path:
+    def find_dataset(self, repository: str, config: str | None = None) -> Path:
         """The folder of a data set's repository.
 
         Raises:
@@ -107,30 +111,26 @@ class DataRoot:
         return folder
 
     def _check_finished(self, kind: str, repository: str, part: str) -> None:
-        if part in self.manifest()[kind].get(repository, {}).get("unfinished", ()):
+        if part in self.entry(kind, repository).get("unfinished", ()):
             name = repository if part == repository else f"{repository} ({part})"
             raise DataRootError(
                 f"{name} is not complete in the data root: run the same `ppm prefetch` again"
             )
 
     def commit(self, kind: str, repository: str) -> str | None:
-        """The commit a repository was fetched at; None where the manifest does not state it.
-
-        Args:
-            kind: `models` or `datasets`.
-        """
-        return self.manifest()[kind].get(repository, {}).get("commit")
+        """The commit a repository was fetched at; None where the manifest does not state it."""
+        return self.entry(kind, repository).get("commit")
 
     def revisions(self, kind: str, repository: str) -> set[str | None]:
         """The revisions that a repository was requested by, and its commit."""
-        entry = self.manifest()[kind].get(repository, {})
+        entry = self.entry(kind, repository)
         return {entry.get("commit"), entry.get("revision"), *entry.get("revisions", ())}
 
 
 def _is_manifest(found: Any) -> bool:
     if not isinstance(found, dict):
         return False
-    kinds = [found.get(kind, {}) for kind in ("models", "datasets", "nltk_data")]
+    kinds = [found.get(kind, {}) for kind in KINDS]
     if not all(isinstance(kind, dict) for kind in kinds):
         return False
     entries = [entry for kind in kinds[:2] for entry in kind.values()]
@@ -207,7 +207,7 @@ def local_datasets(root: DataRoot | None, *, compare_rows: bool = True) -> Itera
             if "data_files" in options:
                 options["data_files"] = _local_files(root, options["data_files"])
             return load(path, name, **options)
-        folder = root.found_dataset(path, name)
+        folder = root.find_dataset(path, name)
         options.pop("revision", None)  # the clone is at one revision, which its manifest names
         label = f"{path} ({name})" if name else path
         cache = Path(datasets.config.HF_DATASETS_CACHE, f"data-root-{_state(folder)}")
@@ -232,8 +232,8 @@ def local_datasets(root: DataRoot | None, *, compare_rows: bool = True) -> Itera
 def _state(folder: Path) -> str:
     """A name that changes with any file of a clone.
 
-    `datasets` names its cache by the clone's last folder and the patterns in its README.md: without
-    this it would still give the documents it read before a file was replaced.
+    `datasets` names its cache by the clone's last folder and the patterns in its README.md, and
+    would otherwise return cached documents after a file was replaced.
     """
     files = [path for path in folder.rglob("*") if path.is_file()]
     listed = {
@@ -249,8 +249,7 @@ def rows_key(config: str | None) -> str:
 
 
 def _check_rows(root: DataRoot, path: str, config: str | None, counts: Mapping, label: str) -> None:
-    entry = root.manifest()["datasets"].get(path, {})
-    expected = entry.get("rows", {}).get(rows_key(config))
+    expected = root.entry("datasets", path).get("rows", {}).get(rows_key(config))
     if expected is None or expected == counts:
         return
     off = [
@@ -271,7 +270,7 @@ def _local_files(root: DataRoot, value: Any) -> Any:
         return [_local_files(root, item) for item in value]
     matched = HUB_URL.fullmatch(str(value))
     if matched:
-        return str(root.found_dataset(matched["repository"]) / matched["file"])
+        return str(root.find_dataset(matched["repository"]) / matched["file"])
     if "://" in str(value):
         raise DataRootError(f"{value} is not in the data root and is not a hub address")
     return value
@@ -281,4 +280,4 @@ def reason(error: BaseException) -> str:
     """The innermost cause of an error, in one line."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return f"{type(error).__name__}: {one_line(error)}"[:300]
+    return describe_error(error)

@@ -48,7 +48,7 @@ def explain_hub_errors(
     except errors.OfflineModeIsEnabled as error:
         raise HubError(f"{where}: the hub is switched off by HF_HUB_OFFLINE") from error
     except (errors.HfHubHTTPError, *_transport_errors()) as error:
-        raise HubError(f"{where}: {type(error).__name__}: {one_line(error)[:200]}") from error
+        raise HubError(f"{where}: {describe_error(error)}") from error
 
 
 @contextmanager
@@ -93,3 +93,9 @@ def _transport_errors() -> tuple[type[Exception], ...]:
 def one_line(error: BaseException) -> str:
     """An error's message without line breaks."""
     return " ".join(str(error).split())
+
+
+def describe_error(error: BaseException, longest: int = 400) -> str:
+    """An error's type and message in one line, cut after `longest` characters."""
+    text = f"{type(error).__name__}: {one_line(error)}"
+    return text if len(text) <= longest else f"{text[:longest]}..."

@@ -85,7 +85,7 @@ def find_missing_data(root: DataRoot, names: Iterable[str], folders: Iterable[Pa
     for name in names:
         try:
             for source in find_sources(name, folders):
-                root.found_dataset(source.repository, source.config)
+                root.find_dataset(source.repository, source.config)
         except DataRootError as error:
             lines.append(f"{name}: {error}")
         except UnknownData as error:

@@ -33,7 +33,6 @@ UNLOADABLE = (
     ArithmeticError,
     AssertionError,
 )
-LONGEST_REASON = 400  # characters of such an error that are shown
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def locate(model: str, revision: str | None = None, *, fetch: bool = True) -> Pa
     folder = bench.model_dir(model) if packaged else Path(model).expanduser()
     try:
         root = data_root.current_data_root() if HUB_ID.fullmatch(model) else None
-        stored = root.found_model(model, revision) if root else None
+        stored = root.find_model(model, revision) if root else None
     except data_root.DataRootError as error:
         raise ModelError(str(error)) from None
     if stored is not None:
@@ -162,7 +161,9 @@ def load_tokenizer(model: str, *, revision: str | None = None) -> tuple[Any, Pat
     try:
         return _read_tokenizer(folder), folder
     except UNLOADABLE as error:
-        raise ModelError(f"{model!r}: its tokenizer cannot be loaded: {_reason(error)}") from error
+        raise ModelError(
+            f"{model!r}: its tokenizer cannot be loaded: {hub.describe_error(error)}"
+        ) from error
 
 
 def _read_tokenizer(folder: Path) -> Any:
@@ -214,7 +215,7 @@ def load(
             )
         tokenizer = _read_tokenizer(folder)
     except (*UNLOADABLE, StrictDataclassError) as error:
-        raise ModelError(f"{model!r} cannot be loaded: {_reason(error)}") from error
+        raise ModelError(f"{model!r} cannot be loaded: {hub.describe_error(error)}") from error
     unfit = sorted([*loading["missing_keys"], *(key[0] for key in loading["mismatched_keys"])])
     if unfit:
         raise ModelError(f"{model!r}: weights missing or of another shape: {', '.join(unfit[:5])}")
@@ -226,11 +227,6 @@ def load(
         )
     network.eval().to(place)
     return Loaded(network, tokenizer, _identity(model, folder, dtype, network, place), folder)
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..."
 
 
 def _random(model: str, dtype: str, place) -> Loaded:

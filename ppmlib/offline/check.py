@@ -79,11 +79,13 @@ def check(study: Study, study_file: Path, progress: Callable[[str], None]) -> Ch
         names = [task.name for task in study.tasks]
         missing = task_data.find_missing_data(root, names, [bench.tasks_dir()]) if root else []
         return Checked(problems=[str(error), *missing])
-    checked.notes.append(_model_line(loaded))
+    checked.notes.append(_describe_model(loaded))
     if root is not None:
         nltk_files = root.manifest()["nltk_data"].items()
-        checked.problems += changed_files(root, "models", study.model.id)
-        checked.problems += _changed(root, {f"nltk_data/{name}": sha for name, sha in nltk_files})
+        checked.problems += find_changed_files(root, "models", study.model.id)
+        checked.problems += _find_changed(
+            root, {f"nltk_data/{name}": sha for name, sha in nltk_files}
+        )
         if not (root.folder / data_root.MANIFEST).exists():
             checked.notes.append(
                 "the data root has no manifest: revisions, hashes and row counts are not compared"
@@ -103,13 +105,13 @@ def check(study: Study, study_file: Path, progress: Callable[[str], None]) -> Ch
         lm.begin()
         for task in study.tasks:
             progress(f"task {task.name}")
-            row, problems = _task(study, task.model_dump(), lm, root)
+            row, problems = _check_task(study, task.model_dump(), lm, root)
             checked.rows.append(row)
             checked.problems += problems
     return checked
 
 
-def _model_line(loaded: models.Loaded) -> str:
+def _describe_model(loaded: models.Loaded) -> str:
     identity = loaded.identity
     parameters = sum(weight.numel() for weight in loaded.model.parameters())
     return (
@@ -118,14 +120,14 @@ def _model_line(loaded: models.Loaded) -> str:
     )
 
 
-def changed_files(root: DataRoot, kind: str, repository: str) -> list[str]:
+def find_changed_files(root: DataRoot, kind: str, repository: str) -> list[str]:
     """Files of a repository that are missing or not those that were fetched, a line each."""
     files = root.manifest()[kind].get(repository, {}).get("files", {})
     sha256 = {f"{kind}/{repository}/{name}": entry["sha256"] for name, entry in files.items()}
-    return _changed(root, sha256)
+    return _find_changed(root, sha256)
 
 
-def _changed(root: DataRoot, sha256: Mapping[str, str]) -> list[str]:
+def _find_changed(root: DataRoot, sha256: Mapping[str, str]) -> list[str]:
     lines = []
     for name, digest in sha256.items():
         if not (root.folder / name).is_file():
@@ -135,7 +137,7 @@ def _changed(root: DataRoot, sha256: Mapping[str, str]) -> list[str]:
     return lines
 
 
-def _task(study: Study, spec: Mapping[str, Any], lm, root: DataRoot | None):
+def _check_task(study: Study, spec: Mapping[str, Any], lm, root: DataRoot | None):
     """One task's row, and what is wrong with it."""
     name, folders = spec["name"], [bench.tasks_dir()]
     try:
@@ -143,27 +145,29 @@ def _task(study: Study, spec: Mapping[str, Any], lm, root: DataRoot | None):
     except task_data.UnknownData as error:
         return (name, UNKNOWN, UNKNOWN, UNKNOWN, "no"), [f"{name}: {error}"]
     repositories = list(dict.fromkeys(source.repository for source in sources))
-    where = ", ".join(_with_configs(repository, sources) for repository in repositories)
+    where = ", ".join(_name_configs(repository, sources) for repository in repositories)
     commits = [root.commit("datasets", repository) if root else None for repository in repositories]
     revision = ", ".join((commit or UNKNOWN)[:SHORT] for commit in commits) or UNKNOWN
     documents, prompt = UNKNOWN, "no"
     problems = task_data.find_missing_data(root, [name], folders) if root else []
     if not problems:
-        documents, prompt, problem = _first_prompt(study, spec, sources, lm)
+        documents, prompt, problem = _render_first_prompt(study, spec, sources, lm)
         if problem:
             problems = [problem]
         elif root is not None:
-            problems = [line for r in repositories for line in changed_files(root, "datasets", r)]
+            problems = [
+                line for r in repositories for line in find_changed_files(root, "datasets", r)
+            ]
     return (name, documents, where or "package", revision, prompt), problems
 
 
-def _with_configs(repository: str, sources) -> str:
+def _name_configs(repository: str, sources) -> str:
     configs = {s.config for s in sources if s.repository == repository and s.config}
     named = min(configs) if len(configs) == 1 else f"{len(configs)} configurations"
     return f"{repository} ({named})" if configs else repository
 
 
-def _columns(sources: list[task_data.Source]) -> str:
+def _list_columns(sources: list[task_data.Source]) -> str:
     """The columns that a task's data sets of the hub have, repository by repository."""
     import datasets
 
@@ -175,7 +179,7 @@ def _columns(sources: list[task_data.Source]) -> str:
     return "".join(f"; {name} has the columns {columns}" for name, columns in found.items())
 
 
-def _first_prompt(
+def _render_first_prompt(
     study: Study, spec: Mapping[str, Any], sources, lm
 ) -> tuple[str, str, str | None]:
     """Documents, a word about the first prompt, and what is wrong (or None)."""
@@ -194,7 +198,7 @@ def _first_prompt(
         )
         taskrun.check_task(task, lm, spec)
     except tasks.UnreadableDocuments as error:
-        return UNKNOWN, "no", f"{error}{_columns(sources)}"
+        return UNKNOWN, "no", f"{error}{_list_columns(sources)}"
     except EvaluationError as error:
         return UNKNOWN, "no", str(error)
     count = sum(len(sub.eval_docs) for sub in task.tasks.values())
@@ -205,7 +209,7 @@ def _first_prompt(
         try:
             text = taskrun.first_prompt(sub, lm, apply_chat_template=study.apply_chat_template)
         except tasks.UNREADABLE as error:
-            why = f"({type(error).__name__}: {error}){_columns(sources)}"
+            why = f"({type(error).__name__}: {error}){_list_columns(sources)}"
             line = f"{sub.task_name}: its documents are not of the form it reads {why}"
             return documents, "no", line
         with quiet_libraries():  # the tokenizer warns of prompts longer than the model's context
@@ -214,7 +218,7 @@ def _first_prompt(
     return documents, f"ok, {longest:,} tokens{cut}", None
 
 
-def table(rows: list[tuple[str, ...]]) -> list[str]:
+def format_table(rows: list[tuple[str, ...]]) -> list[str]:
     """Rows under their column names as aligned text."""
     columns = zip(COLUMNS, *rows, strict=True)
     padded = [[cell.ljust(max(map(len, column))) for cell in column] for column in columns]

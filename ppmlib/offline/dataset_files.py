@@ -1,4 +1,4 @@
-"""Which files of a hub data set's repository its configurations name, by its README.md."""
+"""Which files of a hub data set its configurations need, by its README.md."""
 
 import re
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ import yaml
 
 README = "README.md"
 HEADER = re.compile(r"\A---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
-# What is neither documents nor what `datasets` reads about them.
+# Neither documents nor read by `datasets`.
 NEVER_READ = (".gitattributes", "*.py")
 
 
@@ -25,7 +25,7 @@ def read_configurations(readme: str) -> list[dict[str, Any]]:
 def find_needed_files(
     names: Iterable[str], readme: str, configs: Iterable[str | None]
 ) -> list[str]:
-    """Names of the files that some configurations need; all where the README.md does not state it.
+    """Names of the files that some configurations need; all where the README.md does not name them.
 
     Args:
         names: every file of the repository, relative to it.
@@ -62,18 +62,13 @@ def _patterns(entry: dict[str, Any] | None) -> list[str]:
     if entry is None or "data_files" not in entry:
         return []
     folder = entry.get("data_dir")
-    return [f"{folder.rstrip('/')}/{path}" if folder else path for path in _paths(entry)]
+    paths = _paths(entry["data_files"])
+    return [f"{folder.rstrip('/')}/{path}" if folder else path for path in paths]
 
 
-def _paths(entry: dict[str, Any]) -> list[str]:
-    found: list[str] = []
-    pending = [entry["data_files"]]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, str):
-            found.append(value.removeprefix("./"))
-        elif isinstance(value, list):
-            pending += value
-        elif isinstance(value, dict):
-            pending += [value["path"]] if "path" in value else list(value.values())
-    return found
+def _paths(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value.removeprefix("./")]
+    if isinstance(value, dict):
+        return _paths(value["path"] if "path" in value else list(value.values()))
+    return [path for each in value for path in _paths(each)] if isinstance(value, list) else []

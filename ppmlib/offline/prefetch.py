@@ -61,20 +61,20 @@ def prefetch(study: Study, folder: Path, *, nltk_source: str | None, tell: Tell)
     names = [task.name for task in study.tasks]
     sources = [source for name in names for source in task_data.find_sources(name, folders)]
     resources = {path for name in names for path in task_data.find_resources(name, folders)}
-    revisions = _revisions(sources)
-    with _alone(folder):
+    revisions = _find_revisions(sources)
+    with _lock(folder):
         root = data_root.open_data_root(folder)
         if models.HUB_ID.fullmatch(study.model.id) and study.model.id not in bench.MODELS:
-            _model(root, study.model.id, study.model.revision, tell)
+            _fetch_model(root, study.model.id, study.model.revision, tell)
         for repository, revision in revisions:
             configs = [source.config for source in sources if source.repository == repository]
-            _dataset(root, repository, revision, configs, tell)
+            _fetch_dataset(root, repository, revision, configs, tell)
         for path in sorted(resources):
-            _nltk(root, path, nltk_source, tell)
+            _fetch_nltk(root, path, nltk_source, tell)
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _lock(folder: Path) -> Iterator[None]:
     """Hold a data root's lock. PrefetchError if another process fills it."""
     place = folder / PARTIAL
     place.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def _alone(folder: Path) -> Iterator[None]:
         place.rmdir()
 
 
-def _revisions(sources: Iterable[task_data.Source]) -> list[tuple[str, str | None]]:
+def _find_revisions(sources: Iterable[task_data.Source]) -> list[tuple[str, str | None]]:
     """Each repository with the revision its tasks ask for. PrefetchError if they ask for two."""
     wanted: dict[str, str | None] = {}
     for source in sources:
@@ -101,18 +101,18 @@ def _revisions(sources: Iterable[task_data.Source]) -> list[tuple[str, str | Non
     return list(wanted.items())
 
 
-def _model(root: DataRoot, model: str, revision: str | None, tell: Tell) -> None:
+def _fetch_model(root: DataRoot, model: str, revision: str | None, tell: Tell) -> None:
     """Fetch a model's safetensors, config and tokenizer files, and enter them in the manifest."""
     from huggingface_hub.utils import filter_repo_objects
 
-    info = _listed(root, "models", model, revision)
+    info = _list_files(root, "models", model, revision)
     names = filter_repo_objects(
         list(info.sizes), allow_patterns=models.HUB_FILES, ignore_patterns=models.HUB_IGNORED
     )
     _fetch_files(root, info, list(names), tell, wanted_by=[model])
 
 
-def _dataset(
+def _fetch_dataset(
     root: DataRoot, repository: str, revision: str | None, configs: list[str | None], tell: Tell
 ) -> None:
     """Fetch the files of a data set's configurations, count their rows, enter both."""
@@ -120,7 +120,7 @@ def _dataset(
 
     from ppmlib.model.quiet import quiet_libraries
 
-    info = _listed(root, "datasets", repository, revision)
+    info = _list_files(root, "datasets", repository, revision)
     configs = list(dict.fromkeys(configs))
     readme = ""
     if dataset_files.README in info.sizes:
@@ -134,7 +134,7 @@ def _dataset(
             loaded = datasets.load_dataset(repository, config)
             counts = {split: part.num_rows for split, part in loaded.items()}
             rows[data_root.rows_key(config)] = counts
-    _enter(root, info, rows=rows)
+    _update_manifest(root, info, rows=rows)
     for config, counts in list(rows.items())[:SHOWN]:
         tell(f"  {config}: " + ", ".join(f"{split} {n:,} rows" for split, n in counts.items()))
     if len(rows) > SHOWN:
@@ -142,7 +142,7 @@ def _dataset(
 
 
 @dataclass(frozen=True)
-class _Listed:
+class _Listing:
     """What the hub lists of a repository at one commit."""
 
     kind: str  # models or datasets
@@ -153,7 +153,7 @@ class _Listed:
     hashes: dict[str, str]  # sha256 of large files, git's blob id of the others
 
 
-def _listed(root: DataRoot, kind: str, repository: str, revision: str | None) -> _Listed:
+def _list_files(root: DataRoot, kind: str, repository: str, revision: str | None) -> _Listing:
     """The hub's list of a repository's files, at the commit that the manifest has it at, if any.
 
     Raises:
@@ -185,11 +185,11 @@ def _listed(root: DataRoot, kind: str, repository: str, revision: str | None) ->
     records.write_json(root.folder / data_root.MANIFEST, manifest)
     sizes = {file.rfilename: file.size for file in info.siblings}
     hashes = {f.rfilename: f.lfs.sha256 if f.lfs else f.blob_id for f in info.siblings}
-    return _Listed(kind, repository, revision, info.sha, sizes, hashes)
+    return _Listing(kind, repository, revision, info.sha, sizes, hashes)
 
 
 def _fetch_files(
-    root: DataRoot, info: _Listed, names: list[str], tell: Tell | None, wanted_by: Iterable[str]
+    root: DataRoot, info: _Listing, names: list[str], tell: Tell | None, wanted_by: Iterable[str]
 ) -> None:
     """Fetch the named files; each is entered in the manifest once it is verified.
 
@@ -202,7 +202,7 @@ def _fetch_files(
         total = sum(info.sizes[name] for name in names)
         about = f"{IN_WORDS[info.kind]} {info.repository} at {info.commit}"
         tell(f"{about}: {len(names)} files, {size(total)}")
-    there = {name: _checked(place / name, info.hashes[name]) for name in names}
+    there = {name: _check_file(place / name, info.hashes[name]) for name in names}
     missing = [name for name in names if there[name] is None]
     to_fetch, free = sum(info.sizes[n] for n in missing), shutil.disk_usage(root.folder).free
     if to_fetch > free:
@@ -211,15 +211,15 @@ def _fetch_files(
         )
     wanted = {*wanted_by}
     known = {name: entry for name, entry in there.items() if entry}
-    _enter(root, info, known, unfinished=wanted if missing else ())
+    _update_manifest(root, info, known, unfinished=wanted if missing else ())
     for name in missing:
         with hub.explain_hub_errors(info.repository, info.revision, IN_WORDS[info.kind]):
             entry = _download(root, info, name, tell)
-        _enter(root, info, {name: entry})
-    _enter(root, info, finished=wanted)
+        _update_manifest(root, info, {name: entry})
+    _update_manifest(root, info, finished=wanted)
 
 
-def _checked(target: Path, expected: str) -> dict[str, Any] | None:
+def _check_file(target: Path, expected: str) -> dict[str, Any] | None:
     """A manifest's entry of a file that is there with the hub's hash, else None."""
     if not target.is_file():
         return None
@@ -232,7 +232,7 @@ def _checked(target: Path, expected: str) -> dict[str, Any] | None:
     return {"bytes": target.stat().st_size, "sha256": digest, "hub": expected}
 
 
-def _download(root: DataRoot, info: _Listed, name: str, tell: Tell | None) -> dict[str, Any]:
+def _download(root: DataRoot, info: _Listing, name: str, tell: Tell | None) -> dict[str, Any]:
     """Fetch one file, resuming an earlier part of it, and compare it with the hub's hash."""
     from huggingface_hub import get_token, hf_hub_url
     from huggingface_hub.file_download import http_get
@@ -257,7 +257,7 @@ def _download(root: DataRoot, info: _Listed, name: str, tell: Tell | None) -> di
             expected_size=total,
             tqdm_class=_progress_lines(tell),
         )
-    entry = _checked(part, expected)
+    entry = _check_file(part, expected)
     if entry is None:
         digest = records.sha256_file(part)
         part.unlink()
@@ -294,7 +294,7 @@ def _progress_lines(tell: Tell):
     return Lines
 
 
-def _nltk(root: DataRoot, resource: str, source: str | None, tell: Tell) -> None:
+def _fetch_nltk(root: DataRoot, resource: str, source: str | None, tell: Tell) -> None:
     """Put one resource of nltk's under nltk_data and enter it in the manifest."""
 
     def on_disk() -> dict[str, str]:
@@ -312,9 +312,9 @@ def _nltk(root: DataRoot, resource: str, source: str | None, tell: Tell) -> None
     records.write_json(root.folder / data_root.MANIFEST, manifest)
 
 
-def _enter(
+def _update_manifest(
     root: DataRoot,
-    info: _Listed,
+    info: _Listing,
     files: Mapping[str, Any] | None = None,
     *,
     rows: Mapping[str, Any] | None = None,
