@@ -409,7 +409,6 @@ def _prepare(
     root = reports / study.study
     for line in batch_sizes.list_damaged(root):
         click.echo(line, err=True)
-    study = batch_sizes.apply_smaller(study, root)
     _read_only_from(data_folder if to_run else data_root.read_link(root))
     from ppmlib.model import models
     from ppmlib.workflow import plan

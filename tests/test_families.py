@@ -21,7 +21,7 @@ def tokenizer():
 @pytest.mark.parametrize("name", ON_FAST)
 def test_the_fast_engine_gives_lm_evals_log_likelihoods(name, tokenizer):
     model = family(name)
-    assert engines.choose("auto", model.config.get_text_config()) == ("fast", None)
+    assert engines.choose("auto", model.config.to_dict()) == ("fast", None)
     plain, quick = backends(model, tokenizer, 3, pass_tokens=24)
     short = [(("", ""), [5, 6, token], [7, 8]) for token in range(3, 9)]
     requests = [*token_requests(0, count=20), *short]
@@ -62,8 +62,8 @@ def test_the_fast_engine_gives_lm_evals_perplexities_and_texts(name, tokenizer):
 
 
 def test_layers_that_mix_tokens_are_left_to_lm_eval():
-    config = family("lfm2").config
+    config = family("lfm2").config.to_dict()
     engine, reason = engines.choose("auto", config)
     assert engine == "plain" and "lfm2" in reason
-    config.model_type = "llama"
+    config["model_type"] = "llama"
     assert "conv" in engines.choose("auto", config)[1]

@@ -206,7 +206,7 @@ SETTINGS = {
     "split_evaluation": (True, {EVALUATION}),
     "batch_size": (4, {NOISE, EVALUATION}),
     "aa_batch_size": (4, {EVALUATION}),
-    "engine": ("fast", {EVALUATION}),
+    "engine": ("plain", {EVALUATION}),
     "lm_eval_seeds": ([1, 2, 3, 4], {EVALUATION}),
     "softmax_dtype": ("float32", {NOISE, EVALUATION}),
     "max_length": (300, {NOISE, EVALUATION}),

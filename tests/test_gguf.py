@@ -6,10 +6,14 @@ import pytest
 import torch
 from gguf import GGMLQuantizationType as Kind
 from gguf_files import write_gguf
+from small_study import TINY, write_study
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from ppmlib.model import checkpoint, gguf_source
+from ppmlib.model import checkpoint, gguf_source, models
 from ppmlib.model.checkpoint import ModelError
+from ppmlib.record import records
+from ppmlib.study_file.params import ParamsError, Study
+from ppmlib.workflow import plan
 
 
 @pytest.fixture(autouse=True)
@@ -96,3 +100,36 @@ def test_what_cannot_be_read_is_refused_in_a_line(tmp_path, file):
         gguf_source.dequantise(other, "x")
     with pytest.raises(ModelError, match=r"has the sha256 \w{64}, not abc: fetch it again"):
         gguf_source.dequantise(bare, "x", sha256="abc")
+
+
+def test_a_study_of_a_gguf_file_names_its_quantisation_and_hash(tmp_path, file):
+    folder = tmp_path / "params"
+    folder.mkdir()
+    file.rename(folder / file.name)
+    path = write_study(folder, TINY, model={"id": f"./{file.name}"}, floors=[])
+    root = tmp_path / "reports"
+    planned = plan.build(Study.load(path), path, root)
+    assert planned["study"]["model"]["id"] == "tiny.Q8_0 (dequantised from Q8_0)"
+    assert planned["study"]["engine"] == "fast"
+    loaded = models.load(str(planned["located"]))
+    assert models.weights_identity(loaded.identity) | {"gguf_sha256": None} == {
+        "id": "tiny.Q8_0 (dequantised from Q8_0)",
+        "revision": None,
+        "dtype": "float32",
+        "weights_sha256": loaded.identity["weights_sha256"],
+        "config_sha256": loaded.identity["config_sha256"],
+        "gguf_sha256": None,
+    }
+    assert loaded.identity["gguf_sha256"] == records.sha256_file(folder / file.name)
+
+    wrong = write_study(folder, TINY, model={"id": f"./{file.name}", "sha256": "0" * 64}, floors=[])
+    with pytest.raises(ModelError, match=r"has the sha256 \w{64}, not 0{64}: fetch it again"):
+        plan.build(Study.load(wrong), wrong, root)
+    with pytest.raises(ParamsError, match="sha256 is that of a GGUF file"):
+        Study.load(write_study(folder, TINY, model={"id": "bench", "sha256": "0" * 64}))
+    lost = write_study(folder, TINY, model={"id": "./none.gguf"}, floors=[])
+    with pytest.raises(ParamsError, match="there is no file './none.gguf'"):
+        plan.build(Study.load(lost), lost, root)
+    inside = write_study(folder, TINY, model={"id": "../params"}, floors=[])
+    with pytest.raises(ModelError, match=r"GGUF file itself: ../params/tiny.Q8_0"):
+        plan.build(Study.load(inside), inside, root)

@@ -3,6 +3,7 @@
 Decided from the model's configuration, before any weights are read.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 AUTO, FAST, PLAIN = "auto", "fast", "plain"
@@ -43,35 +44,33 @@ PROVEN = frozenset(
 
 
 def layer_kinds(config: Any) -> frozenset[str]:
-    """Kinds of the decoder's layers, such as `full_attention` and `sliding_attention`."""
+    """Kinds of a decoder's layers, such as `full_attention`, by its configuration object."""
     if getattr(config, "layer_types", None):
         return frozenset(config.layer_types)
-    if getattr(config, "sliding_window", None) is not None:
-        return frozenset({SLIDING})
-    return frozenset(
-        {"chunked_attention" if getattr(config, "attention_chunk_size", None) else FULL}
-    )
+    sliding = getattr(config, "sliding_window", None) is not None
+    return frozenset({SLIDING if sliding else FULL})
 
 
-def why_not_fast(config: Any) -> str | None:
-    """Why `engine: fast` cannot run a model of this (text) configuration; None if it can."""
-    if config.model_type not in PROVEN:
-        return f"no test holds it against lm-eval on models of the family {config.model_type}"
-    if others := sorted(layer_kinds(config) - {FULL, SLIDING}):
+def why_not_fast(config: Mapping[str, Any]) -> str | None:
+    """Why `engine: fast` cannot run a model of this configuration (text part); None if it can."""
+    family = config.get("model_type")
+    if family not in PROVEN:
+        return f"no test holds it against lm-eval on models of the family {family}"
+    if others := sorted({*(config.get("layer_types") or ())} - {FULL, SLIDING}):
         return f"layers of the kind {', '.join(others)} mix tokens that no mask keeps apart"
-    rope = getattr(config, "rope_parameters", None) or {}
-    kinds = [rope, *(part for part in rope.values() if isinstance(part, dict))]
-    if any(part.get("rope_type") in ROPE_BY_LENGTH for part in kinds):
-        return "the positions of a token depend on the length of its sequence"
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    for part in (rope, *(part for part in rope.values() if isinstance(part, dict))):
+        if (part.get("rope_type") or part.get("type")) in ROPE_BY_LENGTH:
+            return "the positions of a token depend on the length of its sequence"
     return None
 
 
-def choose(engine: str, config: Any) -> tuple[str, str | None]:
-    """The engine that runs, and why it is not `fast` where the study left the choice.
+def choose(engine: str, config: Mapping[str, Any]) -> tuple[str, str | None]:
+    """The engine that runs, and why it is not `fast` where the study leaves the choice.
 
     Args:
         engine: auto, fast or plain.
-        config: the model's (text) configuration.
+        config: the model's configuration, its text part.
     """
     if engine != AUTO:
         return engine, None

@@ -74,7 +74,7 @@ class FastLM(RecordingLM):
         """The model's attention and head; refuse what would not give lm-eval's numbers."""
         config = self.model.config.get_text_config()
         what = f"engine fast: {type(self.model).__name__}"
-        if reason := engines.why_not_fast(config):
+        if reason := engines.why_not_fast(config.to_dict()):
             raise EvaluationError(f"{what}: {reason}: set engine: plain")
         implementation = self.model.config._attn_implementation
         if implementation not in ("sdpa", "eager"):

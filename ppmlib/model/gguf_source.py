@@ -44,6 +44,13 @@ def read_source(folder: Path) -> Source | None:
     return Source(**read_json(note)) if note.is_file() else None
 
 
+def name_of(folder: Path) -> str:
+    """How records and pages name the model in a folder: with the quantisation its weights had."""
+    folder = Path(folder).resolve()
+    source = read_source(folder)
+    return f"{folder.name} (dequantised from {source.file_type})" if source else folder.name
+
+
 def dequantise(
     file: Path, model: str, *, sha256: str | None = None, tell: Callable[[str], None] = print
 ) -> Path:

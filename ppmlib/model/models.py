@@ -12,8 +12,14 @@ from typing import Any
 
 from ppmlib import bench
 from ppmlib.data import data_root, hub
-from ppmlib.model import hashes, random_shapes
-from ppmlib.model.checkpoint import ModelError, check_present, read_json, shapes, weight_files
+from ppmlib.model import gguf_source, hashes, random_shapes
+from ppmlib.model.checkpoint import (
+    ModelError,
+    check_present,
+    read_json,
+    shapes,
+    weight_files,
+)
 from ppmlib.model.quiet import no_loading_bars
 from ppmlib.record import records
 
@@ -71,13 +77,16 @@ def locate(model: str, revision: str | None = None, *, fetch: bool = True) -> Pa
     In a process with a data root (`ppmlib.data.data_root`) hub ids are taken only from there.
 
     Args:
-        model: a packaged name (`bench`, `bench-small`), a folder, or a hub id `owner/name`.
+        model: a packaged name (`bench`, `bench-small`), a folder, a GGUF file, or a hub id
+            `owner/name`.
         revision: commit, tag or branch of a hub id.
         fetch: whether a hub model that is not in the local cache is downloaded.
     Raises:
         ModelError: if there is no such model, or it has no safetensors weights.
         NotHere: for a hub model that is not in the local cache, without `fetch`.
     """
+    if gguf_source.is_gguf(model):
+        return gguf_source.dequantise(Path(model).expanduser(), model)
     packaged = model in bench.MODELS
     folder = bench.model_dir(model) if packaged else Path(model).expanduser()
     try:
@@ -109,6 +118,10 @@ def locate(model: str, revision: str | None = None, *, fetch: bool = True) -> Pa
 def check_folder(folder: Path, model: str) -> None:
     """ModelError, naming `model`, unless a folder has a config and unquantised safetensors."""
     if not (folder / "config.json").is_file():
+        if files := sorted(folder.glob(f"*{gguf_source.SUFFIX}")):
+            raise ModelError(
+                f"{model!r}: name the GGUF file itself: {model.rstrip('/')}/{files[0].name}"
+            )
         raise ModelError(f"{model!r}: the folder has no config.json: name the one that has it")
     config = read_json(folder / "config.json")
     if config.get("quantization_config") is not None:
@@ -245,14 +258,16 @@ def _identity(model: str, folder: Path, dtype: str, network, place) -> dict[str,
     root = data_root.current_data_root() if HUB_ID.fullmatch(model) else None
     on_hub = root is not None or not (packaged or Path(model).expanduser().is_dir())
     commit = root.commit("models", model) if root else folder.name
+    source = gguf_source.read_source(folder)
     return {
-        "id": model if packaged or on_hub else folder.resolve().name,
+        "id": model if packaged or on_hub else gguf_source.name_of(folder),
         "revision": commit if on_hub else None,
         "dtype": dtype,
         "weights_sha256": hashes.weights_sha256(folder),
         "config_sha256": hashes.config_sha256(folder),
         "tokenizer_sha256": hashes.tokenizer_sha256(folder),
         **_conditions(network, place, synthetic=packaged),
+        **({"gguf_sha256": source.sha256} if source else {}),
     }
 
 
@@ -274,5 +289,5 @@ def _conditions(network, place, *, synthetic: bool) -> dict[str, Any]:
 
 def weights_identity(identity: dict[str, Any]) -> dict[str, Any]:
     """What scores and kept neurons depend on: name, dtype and hashes, no device or tokenizer."""
-    names = ("id", "revision", "dtype", "weights_sha256", "config_sha256")
-    return {name: identity[name] for name in names}
+    names = ("id", "revision", "dtype", "weights_sha256", "config_sha256", "gguf_sha256")
+    return {name: identity[name] for name in names if name in identity}

@@ -60,7 +60,7 @@ def check(study: Study, study_file: Path, progress: Callable[[str], None]) -> Ch
     Raises:
         ParamsError: for mistakes in the study file itself.
     """
-    from ppmlib.evaluation import backends
+    from ppmlib.evaluation import backends, engines
 
     checked, root = Checked(), data_root.current_data_root()
     progress(f"model {study.model.id}")
@@ -80,6 +80,8 @@ def check(study: Study, study_file: Path, progress: Callable[[str], None]) -> Ch
         missing = task_data.find_missing_data(root, names, [bench.tasks_dir()]) if root else []
         return Checked(problems=[str(error), *missing])
     checked.notes.append(_describe_model(loaded))
+    engine, reason = engines.choose(study.engine, loaded.model.config.get_text_config().to_dict())
+    checked.notes.append(f"engine: {engine}" + (f" ({reason})" if reason else ""))
     if root is not None:
         nltk_files = root.manifest()["nltk_data"].items()
         checked.problems += find_changed_files(root, "models", study.model.id)

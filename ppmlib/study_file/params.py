@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -77,7 +78,9 @@ class Strict(BaseModel):
 
 
 class ModelSource(Strict):
-    """Which model: packaged name, hub id, or a folder written with a leading `.`, `/` or `~`.
+    """Which model: packaged name, hub id, or a path written with a leading `.`, `/` or `~`.
+
+    A path leads to a folder or to a GGUF file, whose sha256 may be given.
 
     `shape:llama-3.2-1b` has random weights of that shape: for profiling alone.
     """
@@ -85,15 +88,32 @@ class ModelSource(Strict):
     id: Text
     revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")] | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
     @field_validator("id")
     @classmethod
     def _a_name_or_a_path(cls, name: str) -> str:
         return own_path(name)
 
+    @model_validator(mode="after")
+    def _a_hash_is_of_a_file(self) -> "ModelSource":
+        if self.sha256 is not None and not self.is_gguf:
+            raise ValueError("sha256 is that of a GGUF file: leave it out for other models")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_a_missing_hash(self, dump) -> dict[str, Any]:
+        # Plans made before it existed stay valid.
+        return {k: v for k, v in dump(self).items() if k != "sha256" or v is not None}
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether the id names a GGUF file."""
+        return self.is_folder and self.id.lower().endswith(".gguf")
+
     @property
     def is_folder(self) -> bool:
-        """Whether the id names a folder rather than a packaged or hub model."""
+        """Whether the id names a path rather than a packaged or hub model."""
         return self.id.startswith((".", "/", "~"))
 
     @property
@@ -290,7 +310,7 @@ class Study(Strict):
     split_evaluation: bool = False
     batch_size: Count = 1
     aa_batch_size: Count | None = None
-    engine: Literal["plain", "fast"] = "plain"
+    engine: Literal["auto", "fast", "plain"] = "auto"
     lm_eval_seeds: Annotated[list[Seed], Field(min_length=4, max_length=4)] = [0, 1234, 1234, 1234]
     softmax_dtype: Literal["float32"] | None = None
     max_length: Count | None = None

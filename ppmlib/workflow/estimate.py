@@ -54,6 +54,7 @@ def lines(
         located = None
     if located is not None:
         said.append(_model(study, located))
+    said.append(_engine(plan))
     left = [task for key, tasks in asked.items() if key not in finished for task in tasks]
     count = sum(len(tasks) for tasks in asked.values())
     if finished and left:
@@ -78,6 +79,11 @@ def _model(study: Study, located: Path) -> str:
         f"model: {parameters:,} stored parameters, {gigabytes:.2f} GB in {study.model.dtype}, read "
         "once per notebook and sliced in place"
     )
+
+
+def _engine(plan: dict[str, Any]) -> str:
+    engine, reason = plan["study"]["engine"], plan.get("engine_reason")
+    return f"engine: {engine}" + (f" ({reason})" if reason else "")
 
 
 def _known(study: Study, plan: dict[str, Any], root: Path, to_run: Collection[str]):

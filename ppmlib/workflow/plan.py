@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ppmlib import bench
-from ppmlib.evaluation import batch_sizes, task_files
-from ppmlib.model import checkpoint, hashes, models, random_shapes
+from ppmlib.evaluation import batch_sizes, engines, task_files
+from ppmlib.model import checkpoint, gguf_source, hashes, models, random_shapes
 from ppmlib.prune import calibration
 from ppmlib.record import code_files, evaluation_records, records
 from ppmlib.record.evaluation_records import DENSE, REPEAT, REPEAT_ENGINE
@@ -45,13 +45,14 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
     """The plan of a study, as written to `study.json` in its folder. Nothing is written here.
 
     Args:
-        study: the checked study.
+        study: the checked study; batches that did not fit are made smaller here.
         study_file: where it was read; folders and score files in it are relative to this file.
         root: the study's folder, from which the notebooks run; paths in the plan are relative.
         fetch: whether a hub model that is missing locally is downloaded. Without, the jobs are the
             same, and `unchecked` says that the model was not checked.
     Returns:
-        {study, claims_sha256, synthetic, draft, jobs: {key: {stage, parameters, reads, static,
+        {study, claims_sha256, synthetic, draft, engine_reason: why the engine is not `fast`, where
+        the study leaves the choice, jobs: {key: {stage, parameters, reads, static,
         threads, limit_minutes, memory_mb, gpu}}}, a job after those it reads; `gpu`: whether it can
         use one; `notebook`: only where it is not named as the stage. For the caller alone:
         `unchecked`, and `located`, the model's folder or None
@@ -68,6 +69,8 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
         located, unchecked = None, str(error)
     preflight.check(study, study_file, located)
     preflight.check_data_root(study, study_file)
+    engine, reason = _choose_engine(study, located, Path(root))
+    study = batch_sizes.apply_smaller(study.model_copy(update={"engine": engine}), root)
     jobs = _Jobs(study, Path(study_file), Path(root), located)
     jobs.add_all()
     # Left out where it is the default: plans made before it existed stay valid.
@@ -75,7 +78,7 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
     resolved = study.model_dump(exclude={MARGIN}) | margin
     # Where a folder or a score file lies on this machine is not part of the study.
     if study.model.is_folder:
-        resolved["model"]["id"] = located.name
+        resolved["model"]["id"] = gguf_source.name_of(located)
     for chosen in (resolved, *resolved["controls"]):
         chosen["criterion"] = Path(chosen["criterion"]).name
     if study.calibration is not None:
@@ -85,6 +88,7 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
         "claims_sha256": records.fingerprint({"claims": resolved["claims"]}),
         "synthetic": jobs.synthetic,
         "draft": study.subset is not None,
+        **({"engine_reason": reason} if reason else {}),
         "unchecked": unchecked,
         "located": located,
         "jobs": jobs.jobs,
@@ -291,6 +295,19 @@ class _Jobs:
         return {"score_files": files} if files else {}
 
 
+def _choose_engine(study: Study, located: Path | None, root: Path) -> tuple[str, str | None]:
+    """The engine of a study's evaluations; that of its last run for a model that is not here."""
+    if not study.tasks:
+        return (engines.PLAIN if study.engine == engines.AUTO else study.engine), None
+    if located is not None:
+        config = checkpoint.text_config(checkpoint.read_json(located / "config.json"))
+        return engines.choose(study.engine, config)
+    earlier = unfinished.earlier_plan(root) or {}
+    if study.engine != engines.AUTO or not isinstance(earlier.get("study"), dict):
+        return engines.choose(study.engine, {"model_type": "llama"})
+    return earlier["study"]["engine"], earlier.get("engine_reason")
+
+
 def _file_hashes(study: Study, located: Path | None, root: Path) -> dict[str, Any]:
     """The hashes of a study's model; if it is not here, those of the study's last run, if any.
 
@@ -333,11 +350,14 @@ def locate(study: Study, study_file: Path, *, fetch: bool = True) -> Path | None
     if not study.model.is_folder:
         return models.locate(name, study.model.revision, fetch=fetch)
     folder = Path(study_file).parent / Path(name).expanduser()
-    if not folder.is_dir():
+    if not (folder.is_file() if study.model.is_gguf else folder.is_dir()):
+        kind = "file" if study.model.is_gguf else "folder"
         beside = "" if name.startswith(("/", "~")) else " beside this file"
-        raise ParamsError(f"{study_file}: model.id: there is no folder {name!r}{beside}")
+        raise ParamsError(f"{study_file}: model.id: there is no {kind} {name!r}{beside}")
     if study.model.revision is not None:
         raise ParamsError(f"{study_file}: model.revision: a folder has none; leave it out")
+    if study.model.is_gguf:
+        return gguf_source.dequantise(folder, name, sha256=study.model.sha256).resolve()
     models.check_folder(folder, name)
     return folder.resolve()
 

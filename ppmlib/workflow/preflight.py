@@ -7,7 +7,7 @@ from typing import Any
 
 from ppmlib import bench
 from ppmlib.data import data_root
-from ppmlib.evaluation import task_data, task_files
+from ppmlib.evaluation import engines, task_data, task_files
 from ppmlib.model import checkpoint, random_shapes
 from ppmlib.record.evaluation_records import DENSE
 from ppmlib.study_file.params import ParamsError, Study
@@ -33,6 +33,8 @@ def check(study: Study, study_file: Path, located: Path | None) -> None:
         config = checkpoint.text_config(checkpoint.read_json(located / "config.json"))
     if config is not None:
         lines += [*_widths(study, config), *_lengths(study, config)]
+        if study.engine == engines.FAST and (reason := engines.why_not_fast(config)):
+            lines.append(f"engine: fast cannot run this model ({reason}): set engine: auto")
     lines += [
         *_score_files(study, Path(study_file).parent),
         *_unanswered(study),
