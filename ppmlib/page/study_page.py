@@ -47,7 +47,7 @@ def content(root: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
         "synthetic": plan["synthetic"],
         "draft": plan["draft"],
         "jobs": jobs,
-        "facts": facts(study, found),
+        "facts": facts(study, found, plan.get("engine_reason")),
         "analysis": analysis,
         "conclusions": conclusions(analysis) if analysis else [],
         "figure": main_figure(root, drawn) if drawn else None,
@@ -111,7 +111,9 @@ def _runs(plan: Mapping[str, Any]) -> list[str]:
     return sorted(keys, key=lambda run: (rank.get(run.split("/")[0], 2), run))
 
 
-def facts(study: Mapping[str, Any], found: Mapping[str, Any]) -> list[tuple[str, str]]:
+def facts(
+    study: Mapping[str, Any], found: Mapping[str, Any], engine_reason: str | None
+) -> list[tuple[str, str]]:
     """What was studied, in a few label-value pairs."""
     model = study["model"]
     revision = f" at revision {model['revision']}" if model["revision"] else ""
@@ -133,6 +135,8 @@ def facts(study: Mapping[str, Any], found: Mapping[str, Any]) -> list[tuple[str,
     if not study["tasks"]:
         return [*rows, ("Evaluation", "none: a study of time, memory and energy")]
     rows += [("Controls", ", ".join(controls) or "none in this study")]
+    if engine_reason:
+        rows += [("Engine", f"lm-eval's own ({engine_reason})")]
     dense = {k: r for k, r in found.items() if k.startswith(evaluation_records.key(DENSE))}
     if dense:
         tasks = evaluation_records.together(DENSE, dense)["results"]["tasks"]
