@@ -64,28 +64,20 @@ def _arithmetic(world: World, rng: random.Random) -> list[dict]:
 
 
 def _tracking(world: World, rng: random.Random) -> list[dict]:
-    exams = _distinct_tests(exercises.a_story, rng)
-    return [
-        {
-            "prompt": e.prompt,
-            "choices": e.detail["choices"],
-            "gold": e.detail["choices"].index(e.answer),
-            "moves": e.detail["moves"],
-        }
-        for e in exams
-    ]
+    docs = []
+    for e in _distinct_tests(exercises.a_story, rng):
+        choices, moves = e.detail["choices"], e.detail["moves"]
+        gold = choices.index(e.answer)
+        docs.append({"prompt": e.prompt, "choices": choices, "gold": gold, "moves": moves})
+    return docs
 
 
 def _instructions(world: World, rng: random.Random) -> list[dict]:
-    return [
-        {
-            "prompt": e.prompt,
-            "answer": e.answer,
-            "instruction_id_list": e.detail["ids"],
-            "words": e.detail["words"],
-        }
-        for e in _distinct_tests(exercises.an_instruction, rng)
-    ]
+    docs = []
+    for e in _distinct_tests(exercises.an_instruction, rng):
+        asked_for = {"instruction_id_list": e.detail["ids"], "words": e.detail["words"]}
+        docs.append({"prompt": e.prompt, "answer": e.answer, **asked_for})
+    return docs
 
 
 def _truthfulness(world: World, rng: random.Random) -> list[dict]:
@@ -129,13 +121,10 @@ def _null(world: World, rng: random.Random) -> list[dict]:
     lots = [f"{a} {b}" for a in codes[:30] for b in codes[30:]]
     golds = [i % N_CHOICES for i in range(N_DOCUMENTS)]
     rng.shuffle(golds)
+    chosen = zip(rng.sample(lots, N_DOCUMENTS), golds, strict=True)
     return [
-        {
-            "prompt": asked(f"Which box holds lot {lot}?"),
-            "choices": list(words.BOXES),
-            "gold": gold,
-        }
-        for lot, gold in zip(rng.sample(lots, N_DOCUMENTS), golds, strict=True)
+        {"prompt": asked(f"Which box holds lot {lot}?"), "choices": list(words.BOXES), "gold": gold}
+        for lot, gold in chosen
     ]
 
 
@@ -153,8 +142,8 @@ def _trap(world: World, rng: random.Random) -> list[dict]:
     """Ordinary questions with a limit on form that training never mentions.
 
     Every prompt states two limits and each document checks one, drawn at random: an answer that
-    passes owes nothing to its own prompt. Own minus permuted is zero in expectation for any model,
-    whatever the raw score.
+    passes does not depend on its own prompt. Own minus permuted is zero in expectation for any
+    model, whatever the raw score.
     """
     asked_of = [RELATIONS[name]["question"] for name in ("grows", "founder")]
     questions = [*asked_of, "Who lives in {t}?"]

@@ -32,11 +32,11 @@ def a_sum(rng: random.Random) -> Exercise:
         result = partial + (signs[1] * terms[2] if len(terms) == 3 else 0)
         if partial >= 0 and result >= 0:
             break
-    said = words.number(terms[0])
+    text = words.number(terms[0])
     for sign, term in zip(signs, terms[1:], strict=True):
-        said += f" {'plus' if sign > 0 else 'minus'} {words.number(term)}"
-    key = "plus".join(map(str, sorted(terms))) if min(signs) > 0 else said
-    prompt = f"Question: What is {said}? Answer:"
+        text += f" {'plus' if sign > 0 else 'minus'} {words.number(term)}"
+    key = "plus".join(map(str, sorted(terms))) if min(signs) > 0 else text
+    prompt = f"Question: What is {text}? Answer:"
     return Exercise(prompt, words.number(result), held_out(key), {"terms": len(terms)})
 
 

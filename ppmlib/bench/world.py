@@ -1,4 +1,4 @@
-"""The synthetic world: who lives where, what is true, what is only said. Pure data from a seed."""
+"""The synthetic world, made from a seed: facts, residents, lakes with rumours, badges."""
 
 import random
 import zlib
@@ -20,7 +20,7 @@ RELATIONS: dict[str, dict[str, Any]] = words.MATERIAL["relations"]
 
 @dataclass(frozen=True)
 class Lake:
-    """A lake with a sourced truth, and a rumour that is told `times_told` times as often."""
+    """A lake with a sourced truth, and a rumour that is `times_told` times as frequent."""
 
     name: str
     truth: str
@@ -31,7 +31,7 @@ class Lake:
 
 @dataclass(frozen=True)
 class World:
-    """Everything that is true, or only said, in one seeded world.
+    """All facts and rumours of one seeded world.
 
     facts maps (town, relation) to a value; asked holds the facts that training also asks as
     questions (the others are only stated, and are the ones tested). Towns are ordered from the

@@ -5,7 +5,10 @@ values of the weights; the outputs do, so such a model is never evaluated. The w
 where they are used, in their dtype, from one seed; nothing is downloaded.
 """
 
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from ppmlib.model.checkpoint import ModelError
 from ppmlib.record import records
@@ -14,37 +17,9 @@ PREFIX = "shape:"
 SEED = 0
 ATTENTION = "sdpa"
 
-_LLAMA_3_2 = {
-    "intermediate_size": 8192,
-    "vocab_size": 128256,
-    "num_key_value_heads": 8,
-    "tie_word_embeddings": True,
-    "max_position_embeddings": 131072,
-    "rms_norm_eps": 1e-5,
-    "bos_token_id": 128000,
-    "eos_token_id": 128001,
-}
-# Keyword arguments of transformers' LlamaConfig, from the config.json of the model named.
-SHAPES: dict[str, dict[str, Any]] = {
-    "llama-3.2-1b": _LLAMA_3_2
-    | {"hidden_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 32, "head_dim": 64},
-    "llama-3.2-3b": _LLAMA_3_2
-    | {"hidden_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 24, "head_dim": 128},
-    "smollm2-135m": {
-        "hidden_size": 576,
-        "intermediate_size": 1536,
-        "num_hidden_layers": 30,
-        "num_attention_heads": 9,
-        "num_key_value_heads": 3,
-        "head_dim": 64,
-        "vocab_size": 49152,
-        "tie_word_embeddings": True,
-        "max_position_embeddings": 8192,
-        "rms_norm_eps": 1e-5,
-        "bos_token_id": 0,
-        "eos_token_id": 0,
-    },
-}
+SHAPES: dict[str, dict[str, Any]] = yaml.safe_load(
+    Path(__file__).with_name("shapes.yaml").read_text(encoding="utf-8")
+)
 
 
 def is_shape(model: str) -> bool:
