@@ -202,7 +202,7 @@ def test_a_download_that_was_killed_goes_on_where_it_stopped(repositories, tmp_p
         done = prefetch(tmp_path, hub)
         ranges = hub.sent(large.name)
     assert done.returncode == 0, done.stderr
-    assert "second.safetensors, 21 MB, from 10.5 MB on" in done.stdout
+    assert "second.safetensors, 21 MB, resuming at 10.5 MB" in done.stdout
     assert ranges == [None, f"bytes={CHUNK_BYTES}-"]
     fetched = tmp_path / "root" / "models" / MODEL / large.name
     assert fetched.read_bytes() == large.read_bytes()

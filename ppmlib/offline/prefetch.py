@@ -105,36 +105,36 @@ def _fetch_model(root: DataRoot, model: str, revision: str | None, tell: Tell) -
     """Fetch a model's safetensors, config and tokenizer files, and enter them in the manifest."""
     from huggingface_hub.utils import filter_repo_objects
 
-    info = _list_files(root, "models", model, revision)
+    repository = _Repository.find(root, "models", model, revision)
     names = filter_repo_objects(
-        list(info.sizes), allow_patterns=models.HUB_FILES, ignore_patterns=models.HUB_IGNORED
+        list(repository.sizes), allow_patterns=models.HUB_FILES, ignore_patterns=models.HUB_IGNORED
     )
-    _fetch_files(root, info, list(names), tell, wanted_by=[model])
+    repository.fetch(list(names), tell, wanted_by=[model])
 
 
 def _fetch_dataset(
-    root: DataRoot, repository: str, revision: str | None, configs: list[str | None], tell: Tell
+    root: DataRoot, name: str, revision: str | None, configs: list[str | None], tell: Tell
 ) -> None:
     """Fetch the files of a data set's configurations, count their rows, enter both."""
     import datasets
 
     from ppmlib.model.quiet import quiet_libraries
 
-    info = _list_files(root, "datasets", repository, revision)
+    repository = _Repository.find(root, "datasets", name, revision)
     configs = list(dict.fromkeys(configs))
     readme = ""
-    if dataset_files.README in info.sizes:
-        _fetch_files(root, info, [dataset_files.README], None, wanted_by=[])
-        readme = (root.dataset(repository) / dataset_files.README).read_text(encoding="utf-8")
-    names = dataset_files.find_needed_files(info.sizes, readme, configs)
-    _fetch_files(root, info, names, tell, wanted_by=map(data_root.rows_key, configs))
+    if dataset_files.README in repository.sizes:
+        repository.fetch([dataset_files.README], None, wanted_by=[])
+        readme = (repository.folder / dataset_files.README).read_text(encoding="utf-8")
+    names = dataset_files.find_needed_files(repository.sizes, readme, configs)
+    repository.fetch(names, tell, wanted_by=map(data_root.rows_key, configs))
     rows = {}
     with quiet_libraries(), data_root.local_datasets(root, compare_rows=False):
         for config in configs:
-            loaded = datasets.load_dataset(repository, config)
+            loaded = datasets.load_dataset(name, config)
             counts = {split: part.num_rows for split, part in loaded.items()}
             rows[data_root.rows_key(config)] = counts
-    _update_manifest(root, info, rows=rows)
+    repository.update_manifest(rows=rows)
     for config, counts in list(rows.items())[:SHOWN]:
         tell(f"  {config}: " + ", ".join(f"{split} {n:,} rows" for split, n in counts.items()))
     if len(rows) > SHOWN:
@@ -142,81 +142,142 @@ def _fetch_dataset(
 
 
 @dataclass(frozen=True)
-class _Listing:
-    """What the hub lists of a repository at one commit."""
+class _Repository:
+    """A repository of the hub at one commit, and its folder in a data root."""
 
+    root: DataRoot
     kind: str  # models or datasets
-    repository: str
+    name: str
     revision: str | None  # as requested
     commit: str
     sizes: dict[str, int]  # bytes of every file
     hashes: dict[str, str]  # sha256 of large files, git's blob id of the others
 
+    @classmethod
+    def find(cls, root: DataRoot, kind: str, name: str, revision: str | None) -> "_Repository":
+        """List a repository on the hub, at the commit that the manifest has it at, if any.
 
-def _list_files(root: DataRoot, kind: str, repository: str, revision: str | None) -> _Listing:
-    """The hub's list of a repository's files, at the commit that the manifest has it at, if any.
+        Raises:
+            PrefetchError: if files of another commit than the study wants are there.
+        """
+        from huggingface_hub import HfApi, constants
 
-    Raises:
-        PrefetchError: if files of another commit than the study wants are there.
-    """
-    from huggingface_hub import HfApi, constants
+        place = root.folder / kind / name
+        commit, known = root.commit(kind, name), root.revisions(kind, name)
+        at = commit if revision in (None, *known) else revision
+        with hub.explain_hub_errors(name, at, IN_WORDS[kind]):
+            info = HfApi().repo_info(
+                name,
+                revision=at,
+                repo_type=API_KIND[kind],
+                files_metadata=True,
+                timeout=constants.HF_HUB_ETAG_TIMEOUT,
+            )
+        if commit not in (None, info.sha) and place.exists():
+            raise PrefetchError(
+                f"{name} is in the data root at {commit}, revision {revision!r} is {info.sha}: "
+                f"use another data root, or delete {place} first"
+            )
+        manifest = root.manifest()
+        if commit is None or not place.exists():
+            manifest[kind][name] = {"commit": info.sha, "files": {}}
+        revisions = {revision, *(known if commit == info.sha else ())} - {None, info.sha}
+        manifest[kind][name]["revisions"] = sorted(revisions)
+        records.write_json(root.folder / data_root.MANIFEST, manifest)
+        sizes = {file.rfilename: file.size for file in info.siblings}
+        hashes = {f.rfilename: f.lfs.sha256 if f.lfs else f.blob_id for f in info.siblings}
+        return cls(root, kind, name, revision, info.sha, sizes, hashes)
 
-    place = root.folder / kind / repository
-    commit = root.commit(kind, repository)
-    at = commit if revision in (None, *root.revisions(kind, repository)) else revision
-    with hub.explain_hub_errors(repository, at, IN_WORDS[kind]):
-        info = HfApi().repo_info(
-            repository,
-            revision=at,
-            repo_type=API_KIND[kind],
-            files_metadata=True,
-            timeout=constants.HF_HUB_ETAG_TIMEOUT,
-        )
-    if commit not in (None, info.sha) and place.exists():
-        raise PrefetchError(
-            f"{repository} is in the data root at {commit}, revision {revision!r} is {info.sha}: "
-            f"use another data root, or delete {place} first"
-        )
-    manifest = root.manifest()
-    names = root.revisions(kind, repository) if commit == info.sha else set()
-    if commit is None or not place.exists():
-        manifest[kind][repository] = {"commit": info.sha, "files": {}}
-    manifest[kind][repository]["revisions"] = sorted({revision, *names} - {None, info.sha})
-    records.write_json(root.folder / data_root.MANIFEST, manifest)
-    sizes = {file.rfilename: file.size for file in info.siblings}
-    hashes = {f.rfilename: f.lfs.sha256 if f.lfs else f.blob_id for f in info.siblings}
-    return _Listing(kind, repository, revision, info.sha, sizes, hashes)
+    @property
+    def folder(self) -> Path:
+        """Where its files lie in the data root."""
+        return self.root.folder / self.kind / self.name
 
+    def fetch(self, names: list[str], tell: Tell | None, wanted_by: Iterable[str]) -> None:
+        """Fetch the named files; each is entered in the manifest once it is verified.
 
-def _fetch_files(
-    root: DataRoot, info: _Listing, names: list[str], tell: Tell | None, wanted_by: Iterable[str]
-) -> None:
-    """Fetch the named files; each is entered in the manifest once it is verified.
+        Args:
+            wanted_by: what is unfinished while a file is missing: configurations, the model.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if tell:
+            total = sum(self.sizes[name] for name in names)
+            about = f"{IN_WORDS[self.kind]} {self.name} at {self.commit}"
+            tell(f"{about}: {len(names)} files, {size(total)}")
+        there = {name: _check_file(self.folder / name, self.hashes[name]) for name in names}
+        missing = [name for name in names if there[name] is None]
+        to_fetch = sum(self.sizes[name] for name in missing)
+        free = shutil.disk_usage(self.root.folder).free
+        if to_fetch > free:
+            raise PrefetchError(
+                f"{self.root.folder}: {size(to_fetch)} to fetch, {size(free)} free: "
+                "choose another disk"
+            )
+        wanted = {*wanted_by}
+        known = {name: entry for name, entry in there.items() if entry}
+        self.update_manifest(known, unfinished=wanted if missing else ())
+        for name in missing:
+            with hub.explain_hub_errors(self.name, self.revision, IN_WORDS[self.kind]):
+                entry = self._download(name, tell or (lambda line: None))
+            self.update_manifest({name: entry})
+        self.update_manifest(finished=wanted)
 
-    Args:
-        wanted_by: what is marked as unfinished while a file is missing: configurations, the model.
-    """
-    place = root.folder / info.kind / info.repository
-    place.mkdir(parents=True, exist_ok=True)
-    if tell:
-        total = sum(info.sizes[name] for name in names)
-        about = f"{IN_WORDS[info.kind]} {info.repository} at {info.commit}"
-        tell(f"{about}: {len(names)} files, {size(total)}")
-    there = {name: _check_file(place / name, info.hashes[name]) for name in names}
-    missing = [name for name in names if there[name] is None]
-    to_fetch, free = sum(info.sizes[n] for n in missing), shutil.disk_usage(root.folder).free
-    if to_fetch > free:
-        raise PrefetchError(
-            f"{root.folder}: {size(to_fetch)} to fetch, {size(free)} free: choose another disk"
-        )
-    wanted = {*wanted_by}
-    known = {name: entry for name, entry in there.items() if entry}
-    _update_manifest(root, info, known, unfinished=wanted if missing else ())
-    for name in missing:
-        with hub.explain_hub_errors(info.repository, info.revision, IN_WORDS[info.kind]):
-            entry = _download(root, info, name, tell)
-        _update_manifest(root, info, {name: entry})
-    _update_manifest(root, info, finished=wanted)
+    def _download(self, name: str, tell: Tell) -> dict[str, Any]:
+        """Fetch one file, resuming an earlier part of it, and compare it with the hub's hash."""
+        from huggingface_hub import get_token, hf_hub_url
+        from huggingface_hub.file_download import http_get
+        from huggingface_hub.utils import build_hf_headers
+
+        expected, total = self.hashes[name], self.sizes[name]
+        part = self.root.folder / PARTIAL / expected
+        done = part.stat().st_size if part.exists() else 0
+        if done > total:
+            part.unlink()
+            done = 0
+        began = time.monotonic()
+        tell(f"  {name}, {size(total)}" + (f", resuming at {size(done)}" if done else ""))
+        kind, commit = API_KIND[self.kind], self.commit
+        with open(part, "ab") as handle:
+            http_get(
+                hf_hub_url(self.name, name, repo_type=kind, revision=commit),
+                handle,
+                resume_size=done,
+                headers=build_hf_headers(token=get_token()),
+                expected_size=total,
+                tqdm_class=_progress_lines(tell),
+            )
+        entry = _check_file(part, expected)
+        if entry is None:
+            digest = records.sha256_file(part)
+            part.unlink()
+            raise PrefetchError(
+                f"{self.name}/{name}: its sha256 {digest} is not the hub's ({expected}): "
+                "removed; run the same command again"
+            )
+        target = self.folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part.replace(target)
+        seconds = time.monotonic() - began
+        if seconds > TELL_EVERY_S:
+            tell(f"  {name} done, {size((total - done) / seconds)}/s")
+        return entry
+
+    def update_manifest(
+        self,
+        files: Mapping[str, Any] | None = None,
+        *,
+        rows: Mapping[str, Any] | None = None,
+        unfinished: Iterable[str] = (),
+        finished: Iterable[str] = (),
+    ) -> None:
+        """Add verified files, counted rows and marks of what is unfinished to the manifest."""
+        manifest = self.root.manifest()
+        entry = manifest[self.kind][self.name]
+        entry["files"] |= files or {}
+        if rows:
+            entry["rows"] = entry.get("rows", {}) | rows
+        entry["unfinished"] = sorted({*entry.get("unfinished", ()), *unfinished} - {*finished})
+        records.write_json(self.root.folder / data_root.MANIFEST, manifest)
 
 
 def _check_file(target: Path, expected: str) -> dict[str, Any] | None:
@@ -230,48 +291,6 @@ def _check_file(target: Path, expected: str) -> dict[str, Any] | None:
     if found != expected:
         return None
     return {"bytes": target.stat().st_size, "sha256": digest, "hub": expected}
-
-
-def _download(root: DataRoot, info: _Listing, name: str, tell: Tell | None) -> dict[str, Any]:
-    """Fetch one file, resuming an earlier part of it, and compare it with the hub's hash."""
-    from huggingface_hub import get_token, hf_hub_url
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
-
-    tell = tell or (lambda line: None)
-    expected, total = info.hashes[name], info.sizes[name]
-    part = root.folder / PARTIAL / expected
-    done = part.stat().st_size if part.exists() else 0
-    if done > total:
-        part.unlink()
-        done = 0
-    began = time.monotonic()
-    tell(f"  {name}, {size(total)}" + (f", from {size(done)} on" if done else ""))
-    kind, revision = API_KIND[info.kind], info.commit
-    with open(part, "ab") as handle:
-        http_get(
-            hf_hub_url(info.repository, name, repo_type=kind, revision=revision),
-            handle,
-            resume_size=done,
-            headers=build_hf_headers(token=get_token()),
-            expected_size=total,
-            tqdm_class=_progress_lines(tell),
-        )
-    entry = _check_file(part, expected)
-    if entry is None:
-        digest = records.sha256_file(part)
-        part.unlink()
-        raise PrefetchError(
-            f"{info.repository}/{name}: its sha256 {digest} is not the hub's ({expected}): "
-            "removed; run the same command again"
-        )
-    target = root.folder / info.kind / info.repository / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part.replace(target)
-    seconds = time.monotonic() - began
-    if seconds > TELL_EVERY_S:
-        tell(f"  {name} done, {size((total - done) / seconds)}/s")
-    return entry
 
 
 def _progress_lines(tell: Tell):
@@ -309,25 +328,6 @@ def _fetch_nltk(root: DataRoot, resource: str, source: str | None, tell: Tell) -
     tell(f"nltk {resource}: {nltk_data.fetch(resource, root.nltk_data, source)}")
     manifest = root.manifest()
     manifest["nltk_data"] |= on_disk()
-    records.write_json(root.folder / data_root.MANIFEST, manifest)
-
-
-def _update_manifest(
-    root: DataRoot,
-    info: _Listing,
-    files: Mapping[str, Any] | None = None,
-    *,
-    rows: Mapping[str, Any] | None = None,
-    unfinished: Iterable[str] = (),
-    finished: Iterable[str] = (),
-) -> None:
-    """Add verified files, counted rows and marks of what is unfinished to the manifest."""
-    manifest = root.manifest()
-    entry = manifest[info.kind][info.repository]
-    entry["files"] |= files or {}
-    if rows:
-        entry["rows"] = entry.get("rows", {}) | rows
-    entry["unfinished"] = sorted({*entry.get("unfinished", ()), *unfinished} - {*finished})
     records.write_json(root.folder / data_root.MANIFEST, manifest)
 
 
