@@ -134,7 +134,7 @@ def test_what_a_model_was_not_evaluated_on_agrees_with_nothing(tmp_path):
     table = across.changes_table(loaded)
     assert list(across.agreement(table).query("pruning_ratio == 0.4")["task"]) == ["made_sums"]
     said = " ".join(several_models.describe_models(table, loaded))
-    assert "worse in every model: made_sums." in said
+    assert "Worse in every model at 40% removed: made_sums." in said
     assert "Not evaluated in every model at 40% removed: made_knowledge." in said
 
 
