@@ -337,7 +337,7 @@ def test_tables_of_the_simulations_can_be_recorded_and_read(tables):
         assert json.loads(records.canonical(table.to_dict("records")))
         if name == "losses":
             continue
-        read = getattr(simulated, f"{name.split('_')[0]}_for_reading")(table)
+        read = simulated.tabulate(name, table)
         assert len(read) == len(table)
         assert not read.map(lambda cell: "nan" in str(cell)).any(axis=None)
 

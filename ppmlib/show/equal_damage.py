@@ -5,17 +5,8 @@ from collections.abc import Collection, Mapping
 import pandas as pd
 
 from ppmlib.analyse.damage import MATCHED
-from ppmlib.show.table import or_dash, table_of
-from ppmlib.show.wording import (
-    counted,
-    interval_text,
-    p_number,
-    p_text,
-    percent,
-    score_text,
-    signed,
-    widths_text,
-)
+from ppmlib.show.table import table_of
+from ppmlib.show.wording import counted, fill, percent, score_text, signed, widths_text
 from ppmlib.statistics.proportions import LEVEL
 
 
@@ -68,36 +59,41 @@ def _found(near: pd.DataFrame, ratios: Collection[float]) -> str:
         )
         if len(part)
     ]
-    top = tested.loc[tested["difference_points"].abs().idxmax()]
-    return (
-        f"{'; '.join(parts)} (the other widths have no control of equal damage). "
-        f"The largest difference is {signed(top['difference_points'])} "
-        f"points {interval_text(top['low'], top['high'])} at {percent(top['pruning_ratio'])} "
-        f"removed (perplexities {top['perplexity']:.2f} and {top['control_perplexity']:.2f}, "
-        f"adjusted {p_text(top['p_adjusted'])})."
+    return fill(
+        "{found} (the other widths have no control of equal damage). The largest difference is "
+        "{difference_points:signed} points [{low:signed}, {high:signed}] at "
+        "{pruning_ratio:percent} removed (perplexities {perplexity:.2f} and "
+        "{control_perplexity:.2f}, adjusted {p_adjusted:p=}).",
+        tested.loc[tested["difference_points"].abs().idxmax()],
+        found="; ".join(parts),
     )
 
 
 def tabulate_damage(matched: pd.DataFrame) -> pd.DataFrame:
     """The comparisons with other damage of about the same perplexity."""
 
-    def cells(row: Mapping) -> dict:
-        noise = row["control"] == "noise"
-        random = f"random {percent(row['control_ratio'])}, seeds: {row['seeds']}"
-        equal = "equal" if row["matched"] else "unequal"
-        interval = "" if pd.isna(row["low"]) else f" {interval_text(row['low'], row['high'])}"
-        return {
-            "task": row["task"],
-            "neurons removed": percent(row["pruning_ratio"]),
-            "score (perplexity)": _pair(row["value"], row["perplexity"]),
-            "against": "noise at full width" if noise else random,
-            "its score (perplexity)": _pair(row["control_value"], row["control_perplexity"]),
-            "its damage": or_dash(row["share_of_damage"], lambda share: f"{share:.0%}, {equal}"),
-            "difference, points": signed(row["difference_points"]) + interval,
-            "p adjusted": or_dash(row["p_adjusted"], p_number),
-        }
+    def control(row: Mapping) -> str:
+        random = "random {control_ratio:percent}, seeds: {seeds}"
+        return fill("noise at full width" if row["control"] == "noise" else random, row)
 
-    return table_of(matched, ["task", "neurons removed"], cells)
+    def difference(row: Mapping) -> str:
+        interval = "" if pd.isna(row["low"]) else " [{low:signed}, {high:signed}]"
+        return fill("{difference_points:signed}" + interval, row)
+
+    columns = {
+        "task": "{task}",
+        "neurons removed": "{pruning_ratio:percent}",
+        "score (perplexity)": lambda row: _pair(row["value"], row["perplexity"]),
+        "against": control,
+        "its score (perplexity)": lambda row: _pair(
+            row["control_value"], row["control_perplexity"]
+        ),
+        "its damage": "{share_of_damage:.0%}, {equal}",
+        "difference, points": difference,
+        "p adjusted": "{p_adjusted:p}",
+    }
+    equal = ["equal" if row.matched else "unequal" for row in matched.itertuples()]
+    return table_of(matched.assign(equal=equal), ["task", "neurons removed"], columns)
 
 
 def _pair(value: float, perplexity: float) -> str:

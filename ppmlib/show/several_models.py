@@ -1,13 +1,13 @@
 """Several models in words: what they have in common, and where they differ."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
 from ppmlib.analyse.across import CHANGES, Model, agreement, common_tasks, shared_ratios
 from ppmlib.show.table import table_of
 from ppmlib.show.verdict_tables import HOLDS
-from ppmlib.show.wording import difference_text, joined, percent, score_text, signed, whole
+from ppmlib.show.wording import difference_text, joined, percent
 
 
 def describe_differences(models: Sequence[Model]) -> list[str]:
@@ -78,55 +78,41 @@ def describe_models(table: pd.DataFrame, models: Sequence[Model]) -> list[str]:
 
 def tabulate_models(table: pd.DataFrame, ratio: float) -> pd.DataFrame:
     """Every common task of every model at one pruning ratio."""
-
-    def cells(row: Mapping) -> dict:
-        ratios = f"{row['dense_expansion_ratio']:.2f} → {row['expansion_ratio']:.2f}"
-        return {
-            "task": row["task"],
-            "study": row["study"],
-            "expansion ratio": whole(ratios),
-            "dense": score_text(row["dense_value"], row["unit"]),
-            "pruned": score_text(row["value"], row["unit"]),
-            "change": whole(difference_text(row)),
-            "verdict": row["change"],
-            "level": whole(row["level"]),
-        }
-
-    return table_of(table[table["pruning_ratio"] == ratio], ["task", "study"], cells)
+    columns = {
+        "task": "{task}",
+        "study": "{study}",
+        "expansion ratio": "{dense_expansion_ratio:.2f} → {expansion_ratio:.2f}",
+        "dense": "{dense_value:score}",
+        "pruned": "{value:score}",
+        "change": difference_text,
+        "verdict": "{change}",
+        "level": "{level}",
+    }
+    one_line = ["expansion ratio", "change", "level"]
+    return table_of(table[table["pruning_ratio"] == ratio], ["task", "study"], columns, one_line)
 
 
 def tabulate_agreement(counts: pd.DataFrame) -> pd.DataFrame:
     """In how many models each task is worse, better, equivalent or inconclusive."""
-
-    def cells(row: Mapping) -> dict:
-        changes = f"{signed(row['low_points'])} to {signed(row['high_points'])}"
-        return {
-            "task": row["task"],
-            "neurons removed": percent(row["pruning_ratio"]),
-            "models": row["models"],
-            **{name: row[name] for name in CHANGES},
-            "changes": whole(changes + "%" * (row["unit"] == "percent")),
-        }
-
-    return table_of(counts, ["task", "neurons removed"], cells)
+    columns = {
+        "task": "{task}",
+        "neurons removed": "{pruning_ratio:percent}",
+        "models": "{models}",
+        **{name: f"{{{name}}}" for name in CHANGES},
+        "changes": "{low_points:signed} to {high_points:change}",
+    }
+    return table_of(counts, ["task", "neurons removed"], columns, one_line=["changes"])
 
 
 def tabulate_claims(models: Sequence[Model]) -> pd.DataFrame:
     """What each study declared and found, in the words of its analysis."""
     claims = [
-        {"study": model.study, **claim}
+        {"study": model.study, **claim, "found": HOLDS[claim["holds"]]}
         for model in models
         for claim in model.analysis["results"]["claims"]
     ]
-    return table_of(
-        claims,
-        "study",
-        lambda row: {
-            "study": row["study"],
-            "claim": row["sentence"],
-            "holds": HOLDS[row["holds"]],
-        },
-    )
+    columns = {"study": "{study}", "claim": "{sentence}", "holds": "{found}"}
+    return table_of(claims, "study", columns)
 
 
 def _each(table: pd.DataFrame, task: str, ratio: float) -> str:

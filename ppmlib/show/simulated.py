@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from ppmlib.show.table import or_dash, table_of
+from ppmlib.show.table import table_of
 from ppmlib.simulations.bounds import describe_row
 from ppmlib.simulations.simulations import MARGIN
 from ppmlib.statistics.proportions import POWER
@@ -56,112 +56,65 @@ def _detected(rows: pd.DataFrame) -> str:
     return "no simulated fall" if np.isnan(best) else f"a fall of {100 * best:.3g} points or more"
 
 
-def _share(row: Mapping, name: str, error: str = "error") -> str:
-    return f"{row[name]:.1%}\u00a0±\u00a0{row[error]:.1%}"
+TABLES = {
+    "coverage": {
+        "documents": "{n}",
+        "gained / lost": "{gain:.1%} / {loss:.1%}",
+        "expected pairs": "{expected_pairs:.3g}",
+        "score interval covers": "{coverage:.1%} ± {error:.1%}",
+        "percentile bootstrap": "{bootstrap_coverage:.1%}",
+        "mean width, points": "{width_points:.1f}",
+    },
+    "graded": {
+        "documents": "{n}",
+        "changed": "{changed:.0%}",
+        "interval covers": "{coverage:.1%} ± {error:.1%}",
+        "of the score itself": "{level_coverage:.1%} ± {level_error:.1%}",
+        "false changes": "{false_positives:.1%}",
+        "false equivalences": "{false_equivalences:.1%} ± {equivalence_error:.1%}",
+        "simulated studies": "{draws}",
+    },
+    "combined": {
+        "documents": "{n} and {other_n}",
+        "lost": "{loss:.1%} and {other_loss:.1%}",
+        "interval covers": "{coverage:.1%} ± {error:.1%}",
+        "percentile bootstrap": "{bootstrap_coverage:.1%}",
+    },
+    "seeds": {
+        "random selections": "{selections}",
+        "their spread, points": "{spread_points:.3g}",
+        "the criterion's lead, points": "{lead_points:.3g}",
+        "interval covers": "{coverage:.1%} ± {error:.1%}",
+        "simulated studies": "{draws}",
+    },
+    "false_positives": {
+        "documents": "{n}",
+        "claims": "{claims}",
+        "of": "{kind}",
+        "any significant after Holm": "{family:.1%} ± {error:.1%}",
+        "the first, uncorrected": "{single:.1%}",
+    },
+    "power": {
+        "documents": "{n}",
+        "true fall, points": "{effect_points:.3g}",
+        "significant alone": "{power:.1%} ± {error:.1%}",
+        "one of three claims": "{power_holm:.1%}",
+        "smallest for 80%, points": "{detectable_points:.1f}",
+        "no change, called equivalent": "{equivalent:.0%}",
+    },
+    "bounds": {
+        "bound": "{bound}",
+        "worst": "{worst:.1%} ± {error:.1%}",
+        "where": "{where}",
+        "holds": lambda row: "yes" if row["holds"] else "NO",
+    },
+}
 
 
-def coverage_for_reading(table: pd.DataFrame) -> pd.DataFrame:
-    """Coverage for a page."""
-    return table_of(
-        table,
-        "documents",
-        lambda row: {
-            "documents": row["n"],
-            "gained / lost": f"{row['gain']:.1%} / {row['loss']:.1%}",
-            "expected pairs": f"{row['expected_pairs']:.3g}",
-            "score interval covers": _share(row, "coverage"),
-            "percentile bootstrap": f"{row['bootstrap_coverage']:.1%}",
-            "mean width, points": f"{row['width_points']:.1f}",
-        },
-    )
-
-
-def graded_for_reading(table: pd.DataFrame) -> pd.DataFrame:
-    """Graded scores for a page."""
-    return table_of(
-        table,
-        "documents",
-        lambda row: {
-            "documents": row["n"],
-            "changed": f"{row['changed']:.0%}",
-            "interval covers": _share(row, "coverage"),
-            "of the score itself": _share(row, "level_coverage", "level_error"),
-            "false changes": f"{row['false_positives']:.1%}",
-            "false equivalences": _share(row, "false_equivalences", "equivalence_error"),
-            "simulated studies": row["draws"],
-        },
-    )
-
-
-def combined_for_reading(table: pd.DataFrame) -> pd.DataFrame:
-    """Differences of two tasks' changes for a page."""
-    return table_of(
-        table,
-        "documents",
-        lambda row: {
-            "documents": f"{row['n']} and {row['other_n']}",
-            "lost": f"{row['loss']:.1%} and {row['other_loss']:.1%}",
-            "interval covers": _share(row, "coverage"),
-            "percentile bootstrap": f"{row['bootstrap_coverage']:.1%}",
-        },
-    )
-
-
-def seeds_for_reading(table: pd.DataFrame) -> pd.DataFrame:
-    """Means over documents and random selections for a page."""
-    return table_of(
-        table,
-        "random selections",
-        lambda row: {
-            "random selections": row["selections"],
-            "their spread, points": f"{100 * row['spread']:.3g}",
-            "the criterion's lead, points": f"{100 * row['lead']:.3g}",
-            "interval covers": _share(row, "coverage"),
-            "simulated studies": row["draws"],
-        },
-    )
-
-
-def false_for_reading(table: pd.DataFrame) -> pd.DataFrame:
-    """False claims for a page."""
-    return table_of(
-        table,
-        "documents",
-        lambda row: {
-            "documents": row["n"],
-            "claims": row["claims"],
-            "of": row["kind"],
-            "any significant after Holm": _share(row, "family"),
-            "the first, uncorrected": f"{row['single']:.1%}",
-        },
-    )
-
-
-def power_for_reading(table: pd.DataFrame) -> pd.DataFrame:
-    """Power for a page."""
-    return table_of(
-        table,
-        "documents",
-        lambda row: {
-            "documents": row["n"],
-            "true fall, points": f"{100 * row['effect']:.3g}",
-            "significant alone": _share(row, "power"),
-            "one of three claims": f"{row['power_holm']:.1%}",
-            "smallest for 80%, points": or_dash(row["detectable_points"], "{:.1f}".format),
-            "no change, called equivalent": f"{row['equivalent']:.0%}",
-        },
-    )
-
-
-def bounds_for_reading(table: pd.DataFrame) -> pd.DataFrame:
-    """The bounds for a page."""
-    return table_of(
-        table,
-        "bound",
-        lambda row: {
-            "bound": row["bound"],
-            "worst": _share(row, "worst"),
-            "where": row["where"],
-            "holds": "yes" if row["holds"] else "NO",
-        },
-    )
+def tabulate(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """One of the TABLES for a page, from the simulated rows of that name."""
+    shares = table.columns.intersection(["spread", "lead", "effect"])
+    columns = TABLES[name]
+    shown = table.join((100 * table[shares]).add_suffix("_points"))
+    with_error = [header for header, cell in columns.items() if "±" in str(cell)]
+    return table_of(shown, next(iter(columns)), columns, one_line=with_error)

@@ -6,7 +6,16 @@ import pandas as pd
 
 from ppmlib.analyse.study_records import DENSE
 from ppmlib.show.table import table_of
-from ppmlib.show.wording import DASH, MARKS, interval_text, joined, percent, score_text, signed
+from ppmlib.show.wording import (
+    DASH,
+    MARKS,
+    fill,
+    interval_text,
+    joined,
+    percent,
+    score_text,
+    signed,
+)
 
 NAMES = {
     "constant": "constant answer",
@@ -25,16 +34,13 @@ def name_baseline(kind: str) -> str:
 
 def _range_text(mine: pd.DataFrame) -> str:
     """`0.0% (empty answer) to 14.2% (constant answer)`."""
-    best, worst = mine.iloc[0], mine.iloc[-1]
-    if len(mine) > 1 and best["value"] == worst["value"]:
-        return f"{score_text(best['value'], 'points')} (all {len(mine)} of them)"
+    low, high = (score_text(mine["value"].iloc[at], "points") for at in (-1, 0))
+    worst, best = (name_baseline(mine["responder"].iloc[at]) for at in (-1, 0))
     if len(mine) == 1:
-        return f"{score_text(best['value'], 'points')} ({name_baseline(best['responder'])})"
-    return (
-        f"{score_text(worst['value'], 'points')} ({name_baseline(worst['responder'])}) to "
-        f"{score_text(best['value'], 'points')} "
-        f"({name_baseline(best['responder'])})"
-    )
+        return f"{high} ({best})"
+    if mine["value"].nunique() == 1:
+        return f"{high} (all {len(mine)} of them)"
+    return f"{low} ({worst}) to {high} ({best})"
 
 
 def describe_baselines(responders: pd.DataFrame, beyond: pd.DataFrame, run: str) -> list[str]:
@@ -78,20 +84,21 @@ def summarise_baselines(beyond: pd.DataFrame, run: str) -> list[str]:
 def tabulate_baselines(beyond: pd.DataFrame) -> pd.DataFrame:
     """Every task and width against the best trivial baseline; ° not above, ▽ below it."""
 
-    def cells(row: Mapping) -> dict:
-        best = f"{name_baseline(row['best'])}, {score_text(row['best_value'], 'points')}"
-        interval = interval_text(row["above_low"], row["above_high"])
-        mark = MARKS[row["against_best"]]
-        return {
-            "task": row["task"],
-            "best baseline": best,
-            "neurons removed": percent(row["pruning_ratio"]),
-            "score": score_text(row["value"], "points"),
-            "above it, points": f"{signed(row['above_points'])} {interval}{mark}",
-            "where no baseline passes": _hard_score(row),
-        }
+    def difference(row: Mapping) -> str:
+        text = fill("{above_points:signed} [{above_low:signed}, {above_high:signed}]", row)
+        return text + MARKS[row["against_best"]]
 
-    return table_of(beyond, ["task", "best baseline", "neurons removed"], cells)
+    columns = {
+        "task": "{task}",
+        "best baseline": lambda row: fill(
+            f"{name_baseline(row['best'])}, {{best_value:share}}", row
+        ),
+        "neurons removed": "{pruning_ratio:percent}",
+        "score": "{value:share}",
+        "above it, points": difference,
+        "where no baseline passes": _hard_score,
+    }
+    return table_of(beyond, ["task", "best baseline", "neurons removed"], columns)
 
 
 def _stands(row: pd.Series, name: str | None) -> str:

@@ -1,5 +1,14 @@
-"""Numbers as text, in sentences and in tables: one format for each."""
+"""Numbers as text, in sentences and in tables: one format for each.
 
+`fill` fills a template whose fields may have these formats besides Python's own:
+
+percent  0.4 is `40%`; share: 0.732 is `73.2%`; points: 0.012 is `+1.2`
+signed   `+5.0`, `−16.2`, and `0.0` without a sign
+p        `0.012`, `< 0.0001`; p=: `p = 0.012`, `p < 0.0001`
+score    a share or a perplexity, by the row's `unit`; change: signed points, or percent
+"""
+
+import string
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -48,12 +57,8 @@ def widths_text(ratios: Collection[float], all_ratios: Collection[float]) -> str
             runs[-1].append(at)
         else:
             runs.append([at])
-    texts = [
-        percent(order[run[0]])
-        if len(run) == 1
-        else f"{100 * order[run[0]]:.3g}-{percent(order[run[-1]])}"
-        for run in runs
-    ]
+    ends = [(order[run[0]], order[run[-1]]) for run in runs]
+    texts = [percent(b) if a == b else f"{100 * a:.3g}-{percent(b)}" for a, b in ends]
     return f"{joined(texts)} removed"
 
 
@@ -75,11 +80,7 @@ def interval_text(low: float, high: float, unit: str = "") -> str:
 
 def fold_text(percent_more: float) -> str:
     """A large rise as a factor: +1900% is `20 times`."""
-    return (
-        f"{1 + percent_more / 100:,.3g} times"
-        if percent_more < 99900
-        else (f"{1 + percent_more / 100:,.0f} times")
-    )
+    return f"{1 + percent_more / 100:{',.3g' if percent_more < 99900 else ',.0f'}} times"
 
 
 def difference_text(row: Mapping[str, Any]) -> str:
@@ -96,3 +97,40 @@ def difference_text(row: Mapping[str, Any]) -> str:
 def whole(text: str) -> str:
     """Kept on one line in a table cell."""
     return text.replace(" ", "\u00a0")
+
+
+FORMATS = {
+    "percent": percent,
+    "share": lambda value: score_text(value, "points"),
+    "signed": signed,
+    "points": lambda fraction: f"{100 * fraction:+.1f}",
+    "p": p_number,
+    "p=": p_text,
+}
+UNIT_FORMATS = {
+    "score": score_text,
+    "change": lambda value, unit: signed(value) + "%" * (unit == "percent"),
+}
+
+
+class _Formatter(string.Formatter):
+    def __init__(self, unit: str | None) -> None:
+        self.unit = unit
+
+    def format_field(self, value: Any, spec: str) -> str:
+        if spec in UNIT_FORMATS:
+            return UNIT_FORMATS[spec](value, self.unit)
+        return FORMATS[spec](value) if spec in FORMATS else super().format_field(value, spec)
+
+
+def fill(template: str, row: Mapping[str, Any], **more: Any) -> str:
+    """`template` with its fields taken from `row` and `more`: `{lead:signed}`, `{p_value:p=}`."""
+    fields = {**row, **more}
+    return _Formatter(fields.get("unit")).vformat(template, (), fields)
+
+
+def has_values(template: str, row: Mapping[str, Any]) -> bool:
+    """Whether no field of the template is missing in the row (absent, None or NaN)."""
+    names = [name for _, name, _, _ in string.Formatter().parse(template) if name]
+    values = [row.get(name) for name in names]
+    return not any(value is None or value != value for value in values)

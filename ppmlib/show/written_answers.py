@@ -1,12 +1,10 @@
 """Generated answers in words: their lengths and ends, the kinds of instruction, examples."""
 
-from collections.abc import Mapping
-
 import pandas as pd
 
 from ppmlib.analyse.study_records import DENSE
-from ppmlib.show.table import or_dash, table_of
-from ppmlib.show.wording import interval_text, joined, p_number, percent, signed
+from ppmlib.show.table import table_of
+from ppmlib.show.wording import fill, interval_text, joined, percent, signed
 from ppmlib.statistics.proportions import LEVEL
 
 SHOWN = 300  # characters of a prompt's end or of an answer
@@ -20,46 +18,44 @@ def describe_answers(table: pd.DataFrame, run: str) -> list[str]:
         if run not in rows.index or DENSE not in rows.index:
             continue
         row, dense = rows.loc[run], rows.loc[DENSE]
-        text = (
-            f"{task} at {percent(row['pruning_ratio'])} removed: the median answer has "
-            f"{row['median_tokens']:.0f} tokens (dense {dense['median_tokens']:.0f}), "
-            f"{percent(row['stopped'])} end before the token limit "
-            f"(dense {percent(dense['stopped'])}), {percent(row['repeating'])} repeat themselves "
-            f"(dense {percent(dense['repeating'])}), "
-            f"{percent(row['empty'])} are empty. Of the change of {signed(row['change_points'])} "
-            f"points, {signed(row['from_degenerate_points'])} come from answers that are empty, "
-            "repeat themselves or reach the token limit and "
-            f"{signed(row['from_proper_points'])} from all others."
+        text = fill(
+            "{task} at {pruning_ratio:percent} removed: the median answer has {median_tokens:.0f} "
+            "tokens (dense {dense[median_tokens]:.0f}), {stopped:percent} end before the token "
+            "limit (dense {dense[stopped]:percent}), {repeating:percent} repeat themselves (dense "
+            "{dense[repeating]:percent}), {empty:percent} are empty. Of the change of "
+            "{change_points:signed} points, {from_degenerate_points:signed} come from answers that "
+            "are empty, repeat themselves or reach the token limit and {from_proper_points:signed} "
+            "from all others.",
+            row,
+            task=task,
+            dense=dense,
         )
         if row["gained"]:
-            text += (
-                f" Of {row['gained']} documents gained, {row['gained_shorter']} have a shorter"
-                f" answer than the dense one and {row['gained_degenerate']} a degenerate "
-                "one."
+            text += fill(
+                " Of {gained} documents gained, {gained_shorter} have a shorter answer than the "
+                "dense one and {gained_degenerate} a degenerate one.",
+                row,
             )
         said.append(text)
     return said or ["No task of this study has generated answers."]
 
 
 def tabulate_answers(table: pd.DataFrame) -> pd.DataFrame:
-    """Every width's answers."""
-    return table_of(
-        table,
-        ["task", "neurons removed"],
-        lambda row: {
-            "task": row["task"],
-            "neurons removed": percent(row["pruning_ratio"]),
-            "median tokens": f"{row['median_tokens']:.0f}",
-            "shorter / longer": f"{percent(row['shorter'])} / {percent(row['longer'])}",
-            "end": percent(row["stopped"]),
-            "repeat": percent(row["repeating"]),
-            "empty": percent(row["empty"]),
-            "change": signed(row["change_points"]),
-            "in degenerate": signed(row["from_degenerate_points"]),
-            "in others": signed(row["from_proper_points"]),
-            "gained / lost": f"{row['gained']} / {row['lost']}",
-        },
-    )
+    """The generated answers of every width."""
+    columns = {
+        "task": "{task}",
+        "neurons removed": "{pruning_ratio:percent}",
+        "median tokens": "{median_tokens:.0f}",
+        "shorter / longer": "{shorter:percent} / {longer:percent}",
+        "end": "{stopped:percent}",
+        "repeat": "{repeating:percent}",
+        "empty": "{empty:percent}",
+        "change": "{change_points:signed}",
+        "in degenerate": "{from_degenerate_points:signed}",
+        "in others": "{from_proper_points:signed}",
+        "gained / lost": "{gained} / {lost}",
+    }
+    return table_of(table, ["task", "neurons removed"], columns)
 
 
 def describe_kinds(table: pd.DataFrame, task: str | None, ratio: float) -> str:
@@ -94,36 +90,29 @@ def describe_kinds(table: pd.DataFrame, task: str | None, ratio: float) -> str:
 
 def tabulate_kinds(table: pd.DataFrame) -> pd.DataFrame:
     """The kinds of instruction."""
-
-    def cells(row: Mapping) -> dict:
-        interval = interval_text(row["low"], row["high"])
-        return {
-            "kind": row["kind"],
-            "documents": row["n"],
-            "dense": percent(row["dense"]),
-            "pruned": percent(row["pruned"]),
-            "permuted": or_dash(row["permuted"], percent),
-            "change, points": f"{signed(row['diff_points'])} {interval}",
-            "p adjusted": p_number(row["p_adjusted"]),
-        }
-
-    return table_of(table, "kind", cells)
+    columns = {
+        "kind": "{kind}",
+        "documents": "{n}",
+        "dense": "{dense:percent}",
+        "pruned": "{pruned:percent}",
+        "permuted": "{permuted:percent}",
+        "change, points": "{diff_points:signed} [{low:signed}, {high:signed}]",
+        "p adjusted": "{p_adjusted:p}",
+    }
+    return table_of(table, "kind", columns)
 
 
 def tabulate_examples(drawn: pd.DataFrame) -> pd.DataFrame:
     """`responses.draw_examples`: the prompt's end, both answers and their lengths."""
-    return table_of(
-        drawn,
-        ["", "document"],
-        lambda row: {
-            "": row["outcome"],
-            "document": row["document"],
-            "end of the prompt": _on_one_line(row["prompt_end"][-SHOWN:]),
-            "dense answer": _on_one_line(row["dense"][:SHOWN]),
-            "pruned answer": _on_one_line(row["pruned"][:SHOWN]),
-            "tokens": f"{row['dense_tokens']} → {row['pruned_tokens']}",
-        },
-    )
+    columns = {
+        "": "{outcome}",
+        "document": "{document}",
+        "end of the prompt": lambda row: _on_one_line(row["prompt_end"][-SHOWN:]),
+        "dense answer": lambda row: _on_one_line(row["dense"][:SHOWN]),
+        "pruned answer": lambda row: _on_one_line(row["pruned"][:SHOWN]),
+        "tokens": "{dense_tokens} → {pruned_tokens}",
+    }
+    return table_of(drawn, ["", "document"], columns)
 
 
 def _on_one_line(text: str) -> str:

@@ -59,15 +59,17 @@ def simulation_error(share: float, draws: int) -> float:
     return float(np.sqrt(max(share * (1 - share), 1 / draws / 4) / draws))
 
 
+def _share(name: str, share: float, draws: int, error: str = "error") -> dict[str, float]:
+    """A share of simulations under its name, with its simulation error."""
+    return {name: float(share), error: simulation_error(share, draws)}
+
+
 def coverage_table(sizes, *, rates=RATES, draws: int, seed: int) -> pd.DataFrame:
     """How often the 95% score interval holds the true difference of two shares.
 
     Args:
         sizes: numbers of documents. rates: (chance of a gain, of a loss) per document.
-        draws: simulated studies per row.
-    Returns:
-        n, gain, loss, expected discordant pairs, coverage, its simulation error, coverage of the
-        percentile bootstrap of the same studies, and the mean width of both in points.
+        draws: simulated studies per row, which the percentile bootstrap judges too.
     """
     rows = []
     for n in sizes:
@@ -81,19 +83,14 @@ def coverage_table(sizes, *, rates=RATES, draws: int, seed: int) -> pd.DataFrame
             covered, other = (
                 ((e[:, 0] <= truth) & (truth <= e[:, 1]))[index].mean() for e in (ends, boot)
             )
+            width, boot_width = (
+                100 * float((e[:, 1] - e[:, 0])[index].mean()) for e in (ends, boot)
+            )
             rows.append(
-                {
-                    "n": n,
-                    "gain": gain,
-                    "loss": loss,
-                    "expected_pairs": n * (gain + loss),
-                    "coverage": float(covered),
-                    "error": simulation_error(covered, draws),
-                    "bootstrap_coverage": float(other),
-                    "draws": draws,
-                    "width_points": 100 * float((ends[:, 1] - ends[:, 0])[index].mean()),
-                    "bootstrap_width_points": 100 * float((boot[:, 1] - boot[:, 0])[index].mean()),
-                }
+                {"n": n, "gain": gain, "loss": loss, "expected_pairs": n * (gain + loss)}
+                | _share("coverage", covered, draws)
+                | {"bootstrap_coverage": float(other), "draws": draws}
+                | {"width_points": width, "bootstrap_width_points": boot_width}
             )
     return pd.DataFrame(rows)
 
@@ -105,12 +102,10 @@ def _percentile(gained: int, lost: int, n: int, rng: np.random.Generator) -> tup
 
 
 def losses_table(sizes, *, most: float = 20.0, step: float = 0.25) -> pd.DataFrame:
-    """Exact coverage of the 95% score interval where documents are only lost.
+    """Exact coverage of the 95% score interval where documents are only lost, nothing drawn.
 
     Args:
         most, step: of the grid of expected losses.
-    Returns:
-        n, expected_pairs, coverage: sums over binomial numbers of losses, nothing drawn.
     """
     rows = []
     for n in sizes:
@@ -119,13 +114,8 @@ def losses_table(sizes, *, most: float = 20.0, step: float = 0.25) -> pd.DataFra
         for expected in np.arange(step, min(most, n / 2) + step / 2, step):
             held = (ends[:, 1] <= expected / n) & (expected / n <= ends[:, 0])
             chance = special.bdtr(counts, n, expected / n)
-            rows.append(
-                {
-                    "n": n,
-                    "expected_pairs": float(expected),
-                    "coverage": float(np.diff(chance, prepend=0.0)[held].sum()),
-                }
-            )
+            coverage = float(np.diff(chance, prepend=0.0)[held].sum())
+            rows.append({"n": n, "expected_pairs": float(expected), "coverage": coverage})
     return pd.DataFrame(rows)
 
 
@@ -152,21 +142,13 @@ def graded_table(sizes, *, rates=(0.02, 0.05, 0.20), draws: int, seed: int) -> p
                 equivalent += change.p_equivalent(-truth) <= LEVEL
                 null = np.where(moved, np.abs(step) * rng.choice((-1, 1), size=n), 0.0)
                 false += resampling.sign_flip_p(null, at) <= LEVEL
-            share, of_level, equal = covered / draws, level / draws, equivalent / draws
             rows.append(
-                {
-                    "n": n,
-                    "changed": rate,
-                    "expected_pairs": n * rate,
-                    "coverage": share,
-                    "error": simulation_error(share, draws),
-                    "draws": draws,
-                    "level_coverage": of_level,
-                    "level_error": simulation_error(of_level, draws),
-                    "false_positives": false / draws,
-                    "false_equivalences": equal,
-                    "equivalence_error": simulation_error(equal, draws),
-                }
+                {"n": n, "changed": rate, "expected_pairs": n * rate}
+                | _share("coverage", covered / draws, draws)
+                | {"draws": draws}
+                | _share("level_coverage", level / draws, draws, "level_error")
+                | {"false_positives": false / draws}
+                | _share("false_equivalences", equivalent / draws, draws, "equivalence_error")
             )
     return pd.DataFrame(rows)
 
@@ -180,13 +162,10 @@ def _graded_change(change: np.ndarray, seed: int) -> paired.Change:
 
 
 def combined_table(losses=LOSSES, *, draws: int, seed: int) -> pd.DataFrame:
-    """How often the 95% interval of the difference of two tasks' changes holds the truth.
+    """How often the 95% interval of the difference of two tasks' changes contains the truth.
 
     Args:
         losses: (documents and chance of a loss per document) of either task.
-    Returns:
-        n, loss, other_n, other_loss, coverage, its simulation error, coverage of the percentile
-        bootstrap.
     """
     rows = []
     for n, loss, other_n, other_loss in losses:
@@ -205,24 +184,16 @@ def combined_table(losses=LOSSES, *, draws: int, seed: int) -> pd.DataFrame:
             ends = np.quantile(drawn, (0.025, 0.975))
             covered += low <= other_loss - loss <= high
             other += ends[0] <= other_loss - loss <= ends[1]
-        share = covered / draws
         rows.append(
-            {
-                "n": n,
-                "loss": loss,
-                "other_n": other_n,
-                "other_loss": other_loss,
-                "coverage": share,
-                "error": simulation_error(share, draws),
-                "bootstrap_coverage": other / draws,
-                "draws": draws,
-            }
+            {"n": n, "loss": loss, "other_n": other_n, "other_loss": other_loss}
+            | _share("coverage", covered / draws, draws)
+            | {"bootstrap_coverage": other / draws, "draws": draws}
         )
     return pd.DataFrame(rows)
 
 
 def seeds_table(selections=(5, 10), *, n=300, cases=SEED_CASES, draws: int, seed: int):
-    """How often a 95% interval over documents and random selections holds the truth.
+    """How often a 95% interval over documents and random selections contains the truth.
 
     Every document has a difficulty that all models share; the quality of random selections has a
     standard deviation of `spread` around that of the criterion, so its true lead is 0. Or it has a
@@ -230,8 +201,6 @@ def seeds_table(selections=(5, 10), *, n=300, cases=SEED_CASES, draws: int, seed
 
     Args:
         cases: (spread, lead), of which one is 0.
-    Returns:
-        a DataFrame: n, selections, spread, lead, coverage, its simulation error.
     """
     rows = []
     for count in selections:
@@ -245,17 +214,10 @@ def seeds_table(selections=(5, 10), *, n=300, cases=SEED_CASES, draws: int, seed
                     gaps = _gaps_of_spread(rng, count, n, spread)
                 low, high, _ = crossed.over_documents_and_seeds(gaps, np.ones(n), seed=at)
                 covered += low <= lead <= high
-            share = covered / draws
             rows.append(
-                {
-                    "n": n,
-                    "selections": count,
-                    "spread": spread,
-                    "lead": lead,
-                    "coverage": share,
-                    "error": simulation_error(share, draws),
-                    "draws": draws,
-                }
+                {"n": n, "selections": count, "spread": spread, "lead": lead}
+                | _share("coverage", covered / draws, draws)
+                | {"draws": draws}
             )
     return pd.DataFrame(rows)
 
@@ -272,11 +234,8 @@ def false_positive_table(sizes, *, claims=(1, 3, 6), draws: int, seed: int) -> p
 
     Claims of `better` and `worse` where gains and losses are equally likely, and of `equivalent`
     where the true change lies just on the margin: the hardest null. Claims of one study share
-    their dense answers, as widths do. p-values and Holm are those of the analysis.
-
-    Returns:
-        n, claims, kind, the share of studies with any claim shown (`family`), with the first
-        claim shown without correction (`single`), and their simulation errors.
+    their dense answers, as widths do. p-values and Holm are those of the analysis. `family`: the
+    share of studies with any claim shown; `single`: with the first claim shown without correction.
     """
     rows = []
     for n in sizes:
@@ -288,17 +247,10 @@ def false_positive_table(sizes, *, claims=(1, 3, 6), draws: int, seed: int) -> p
                     p = [_claim_p(kind, at, *table, n) for at, table in enumerate(tables)]
                     single += p[0] <= LEVEL
                     family += bool((multiplicity.holm(p) <= LEVEL).any())
-                share = family / draws
                 rows.append(
-                    {
-                        "n": n,
-                        "claims": count,
-                        "kind": kind,
-                        "family": share,
-                        "error": simulation_error(share, draws),
-                        "single": single / draws,
-                        "draws": draws,
-                    }
+                    {"n": n, "claims": count, "kind": kind}
+                    | _share("family", family / draws, draws)
+                    | {"single": single / draws, "draws": draws}
                 )
     return pd.DataFrame(rows)
 
@@ -327,9 +279,6 @@ def power_table(sizes, *, effects=(0.02, 0.05, 0.10), share=0.15, draws: int, se
     Args:
         effects: true falls of the share of right answers. share: of discordant documents (the
             effect itself where that is larger).
-    Returns:
-        n, effect, share, power alone and under Holm with two claims about nothing, the smallest
-        change 80% power could show, and how often no change is called equivalent within 5 points.
     """
     rows = []
     for n in sizes:
@@ -345,18 +294,11 @@ def power_table(sizes, *, effects=(0.02, 0.05, 0.10), share=0.15, draws: int, se
             held = float(np.mean([multiplicity.holm(row)[0] <= LEVEL for row in p]))
             same = np.mean([_claim_p("equivalence", 0, *row, n) <= LEVEL for row in none.tolist()])
             detectable = proportions.detectable_binary(n, share)
+            points = None if detectable is None else 100 * detectable
             rows.append(
-                {
-                    "n": n,
-                    "effect": effect,
-                    "share": pairs,
-                    "power": alone,
-                    "power_holm": held,
-                    "error": simulation_error(alone, draws),
-                    "equivalent": float(same),
-                    "draws": draws,
-                    "detectable_points": None if detectable is None else 100 * detectable,
-                }
+                {"n": n, "effect": effect, "share": pairs, "power": alone, "power_holm": held}
+                | {"error": simulation_error(alone, draws), "equivalent": float(same)}
+                | {"draws": draws, "detectable_points": points}
             )
     return pd.DataFrame(rows)
 
