@@ -505,7 +505,7 @@ def test_figures_have_alt_text_and_files(study, judged, tmp_path):
     axes = contrasts.axis_changes(study, judged, criterion="ppm", seed=0)
     shown = verdicts.shown_run(judged, CLAIMS, "ppm")
     figures = [
-        abilities.draw_scores(scores, tasks=NAMES[:2], criterion="ppm", root=tmp_path),
+        abilities.draw_scores(scores, tasks=NAMES[:2], criterion="ppm"),
         abilities.draw_perplexity(scores, criterion="ppm"),
         abilities.draw_axes_changes(axes, pd.DataFrame()),
         abilities.draw_controls(scores, compared, tasks=NAMES[:1], criterion="ppm"),
@@ -516,7 +516,8 @@ def test_figures_have_alt_text_and_files(study, judged, tmp_path):
     assert shown == "ppm/r0.40"
     assert len({figure.name for figure in figures}) == len(figures)
     assert "made_knowledge 9" in figures[0].alt and "nan" not in " ".join(f.alt for f in figures)
-    assert len(figures[0].files) == 3 and all(file.stat().st_size for file in figures[0].files)
+    files = figures[0].write(tmp_path)
+    assert len(files) == 3 and all(file.stat().st_size for file in files)
 
 
 def test_tables_for_reading_and_latex_have_no_raw_underscores(judged):

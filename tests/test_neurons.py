@@ -66,13 +66,13 @@ def test_conclusions_are_computed():
 def test_figures_carry_their_numbers_and_the_same_bytes_every_time(tmp_path, name):
     values = scoring.score_model(llama(), name)
     counts = {"r0.20": 154, "r0.50": 96}
-    drawn = [
-        figures.draw_distributions(values, counts, selection=name, root=tmp_path / str(n)).png
-        for n in range(2)
-    ]
-    assert drawn[0] == drawn[1]
+    drawn = [figures.draw_distributions(values, counts, selection=name) for _ in range(2)]
+    assert drawn[0].png == drawn[1].png
+    files = [figure.write(tmp_path / str(at)) for at, figure in enumerate(drawn)]
+    assert all(a.read_bytes() == b.read_bytes() for a, b in zip(*files, strict=True))
     keep = selection.select_layers(values, 96)
-    figure = figures.draw_kept_strip(keep, values, run=f"{name}/r0.50", root=tmp_path)
+    figure = figures.draw_kept_strip(keep, values, run=f"{name}/r0.50")
+    figure.write(tmp_path)
     assert (tmp_path / "figures" / name / "r0.50" / "kept.png").read_bytes() == figure.png
     assert figure.table["neurons kept"].tolist() == [96, 96, 96]
 

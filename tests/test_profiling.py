@@ -381,11 +381,11 @@ def test_a_whole_profile_has_limits_tables_figures_and_sentences(tmp_path):
     assert sum("times the dense speed" in sentence for sentence in sentences) == 4
     gains = ratios.speed_ups(rows, "dense/r0.00")
     for figure in (
-        plots.draw_times(rows, described, root=tmp_path, name="ppm/times"),
-        plots.draw_memory(rows, described, root=tmp_path, name="ppm/memory"),
-        plots.draw_speed(gains, described, dense="dense/r0.00", root=tmp_path, name="ppm/speed"),
+        plots.draw_times(rows, described, name="ppm/times"),
+        plots.draw_memory(rows, described, name="ppm/memory"),
+        plots.draw_speed(gains, described, dense="dense/r0.00", name="ppm/speed"),
     ):
-        assert all(file.is_file() for file in figure.files)
+        assert all(file.is_file() for file in figure.write(tmp_path))
 
 
 def test_peak_memory_is_measured_anew_or_said_to_be_unmeasurable():

@@ -1,7 +1,6 @@
 """What a narrower model saves in words and as a figure."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -31,13 +30,13 @@ def describe_savings(study: Study, criterion: str, tasks: Sequence[str]) -> list
     return [*record["measured"]["conclusions"], *describe_speed(record), *answered]
 
 
-def draw_savings(study: Study, criterion: str, root: Path | None = None) -> Figure | None:
+def draw_savings(study: Study, criterion: str) -> Figure | None:
     """Speed of every width against the dense model; None where nothing was profiled."""
     record = profiled(study, criterion)
     if record is None:
         return None
     gains = ratios.speed_ups(record["measured"]["rows"], DENSE)
-    return draw_speed(gains, record["results"]["widths"], dense=DENSE, root=root)
+    return draw_speed(gains, record["results"]["widths"], dense=DENSE)
 
 
 def describe_speed(record: Mapping[str, Any]) -> list[str]:

@@ -106,7 +106,7 @@ def tabulate_examples(drawn: pd.DataFrame) -> pd.DataFrame:
     """`responses.draw_examples`: the prompt's end, both answers and their lengths."""
     columns = {
         "": "{outcome}",
-        "document": "{document}",
+        "document": lambda row: row["document"],
         "end of the prompt": lambda row: _on_one_line(row["prompt_end"][-SHOWN:]),
         "dense answer": lambda row: _on_one_line(row["dense"][:SHOWN]),
         "pruned answer": lambda row: _on_one_line(row["pruned"][:SHOWN]),

@@ -69,7 +69,19 @@ class Figure:
     alt: str
     png: bytes = field(repr=False)
     table: pd.DataFrame = field(repr=False)
-    files: tuple[Path, ...] = field(default=(), repr=False)
+    drawn: plt.Figure = field(repr=False)
+
+    def write(self, root: Path) -> tuple[Path, Path, Path]:
+        """Write `figures/<name>.png`, `.pdf` and `tables/<name>.csv`, always the same bytes."""
+        png, pdf = (Path(root) / "figures" / f"{self.name}.{kind}" for kind in ("png", "pdf"))
+        csv = Path(root) / "tables" / f"{self.name}.csv"
+        with records.atomic(png) as temporary:
+            temporary.write_bytes(self.png)
+        dates = {"CreationDate": None, "Creator": None}
+        with records.atomic(pdf) as temporary, styled():
+            self.drawn.savefig(temporary, format="pdf", metadata=dates)
+        records.write_text(csv, self.table.to_csv())
+        return png, pdf, csv
 
     def _repr_html_(self) -> str:
         data = base64.b64encode(self.png).decode()
@@ -83,13 +95,8 @@ class Figure:
         )
 
 
-def figure(
-    fig, *, name: str, title: str, alt: str, table: pd.DataFrame, root: Path | None = None
-) -> Figure:
-    """Finish a matplotlib figure: close it, and with `root` write its files.
-
-    Writes `figures/<name>.png`, `figures/<name>.pdf` and `tables/<name>.csv` under `root`; the
-    bytes are the same for the same numbers. `name` may hold slashes (`ppm/r0.40/kept`).
+def figure(fig: plt.Figure, *, name: str, title: str, alt: str, table: pd.DataFrame) -> Figure:
+    """Finish a matplotlib figure and close it. `name` may hold slashes (`ppm/r0.40/kept`).
 
     Raises:
         ValueError: if the alt text is shorter than a sentence or the table is empty.
@@ -98,20 +105,9 @@ def figure(
         raise ValueError(f"figure {name!r} needs a sentence of alt text and its numbers")
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    png_bytes = _indexed(buffer)
-    files: tuple[Path, ...] = ()
-    if root is not None:
-        png, pdf = (Path(root) / "figures" / f"{name}.{kind}" for kind in ("png", "pdf"))
-        csv = Path(root) / "tables" / f"{name}.csv"
-        with records.atomic(png) as temporary:
-            temporary.write_bytes(png_bytes)
-        with records.atomic(pdf) as temporary:
-            fig.set_layout_engine("none")  # laid out already
-            fig.savefig(temporary, format="pdf", metadata={"CreationDate": None, "Creator": None})
-        records.write_text(csv, table.to_csv())
-        files = (png, pdf, csv)
+    fig.set_layout_engine("none")  # laid out already
     plt.close(fig)
-    return Figure(name, title, alt, png_bytes, table, files)
+    return Figure(name, title, alt, _indexed(buffer), table, fig)
 
 
 def _indexed(png: io.BytesIO) -> bytes:

@@ -1,7 +1,6 @@
 """Abilities against expansion ratio (notebook 5): scores, axes, controls, perplexity."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -32,9 +31,7 @@ def _add_dense(axis, rows: pd.DataFrame) -> None:
 
 
 @styled()
-def draw_scores(
-    table: pd.DataFrame, *, tasks: Sequence[str], criterion: str, root: Path | None = None
-) -> Figure | None:
+def draw_scores(table: pd.DataFrame, *, tasks: Sequence[str], criterion: str) -> Figure | None:
     """Each task's score against expansion ratio, with 95% intervals, dense score and baseline.
 
     None where no task is scored in points; `draw_perplexity` draws the others.
@@ -78,14 +75,11 @@ def draw_scores(
         "chance; crosses: the permuted baseline (the same answers at other prompts).",
         alt=f"Small line charts, one per task, dense to narrowest: {drops}.",
         table=shown.set_index(["task", "run"])[[*columns, "own_minus_floor_points", "level"]],
-        root=root,
     )
 
 
 @styled()
-def draw_axes_changes(
-    changes: pd.DataFrame, dichotomy: pd.DataFrame, *, root: Path | None = None
-) -> Figure | None:
+def draw_axes_changes(changes: pd.DataFrame, dichotomy: pd.DataFrame) -> Figure | None:
     """Mean change of each axis against expansion ratio; below, instructions minus knowledge.
 
     None where no axis has a task in points.
@@ -132,18 +126,12 @@ def draw_axes_changes(
         table=changes.set_index(["label", "run"])[
             ["expansion_ratio", "pruning_ratio", "change_points", "low", "high", "tasks"]
         ],
-        root=root,
     )
 
 
 @styled()
 def draw_controls(
-    table: pd.DataFrame,
-    compared: pd.DataFrame,
-    *,
-    tasks: Sequence[str],
-    criterion: str,
-    root: Path | None = None,
+    table: pd.DataFrame, compared: pd.DataFrame, *, tasks: Sequence[str], criterion: str
 ) -> Figure | None:
     """The criterion against other selections: random ones as a range over their seeds.
 
@@ -190,7 +178,6 @@ def draw_controls(
         table=shown.set_index(["task", "run", "control"])[
             ["expansion_ratio", "value", "control_low", "control_high", "seeds", "lead"]
         ],
-        root=root,
     )
 
 
@@ -201,9 +188,7 @@ def seeds_label(rows: pd.DataFrame) -> str:
 
 
 @styled()
-def draw_perplexity(
-    table: pd.DataFrame, *, criterion: str, root: Path | None = None
-) -> Figure | None:
+def draw_perplexity(table: pd.DataFrame, *, criterion: str) -> Figure | None:
     """Perplexities against expansion ratio on a logarithmic axis; None if the study has none."""
     rows = table[(table["unit"] == "percent") & table["headline"] & (table["selection"] != NOISE)]
     if rows.empty:
@@ -233,5 +218,4 @@ def draw_perplexity(
         title="Perplexity against expansion ratio with 95% intervals over documents.",
         alt=f"Line chart on a logarithmic axis, dense to narrowest: {'; '.join(ends)}.",
         table=rows.set_index(["task", "run"])[["expansion_ratio", "value", "low", "high", "n"]],
-        root=root,
     )

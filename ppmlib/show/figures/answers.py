@@ -1,7 +1,5 @@
 """Generated answers, and the change by kind of instruction (notebook 5)."""
 
-from pathlib import Path
-
 import pandas as pd
 
 from ppmlib.show.figures import MARKERS, PALETTE, Figure, drawing, figure, styled
@@ -13,7 +11,7 @@ SHARES = {"stopped": "end before the limit", "repeating": "repeat themselves", "
 
 
 @styled()
-def draw_lengths(table: pd.DataFrame, *, tasks, root: Path | None = None) -> Figure | None:
+def draw_lengths(table: pd.DataFrame, *, tasks) -> Figure | None:
     """Per task with generated answers: shares that end, repeat or are empty, by width.
 
     None if the table (`responses.response_table`) has no rows.
@@ -49,14 +47,11 @@ def draw_lengths(table: pd.DataFrame, *, tasks, root: Path | None = None) -> Fig
         "or are empty; median length of dense and narrowest above each panel.",
         alt=f"Small line charts, dense to narrowest: {words}.",
         table=table.set_index(["task", "run"])[columns],
-        root=root,
     )
 
 
 @styled()
-def draw_kinds(
-    table: pd.DataFrame, *, task: str, run: str, root: Path | None = None
-) -> Figure | None:
+def draw_kinds(table: pd.DataFrame, *, task: str, run: str) -> Figure | None:
     """Change of every kind of instruction (`responses.kinds_table`); None if there is none."""
     if table.empty:
         return None
@@ -81,5 +76,4 @@ def draw_kinds(
         alt=f"Forest plot of {len(table)} kinds of instruction: from {bottom['kind']} "
         f"{signed(bottom['diff_points'])} to {top['kind']} {signed(top['diff_points'])} points.",
         table=table.set_index("kind"),
-        root=root,
     )

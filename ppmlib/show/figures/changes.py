@@ -1,7 +1,6 @@
 """Changes against the dense model (notebook 5): one width, and all widths."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -22,9 +21,7 @@ LIMIT = 30  # points; larger changes have the full colour
 
 
 @styled()
-def draw_differences(
-    verdicts: pd.DataFrame, *, run: str, tasks: Sequence[str], root: Path | None = None
-) -> Figure | None:
+def draw_differences(verdicts: pd.DataFrame, *, run: str, tasks: Sequence[str]) -> Figure | None:
     """Forest plot of one width: each task's difference to the dense model with its 95% interval.
 
     Open markers: the score is not above its baseline. Perplexity is left out (another unit); None
@@ -58,7 +55,6 @@ def draw_differences(
         alt=f"Forest plot of {len(rows)} tasks at expansion ratio {ratio:.2f}: {counts}; largest "
         f"fall {found.min():+.1f} points, largest rise {found.max():+.1f} points.",
         table=rows.set_index("task")[[*columns, "change", "level", "mde_points"]],
-        root=root,
     )
 
 
@@ -72,9 +68,7 @@ def _cell_text(row: Mapping[str, Any]) -> str:
 
 
 @styled()
-def draw_matrix(
-    verdicts: pd.DataFrame, *, tasks: Sequence[str], criterion: str, root: Path | None = None
-) -> Figure:
+def draw_matrix(verdicts: pd.DataFrame, *, tasks: Sequence[str], criterion: str) -> Figure:
     """All verdicts of a selection at once: tasks by widths, coloured by the change in points."""
     rows = verdicts[(verdicts["selection"] == criterion) & verdicts["headline"]]
     names = drawing.task_names(rows, tasks)
@@ -104,5 +98,4 @@ def draw_matrix(
         "= equivalent within the margin, ? inconclusive; ° the score is not above its baseline.",
         alt=f"Table of {len(names)} tasks by {len(labels)} widths, coloured by change: {counts}.",
         table=table,
-        root=root,
     )

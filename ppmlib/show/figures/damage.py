@@ -1,7 +1,6 @@
 """Trivial baselines, and instruction scores against perplexity (notebook 5)."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,12 +15,7 @@ BAND = "#E69F00"
 
 @styled()
 def draw_trivial(
-    responders: pd.DataFrame,
-    beyond: pd.DataFrame,
-    *,
-    tasks: Sequence[str],
-    criterion: str,
-    root: Path | None = None,
+    responders: pd.DataFrame, beyond: pd.DataFrame, *, tasks: Sequence[str], criterion: str
 ) -> Figure | None:
     """Scores against the range of the trivial baselines; None without them.
 
@@ -62,18 +56,12 @@ def draw_trivial(
         alt=f"Small line charts, one per task: in {len(above)} of {len(shown)} cases the score is "
         "significantly above that of the best trivial baseline.",
         table=shown.set_index(["task", "run"])[columns],
-        root=root,
     )
 
 
 @styled()
 def draw_damage(
-    table: pd.DataFrame,
-    pooled: pd.DataFrame,
-    *,
-    criterion: str,
-    responders: pd.DataFrame,
-    root: Path | None = None,
+    table: pd.DataFrame, pooled: pd.DataFrame, *, criterion: str, responders: pd.DataFrame
 ) -> Figure | None:
     """Instruction score against perplexity for every kind of damage; None if there is nothing.
 
@@ -112,7 +100,6 @@ def draw_damage(
         table=table.set_index(["task", "run"])[
             ["kind", "seed", "pruning_ratio", "expansion_ratio", "perplexity", "value"]
         ],
-        root=root,
     )
 
 

@@ -1,7 +1,5 @@
 """Declared claims and the trade-off (notebook 5)."""
 
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import pandas as pd
 
@@ -13,7 +11,7 @@ HELD = {True: ("o", PALETTE[2], "holds"), False: ("X", PALETTE[1], "not shown")}
 
 
 @styled()
-def draw_claims(table: pd.DataFrame, *, root: Path | None = None) -> Figure | None:
+def draw_claims(table: pd.DataFrame) -> Figure | None:
     """Each tested claim: what was declared as a zone, what was found with its interval.
 
     Claims about perplexities (percent) are left out; None if no other claim of
@@ -52,12 +50,11 @@ def draw_claims(table: pd.DataFrame, *, root: Path | None = None) -> Figure | No
         "with its interval (90% for equivalence, else 95%).",
         alt=f"Forest plot of declared claims, in points: {found}.",
         table=rows.set_index("task")[[*columns, "p_holm", "holds"]],
-        root=root,
     )
 
 
 @styled()
-def draw_trade_off(rows: pd.DataFrame, found: dict, *, root: Path | None = None) -> Figure | None:
+def draw_trade_off(rows: pd.DataFrame, found: dict) -> Figure | None:
     """Loss of each knowledge task with its one-sided 95% bound, against the margin.
 
     Args:
@@ -91,5 +88,4 @@ def draw_trade_off(rows: pd.DataFrame, found: dict, *, root: Path | None = None)
         alt=f"Line chart of the changes of {len(found['tasks'])} knowledge tasks by expansion "
         f"ratio; the largest passing width: {best}.",
         table=table[["pruning_ratio", "expansion_ratio", *change, "margin_points"]],
-        root=root,
     )

@@ -6,7 +6,6 @@ tables of all functions: `rows` as measured, `described` by `Widths.describe` fo
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -82,9 +81,7 @@ def _start_at_zero_or_log(axis, values: pd.DataFrame) -> None:
 
 
 @styled()
-def draw_times(
-    rows: Rows, described: Rows, *, root: Path | None = None, name: str = "times"
-) -> Figure:
+def draw_times(rows: Rows, described: Rows, *, name: str = "times") -> Figure:
     """Time to first token and time per later token against expansion ratio, with their limits.
 
     The rows have limits (`limits.add_limits`).
@@ -115,14 +112,11 @@ def draw_times(
         "every width; dotted: the least time at the device's measured rates.",
         alt="Two line charts of milliseconds against expansion ratio; " + "; ".join(parts) + ".",
         table=table.set_index(["run", "work"]),
-        root=root,
     )
 
 
 @styled()
-def draw_memory(
-    rows: Rows, described: Rows, *, root: Path | None = None, name: str = "memory"
-) -> Figure:
+def draw_memory(rows: Rows, described: Rows, *, name: str = "memory") -> Figure:
     """Bytes of weights and, stacked on them, of the key-value cache, per width and batch size.
 
     Of several workloads the one with the largest cache is drawn.
@@ -150,14 +144,11 @@ def draw_memory(
         f"{dense:.3g} MB dense to {narrow:.3g} MB at the narrowest width; the key-value cache is "
         f"at most {cache:.3g} MB and the same for every width.",
         table=table.set_index(["run", "batch_size"])[["weights_bytes", "kv_cache_bytes"]],
-        root=root,
     )
 
 
 @styled()
-def draw_speed(
-    gains: Rows, described: Rows, *, dense: str, root: Path | None = None, name: str = "speed"
-) -> Figure:
+def draw_speed(gains: Rows, described: Rows, *, dense: str, name: str = "speed") -> Figure:
     """Speed against the share of parameters removed, prefill and decode apart, with the limit.
 
     Args:
@@ -190,12 +181,11 @@ def draw_speed(
         alt="Two line charts of speed against the share of parameters removed; at the narrowest "
         f"width: {words} the dense speed.",
         table=table.set_index(["run", "work", "phase"]),
-        root=root,
     )
 
 
 @styled()
-def draw_alignment(found: Rows, *, root: Path | None = None, name: str = "alignment") -> Figure:
+def draw_alignment(found: Rows, *, name: str = "alignment") -> Figure:
     """Time at the study's own widths over the time at aligned ones (`ratios.alignment`)."""
     table = pd.DataFrame(found)
     table["work"] = [job_name(row, found) for row in found]
@@ -230,14 +220,11 @@ def draw_alignment(found: Rows, *, root: Path | None = None, name: str = "alignm
         f"{largest['ratio']:.2f} ({largest['phase']}, {largest['work']}, "
         f"{largest['neurons']} against {largest['aligned_neurons']} neurons).",
         table=table.set_index(["requested", "multiple", "work", "phase"]),
-        root=root,
     )
 
 
 @styled()
-def draw_energy(
-    rows: Rows, described: Rows, *, root: Path | None = None, name: str = "energy"
-) -> Figure:
+def draw_energy(rows: Rows, described: Rows, *, name: str = "energy") -> Figure:
     """Joules per prompt token and per generated token against expansion ratio, with the range.
 
     There is at least one row (`energy.measure`).
@@ -266,5 +253,4 @@ def draw_energy(
         alt="Two line charts of millijoules per token against expansion ratio; per generated token "
         f"{dense:.3g} mJ dense and {narrow:.3g} mJ at the narrowest width.",
         table=table.set_index(["run", "work"]),
-        root=root,
     )

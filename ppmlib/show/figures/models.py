@@ -1,7 +1,5 @@
 """Models side by side, against expansion ratio and against the share removed (notebook 7)."""
 
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import pandas as pd
 
@@ -13,7 +11,7 @@ CHANGE = ["diff_points", "ci_low_points", "ci_high_points"]
 
 
 @styled()
-def draw_changes(table: pd.DataFrame, *, root: Path | None = None) -> Figure:
+def draw_changes(table: pd.DataFrame) -> Figure:
     """Change of every common task in every model (`across.changes_table`), on both axes.
 
     Perplexities are in percent, on a symmetric log axis.
@@ -48,7 +46,6 @@ def draw_changes(table: pd.DataFrame, *, root: Path | None = None) -> Figure:
         table=table.set_index(["task", "study", "run"])[
             [*AXES, "dense_value", "value", *CHANGE, "change"]
         ],
-        root=root,
     )
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from itertools import cycle
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -22,7 +21,7 @@ RIGHT = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "fontsize": "small"
 
 @styled()
 def draw_distributions(
-    model_scores: Tensor, counts: Mapping[str, int], *, selection: str, root: Path | None = None
+    model_scores: Tensor, counts: Mapping[str, int], *, selection: str
 ) -> Figure:
     """The distribution of scores in every layer, and where each width cuts it.
 
@@ -57,7 +56,6 @@ def draw_distributions(
         alt=f"Distribution of {selection} scores in each of {num_layers} layers with the cut at "
         f"{len(counts)} widths; the numbers are in the table below.",
         table=table,
-        root=root,
     )
 
 
@@ -66,9 +64,7 @@ def _layer_ticks(num_layers: int) -> range:
 
 
 @styled()
-def draw_agreement(
-    shared: pd.DataFrame, table: pd.DataFrame, *, reference: str, root: Path | None = None
-) -> Figure:
+def draw_agreement(shared: pd.DataFrame, table: pd.DataFrame, *, reference: str) -> Figure:
     """The share of the removed neurons that other selections remove too, against the ratio.
 
     Args:
@@ -90,14 +86,11 @@ def draw_agreement(
         alt=f"Percentage of the neurons removed by {reference} that each other selection removes "
         "too, against the pruning ratio, with the share expected by chance.",
         table=shared,
-        root=root,
     )
 
 
 @styled()
-def draw_kept_strip(
-    keep: Tensor, model_scores: Tensor, *, run: str, root: Path | None = None
-) -> Figure:
+def draw_kept_strip(keep: Tensor, model_scores: Tensor, *, run: str) -> Figure:
     """Which neurons stay, by layer and position, and their share of the score.
 
     Args:
@@ -128,5 +121,4 @@ def draw_kept_strip(
         alt=f"Positions of the {keep.shape[1]} neurons of {width} that stay in each of "
         f"{num_layers} layers, and the share of each layer's score that they hold.",
         table=table,
-        root=root,
     )

@@ -1,7 +1,5 @@
 """Perplexity against the strength of weight noise (notebook 2_noise)."""
 
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import pandas as pd
 
@@ -10,7 +8,7 @@ from ppmlib.show.figures import BASELINE, CHANCE, PALETTE, Figure, figure, style
 
 
 @styled()
-def draw_tuning(found: Matched, *, run: str, root: Path | None = None) -> Figure:
+def draw_tuning(found: Matched, *, run: str) -> Figure:
     """Word perplexity on the calibration text against the noise's sigma, with the one to match."""
     table = pd.DataFrame(found.trials, columns=["sigma", "word perplexity"])
     table = table.drop_duplicates().sort_values("sigma", ignore_index=True)
@@ -32,5 +30,4 @@ def draw_tuning(found: Matched, *, run: str, root: Path | None = None) -> Figure
         f"{found.word_perplexity_pruned:.4g}, the dense model's "
         f"{found.word_perplexity_dense:.4g}.",
         table=table,
-        root=root,
     )

@@ -1,7 +1,5 @@
 """Figures of the published numbers (notebook 6)."""
 
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -47,8 +45,6 @@ def draw_ifeval(
     judged: pd.DataFrame,
     *,
     alpha: float = LEVEL,
-    root: Path | None = None,
-    name: str = "ifeval",
 ) -> Figure:
     """Published IFEval against expansion ratio, one panel per model, and the trivial baselines.
 
@@ -92,7 +88,7 @@ def draw_ifeval(
     floors = ", ".join(f"{label} {line_at[response]:.3f}" for _, label, response, _ in BANDS)
     return figure(
         fig,
-        name=name,
+        name="published/ifeval",
         title="Published IFEval scores of Llama-3.2 (arXiv 2512.22671) against expansion ratio, "
         f"{1 - alpha:.0%} intervals from the published standard errors. Bands: scores of trivial "
         "baselines on the same 541 prompts; lines: the two named in the legend. Above the axis: "
@@ -100,12 +96,11 @@ def draw_ifeval(
         alt="Three line charts with error bars of IFEval against expansion ratio: "
         f"{'; '.join(parts)}. Horizontal lines: {floors}.",
         table=shown.set_index(["model", "pruning_ratio"]),
-        root=root,
     )
 
 
 @styled()
-def draw_claims(judged: pd.DataFrame, *, root: Path | None = None, name: str = "claims") -> Figure:
+def draw_claims(judged: pd.DataFrame) -> Figure:
     """Claimed rises and falls (`verdicts.judge`) with intervals and detectable sizes."""
     tested = judged[judged["kind"] == "difference"]
     sides = {"better": "Claimed rises", "worse": "Claimed falls"}
@@ -134,13 +129,12 @@ def draw_claims(judged: pd.DataFrame, *, root: Path | None = None, name: str = "
     listed = "; ".join(f"{row.id} {100 * row.difference:+.1f}" for row in tested.itertuples())
     return figure(
         fig,
-        name=name,
+        name="published/claims",
         title="The paper's claimed differences (unpaired): filled = shown after Holm's correction, "
         "open = not shown; grey: changes not detectable with 80% power, uncorrected. Percent: "
         "neurons removed.",
         alt=f"Two forest plots of claimed differences in points with intervals: {listed}.",
         table=tested.set_index("id")[columns],
-        root=root,
     )
 
 
@@ -150,8 +144,6 @@ def draw_above_chance(
     retention: pd.DataFrame,
     *,
     alpha: float = LEVEL,
-    root: Path | None = None,
-    name: str = "above-chance",
 ) -> Figure:
     """Base models' scores minus chance (or majority, or uniform), and what MMLU keeps above it.
 
@@ -191,13 +183,12 @@ def draw_above_chance(
     parts = [f"{label} {count.get(task, 0)} of {size[task]}" for task, label in TASKS.items()]
     return figure(
         fig,
-        name=name,
+        name="published/above-chance",
         title=f"Published scores minus chance, {1 - alpha:.0%} intervals. Last "
         "panel: share of MMLU kept, as published (dashed) and above chance (solid, Fieller).",
         alt="Five charts of points above chance against expansion ratio for two models; scores "
         f"significantly above: {', '.join(parts)}. A sixth chart of the share of MMLU kept.",
         table=merged.set_index(index).astype(object).fillna("–"),
-        root=root,
     )
 
 
@@ -205,9 +196,6 @@ def draw_above_chance(
 def draw_correlation(
     scores: pd.DataFrame,
     correlations: pd.DataFrame,
-    *,
-    root: Path | None = None,
-    name: str = "correlation",
 ) -> Figure:
     """MMLU against MC2 with lines fitted with and without the dense model.
 
@@ -245,10 +233,9 @@ def draw_correlation(
     )
     return figure(
         fig,
-        name=name,
+        name="published/correlation",
         title="The correlation of V1 (gone from V3's abstract): published MMLU against MC2, "
         "labelled by the share of neurons removed; the star is the dense model.",
         alt=f"Two scatter plots of MC2 against MMLU over seven widths each: {listed}.",
         table=wide.set_index(["model", "pruning_ratio"]),
-        root=root,
     )

@@ -1,7 +1,5 @@
 """The scores of one run, each with its chance level and its permuted baseline (notebook 3)."""
 
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -12,9 +10,7 @@ COLUMNS = ["axis", "metric", "value", "low", "high", "chance", "permuted", "n"]
 
 
 @styled()
-def draw_scorecard(
-    table: pd.DataFrame, *, name: str, title: str, root: Path | None = None
-) -> Figure | None:
+def draw_scorecard(table: pd.DataFrame, *, name: str, title: str) -> Figure | None:
     """Headline scores with 95% intervals; grey line: chance; cross: the permuted baseline.
 
     Perplexities are in the table below the figure: they have neither a baseline nor the same unit.
@@ -54,5 +50,4 @@ def draw_scorecard(
         alt=f"Scores of {len(rows)} tasks with 95% intervals, chance and permuted baselines; "
         f"above their baseline: {above}.",
         table=table[COLUMNS],
-        root=root,
     )

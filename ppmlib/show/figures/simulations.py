@@ -1,7 +1,5 @@
 """Coverage, false positives and power of the study's statistics (notebook 8)."""
 
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import pandas as pd
 
@@ -17,7 +15,7 @@ def _add_shares(axis, x: pd.Series, share: pd.Series, error: pd.Series, **look) 
 
 
 @styled()
-def draw_coverage(table: pd.DataFrame, graded: pd.DataFrame, *, root: Path | None = None) -> Figure:
+def draw_coverage(table: pd.DataFrame, graded: pd.DataFrame) -> Figure:
     """Coverage of 95% intervals against the number of documents expected to change.
 
     Args:
@@ -48,12 +46,11 @@ def draw_coverage(table: pd.DataFrame, graded: pd.DataFrame, *, root: Path | Non
         alt=f"Coverage against expected changed documents: score intervals cover at least "
         f"{100 * worst:.1f}%, the percentile bootstrap as little as {100 * worst_bootstrap:.1f}%.",
         table=table[[*columns, "draws"]],
-        root=root,
     )
 
 
 @styled()
-def draw_false_positives(table: pd.DataFrame, *, root: Path | None = None) -> Figure:
+def draw_false_positives(table: pd.DataFrame) -> Figure:
     """Studies with any false claim after Holm (`simulations.false_positive_table`)."""
     fig, axis = plt.subplots(figsize=(WIDTH, 3.6))
     axis.axhline(100 * bounds.FAMILY_LEVEL, **BASELINE, label="5%")
@@ -75,12 +72,11 @@ def draw_false_positives(table: pd.DataFrame, *, root: Path | None = None) -> Fi
         alt=f"Shares of studies with a false claim by number of claims: at most "
         f"{100 * table['family'].max():.1f}%, against an allowed 5%.",
         table=table,
-        root=root,
     )
 
 
 @styled()
-def draw_power(table: pd.DataFrame, *, root: Path | None = None) -> Figure:
+def draw_power(table: pd.DataFrame) -> Figure:
     """Chance to show a true fall, alone and as one of three claims (`simulations.power_table`)."""
     fig, axis = plt.subplots(figsize=(WIDTH, 3.8))
     axis.axhline(100 * proportions.POWER, **CHANCE, label="80%")
@@ -103,5 +99,4 @@ def draw_power(table: pd.DataFrame, *, root: Path | None = None) -> Figure:
         title="Power of the exact McNemar test at 5%, alone and with Holm's correction.",
         alt=f"Power against the number of documents; with the most documents: {shown}.",
         table=table,
-        root=root,
     )
