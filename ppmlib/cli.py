@@ -19,44 +19,50 @@ from ppmlib.workflow.processes import folder_trouble
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_BUSY, EXIT_INTERRUPTED = 1, 2, 3, 4
 
-ANALYSIS = "5_analysis"
-
 
 class Refused(click.ClickException):
-    """Bad input: one clear line, exit status 2."""
+    """One clear line per mistake, and an exit status."""
 
-    exit_code = EXIT_BAD_INPUT
+    def __init__(self, message: str, exit_code: int = EXIT_BAD_INPUT) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
     def show(self, file=None) -> None:
-        """Print the message as it is, a line per mistake."""
+        """Print the message as it is."""
         click.echo(f"ppm: {self.format_message()}", err=True)
 
 
-class Failed(Refused):
-    """A notebook failed; exit status 1."""
-
-    exit_code = EXIT_FAILED
-
-
-class Busy(Refused):
-    """Another `ppm run` works on this study; exit status 3."""
-
-    exit_code = EXIT_BUSY
+@contextmanager
+def _refused_if(*errors: type[Exception]) -> Iterator[None]:
+    """Turn expected errors into one line and exit status 2."""
+    try:
+        yield
+    except errors as error:
+        raise Refused(str(error)) from None
 
 
-class Interrupted(Refused):
-    """A signal stopped the run; exit status 4."""
+class Commands(click.Group):
+    """Commands that turn the errors which any of them may meet into one line and an exit status."""
 
-    exit_code = EXIT_INTERRUPTED
+    def invoke(self, context: click.Context):
+        """Run the command."""
+        try:
+            with _refused_if(ParamsError, records.RecordError, data_root.DataRootError):
+                return super().invoke(context)
+        except launch.StudyBusy as error:
+            raise Refused(str(error), EXIT_BUSY) from None
+        except launch.Interrupted as error:
+            message = f"{error}; run the same command to continue"
+            raise Refused(message, EXIT_INTERRUPTED) from None
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ppmlib")
 def main() -> None:
     """Width-pruning studies of GLU-MLP language models, as notebooks.
 
     Exit status: 0 done, 1 something failed or differs, 2 bad input, 3 the study is being run,
-    4 stopped by a signal (the same command goes on).
+    4 stopped by a signal (run the same command to continue).
     """
 
 
@@ -93,6 +99,7 @@ DATA_ROOT = _data_root(
 )
 @DATA_ROOT
 @REPORTS
+@launch.interruptible()
 def run(
     study_file: Path,
     snakemake_options: tuple[str, ...],
@@ -100,46 +107,37 @@ def run(
     data_folder: Path | None,
     reports: Path,
 ) -> None:
-    """Run a study, or go on with it: finished records are not computed again.
+    """Run a study or continue it: finished records are not computed again.
 
     Every further option goes to Snakemake, for example -n (dry run), --cores 4, --forcerun.
     """
-    if profile == "slurm" and find_spec("snakemake_executor_plugin_slurm") is None:
-        raise Refused("--profile slurm needs Snakemake's plugin: pip install 'ppmlib[slurm]'")
-    with _refused_if(), launch.interruptible():
-        _run(study_file, snakemake_options, profile, data_folder, reports)
-
-
-def _run(
-    study_file: Path,
-    snakemake_options: tuple[str, ...],
-    profile: str,
-    data_folder: Path | None,
-    reports: Path,
-) -> None:
     from ppmlib.workflow import options
 
+    if profile == "slurm" and find_spec("snakemake_executor_plugin_slurm") is None:
+        raise Refused("--profile slurm needs Snakemake's plugin: pip install 'ppmlib[slurm]'")
     try:
         asked = options.read(snakemake_options)
     except options.WrongOptions as error:
         given = " ".join(snakemake_options) or options.PROFILE
         raise Refused(f"Snakemake does not take {given} ({error})") from None
     if asked.query or asked.upkeep:
-        _ask(asked, study_file, snakemake_options, profile, data_folder, reports)
+        _query_snakemake(asked, study_file, snakemake_options, profile, data_folder, reports)
         return
-    root = reports / _load(study_file).study
-    _check_writable(root)
-    with launch.only_run(root), _refused_if(records.RecordError):
-        study, plan = _prepare(study_file, reports, to_run=True, data_folder=data_folder)
+    from ppmlib.workflow import preflight
+
+    root = reports / Study.load(study_file).study
+    preflight.writable(root)
+    with launch.only_run(root):
+        study, plan = _prepare(study_file, reports, running=True, data_folder=data_folder)
         unfinished.refuse_other(root, plan)
         begun: set[str] = set()
         while True:
             if lowered := batch_sizes.describe_lowered(plan, root):
                 click.echo("\n".join(lowered))
-                study, plan = _prepare(study_file, reports, to_run=True, data_folder=data_folder)
+                study, plan = _prepare(study_file, reports, running=True, data_folder=data_folder)
             to_run = _to_run(root, plan, asked)
             if not begun:
-                _say_estimate(study, study_file, plan, root, to_run)
+                _print_estimate(study, study_file, plan, root, to_run)
             begun |= set(to_run)
             if profile == "local":  # a cluster's jobs outlive their controller
                 records.clear_temporaries(root)
@@ -147,7 +145,7 @@ def _run(
             launch.render_pages(root, unfinished.without_page(root, plan, to_run))
             status = launch.snakemake(root, profile, snakemake_options, plan, to_run=to_run)
             left = unfinished.find(root, plan)
-            # A record made again may differ from the one that others were made from.
+            # A new record may differ from the one that others were made from.
             ended = status or set(left) <= begun
             if ended and not batch_sizes.describe_lowered(plan, root):
                 break
@@ -158,34 +156,35 @@ def _run(
         raise SystemExit(EXIT_FAILED)
 
 
-def _ask(
+def _query_snakemake(
     asked,
     study_file: Path,
-    snakemake_options,
+    snakemake_options: tuple[str, ...],
     profile: str,
     data_folder: Path | None,
     reports: Path,
 ) -> None:
     """Have Snakemake answer a question or do its own upkeep; no record of the study is touched."""
     study, plan = _prepare(
-        study_file, reports, to_run=True, fetch=False, writes=False, data_folder=data_folder
+        study_file, reports, read_only=True, running=True, data_folder=data_folder
     )
     root = reports / study.study
     to_run = _to_run(root, plan, asked)
-    if asked.query:
-        if asked.dry_run:
-            _say_estimate(study, study_file, plan, root, to_run)
-            for key in unfinished.without_page(root, plan, to_run):
-                click.echo(f"would render the page of {key}", err=True)
+    if asked.upkeep and not root.is_dir():
+        raise Refused(f"{root}: this study has not been run yet")
+    if asked.dry_run:
+        _print_estimate(study, study_file, plan, root, to_run)
+        for key in unfinished.without_page(root, plan, to_run):
+            click.echo(f"would render the page of {key}", err=True)
+    with launch.only_run(root) if asked.upkeep else nullcontext():
         with launch.mirror(root, to_run) as scratch:
-            status = launch.snakemake(scratch, profile, snakemake_options, plan, to_run=to_run)
-    elif not root.is_dir():
-        raise Refused(f"{root}: nothing of this study has been run yet")
-    else:
-        with launch.only_run(root), launch.mirror(root, to_run) as scratch:
-            file = scratch / launch.ENGINE_PLAN
             status = launch.snakemake(
-                root, profile, snakemake_options, plan, to_run=to_run, plan_file=file
+                root if asked.upkeep else scratch,
+                profile,
+                snakemake_options,
+                plan,
+                to_run=to_run,
+                plan_file=scratch / launch.ENGINE_PLAN,
             )
     if status:
         raise SystemExit(EXIT_FAILED)
@@ -200,7 +199,7 @@ def _to_run(root: Path, plan, asked) -> dict[str, str]:
     return unfinished.find(root, plan, forced, everything=asked.everything)
 
 
-def _say_estimate(study: Study, study_file: Path, plan, root: Path, to_run) -> None:
+def _print_estimate(study: Study, study_file: Path, plan, root: Path, to_run) -> None:
     from ppmlib.workflow import estimate
 
     for key, reason in to_run.items():
@@ -221,15 +220,15 @@ def _say_estimate(study: Study, study_file: Path, plan, root: Path, to_run) -> N
 def prefetch(study_file: Path, data_folder: Path, nltk_source: str | None) -> None:
     """Fetch all that a study needs, where there is a network, into one folder.
 
-    An interrupted download goes on with the same command.
+    The same command resumes an interrupted download.
     """
-    study = _load(study_file)
+    study = Study.load(study_file)
     from ppmlib.offline import prefetch as fetching
 
     try:
         fetching.prefetch(study, data_folder, nltk_source=nltk_source, tell=click.echo)
     except (*fetching.REFUSALS, OSError) as error:
-        raise Failed(str(error)) from None
+        raise Refused(str(error), EXIT_FAILED) from None
     click.echo(f"complete; next: ppm check {study_file} --data-root {data_folder}")
 
 
@@ -241,17 +240,16 @@ def check(study_file: Path, data_folder: Path | None) -> None:
 
     Exit status 1 if anything is missing or wrong.
     """
-    study = _load(study_file)
-    _read_only_from(data_folder)
+    study = Study.load(study_file)
+    _set_data_root(data_folder)
     os.environ.update(data_root.OFFLINE)
     from ppmlib.offline import check as checking
 
-    with _refused_if(ParamsError):
-        checked = checking.check(study, study_file, lambda line: click.echo(line, err=True))
+    checked = checking.check(study, study_file, lambda line: click.echo(line, err=True))
     for line in (*checked.notes, *checking.format_table(checked.rows), *checked.problems):
         click.echo(line)
     if checked.problems:
-        raise Failed(f"{study_file}: {len(checked.problems)} missing or wrong")
+        raise Refused(f"{study_file}: {len(checked.problems)} missing or wrong", EXIT_FAILED)
     click.echo(f"{study_file}: model, tokenizer and {len(checked.rows)} tasks load")
 
 
@@ -260,7 +258,7 @@ def check(study_file: Path, data_folder: Path | None) -> None:
 @REPORTS
 def status(study_file: Path, reports: Path) -> None:
     """Show which notebooks are not done: failed, stopped or missing. Exit status 1 if any."""
-    study, plan = _prepare(study_file, reports, fetch=False, writes=False)
+    study, plan = _prepare(study_file, reports, read_only=True)
     root = reports / study.study
     to_run = unfinished.find(root, plan)
     unrendered = unfinished.without_page(root, plan, to_run)
@@ -271,12 +269,12 @@ def status(study_file: Path, reports: Path) -> None:
         if state != "done":
             click.echo(f"{state:8} {key}{detail}")
     for key in unrendered:
-        click.echo(f"no page  {key}: it is rendered by the next run")
+        click.echo(f"no page  {key}: the next run renders it")
     click.echo(
         ", ".join(f"{n} {state}" for state, n in counts.items()) + f" of {len(plan['jobs'])}"
     )
     if to_run or unrendered:
-        click.echo(f"go on with: ppm run {study_file}")
+        click.echo(f"continue with: ppm run {study_file}")
         raise SystemExit(EXIT_FAILED)
 
 
@@ -284,8 +282,7 @@ def status(study_file: Path, reports: Path) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 def verify(folder: Path) -> None:
     """Recompute every hash of a study's record and name what differs."""
-    with _refused_if(records.RecordError):
-        problems = records.verify(folder)
+    problems = records.verify(folder)
     for line in problems:
         click.echo(line)
     if problems:
@@ -314,7 +311,7 @@ def export(
 
     study, plan = _prepare(study_file, reports)
     root = reports / study.study
-    with _refused_if(ValueError, OSError, records.RecordError):
+    with _refused_if(ValueError, OSError):
         key = Selection(study.criterion, 0, pruning_ratio, expansion_ratio).key
         if f"{key}/2_pruning" not in plan["jobs"]:
             raise Refused(f"{study_file}: no run {key} in this study")
@@ -329,9 +326,8 @@ def rerun(path: Path) -> None:
     """Run an executed notebook, or a whole report folder, again and compare the numbers."""
     from ppmlib.workflow import rerun as again
 
-    with _refused_if(records.RecordError):
-        root, key = again.study_of(path)
-        lines = again.rerun_study(root) if key is None else again.rerun_notebook(root, key)
+    root, key = again.study_of(path)
+    lines = again.rerun_study(root) if key is None else again.rerun_notebook(root, key)
     for line in lines:
         click.echo(line)
     what = f"{root.name}/{key}" if key else root.name
@@ -344,7 +340,7 @@ def rerun(path: Path) -> None:
 @REPORTS
 def published(reports: Path) -> None:
     """Judge the paper's published numbers (notebook 6): no model, no network, half a minute."""
-    _alone(reports / "published", "6_published")
+    _run_alone(reports / "published", "6_published")
 
 
 @main.command()
@@ -358,7 +354,7 @@ def simulations(draws: int, graded_draws: int, reports: Path) -> None:
     if min(draws, graded_draws) < 1:
         raise Refused("--draws and --graded-draws must be at least 1")
     root = reports / "simulations"
-    _alone(root, "8_simulations", draws=draws, graded_draws=graded_draws)
+    _run_alone(root, "8_simulations", draws=draws, graded_draws=graded_draws)
 
 
 @main.command()
@@ -371,21 +367,20 @@ def compare(folders: tuple[Path, ...], name: str | None, reports: Path) -> None:
 
     if len(folders) < 2:
         raise Refused("compare needs the folders of two finished studies or more")
-    with _refused_if(records.RecordError):
-        models = across.load(folders)
+    models = across.load(folders)
     found = [model.analysis["results"] for model in models]
     root = reports / (name or "-".join(["compare", *(model.study for model in models)]))
     relative = [os.path.relpath(folder, root.resolve()) for folder in folders]
     marks = {mark: any(each[mark] for each in found) for mark in ("synthetic", "draft")}
-    _alone(root, "7_models", studies=relative, **marks)
+    _run_alone(root, "7_models", studies=relative, **marks)
 
 
-def _alone(root: Path, key: str, **options) -> None:
+def _run_alone(root: Path, key: str, **options) -> None:
     """Run a notebook that belongs to no study and say where its page is."""
-    with _refused_if(OSError, records.RecordError), launch.only_run(root):
+    with _refused_if(OSError), launch.only_run(root):
         status = launch.alone(root, key, **options)
     if status:
-        raise Failed(f"{key} failed: see {root / 'logs' / key}.log")
+        raise Refused(f"{key} failed: see {root / 'logs' / key}.log", EXIT_FAILED)
     click.echo(f"report: {root / key}.html")
 
 
@@ -393,91 +388,60 @@ def _prepare(
     study_file: Path,
     reports: Path,
     *,
-    to_run: bool = False,
-    fetch: bool = True,
-    writes: bool = True,
+    read_only: bool = False,
+    running: bool = False,
     data_folder: Path | None = None,
 ):
-    """Everything that can be refused without starting a kernel.
+    """The study and its plan, after everything is checked that needs no kernel.
 
-    With `writes`, the study's folder is there afterwards, with its link to a local model. Whoever
-    runs the study holds its lock already: no other command gives a running study another model.
-
-    A run takes the data root it is given; other commands the one of the study's last run.
+    Args:
+        read_only: fetch no model and write nothing. Otherwise the study's folder has a link to a
+            local model afterwards.
+        running: `ppm run` itself: it holds the study's lock already, so that no other command can
+            give a running study another model, and takes `data_folder` as its data root. Other
+            commands take the data root of the study's last run.
     """
-    study = _load(study_file)
+    study = Study.load(study_file)
     root = reports / study.study
     for line in batch_sizes.list_damaged(root):
         click.echo(line, err=True)
-    _read_only_from(data_folder if to_run else data_root.read_link(root))
+    _set_data_root(data_folder if running else data_root.read_link(root))
     from ppmlib.model import models
     from ppmlib.workflow import plan
 
     try:
-        planned = plan.build(study, study_file, root, fetch=fetch)
+        planned = plan.build(study, study_file, root, fetch=not read_only)
     except models.ModelError as error:
         raise Refused(f"{study_file}: model: {error}") from None
-    except ParamsError as error:
-        raise Refused(str(error)) from None
     unchecked, located = planned.pop("unchecked"), planned.pop("located")
-    if writes and study.model.is_folder and not plan.is_linked(root, located):
-        with _refused_if(), nullcontext() if to_run else launch.only_run(root):
+    if study.model.is_folder and not read_only and not plan.is_linked(root, located):
+        with nullcontext() if running else launch.only_run(root):
             plan.link_model(root, located)
     if unchecked:
         click.echo(f"model not checked: {unchecked}; a run fetches it first", err=True)
     return study, planned
 
 
-def _check_writable(root: Path) -> None:
-    from ppmlib.workflow import preflight
-
-    with _refused_if(ParamsError):
-        preflight.writable(root)
-
-
-def _load(study_file: Path) -> Study:
-    with _refused_if(ParamsError):
-        return Study.load(study_file)
-
-
-def _read_only_from(folder: Path | None) -> None:
+def _set_data_root(folder: Path | None) -> None:
     """Give this process a data root, or none, before the hub's libraries are loaded."""
     os.environ.pop(data_root.VARIABLE, None)
     if folder is not None:
-        with _refused_if(data_root.DataRootError):
-            os.environ.update(
-                data_root.environment(data_root.open_data_root(folder.resolve()).folder)
-            )
-
-
-@contextmanager
-def _refused_if(*errors: type[Exception]) -> Iterator[None]:
-    """Turn expected errors into one line and an exit status."""
-    try:
-        yield
-    except launch.StudyBusy as error:
-        raise Busy(str(error)) from None
-    except launch.Interrupted as error:
-        raise Interrupted(f"{error}; the same command goes on where it stopped") from None
-    except errors as error:
-        raise Refused(str(error)) from None
+        opened = data_root.open_data_root(folder.resolve())
+        os.environ.update(data_root.environment(opened.folder))
 
 
 def _partial_report(root: Path, profile: str, plan) -> None:
-    """After a failure: the analysis and the study's page from what there is, if there is any."""
-    trouble = folder_trouble(root)
-    if trouble:
-        raise Failed(f"{root}: {trouble}")
+    """After a failure: the analysis and the study's page from the records there are, if any."""
+    if trouble := folder_trouble(root):
+        raise Refused(f"{root}: {trouble}", EXIT_FAILED)
     if not any(root.glob("records/**/*.json")) and not any(root.glob("logs/**/*.failed.json")):
         return  # Snakemake ran nothing, and said why
-    to_run = unfinished.find(root, plan)
-    if ANALYSIS in to_run and not records.failure_path(root, ANALYSIS).exists():
-        partial = ("--config", "partial=1", "--", f"records/{ANALYSIS}.json")
+    to_run, analysis = unfinished.find(root, plan), unfinished.ANALYSIS
+    if analysis in to_run and not records.failure_path(root, analysis).exists():
+        partial = ("--config", "partial=1", "--", f"records/{analysis}.json")
         launch.snakemake(root, profile, partial, plan, to_run=to_run)
-    made = subprocess.run(
-        [sys.executable, "-m", "ppmlib.workflow.make_index"], cwd=root, check=False
-    )
-    if made.returncode == 0:
+    command = [sys.executable, "-m", "ppmlib.workflow.make_index"]
+    if subprocess.run(command, cwd=root, check=False).returncode == 0:
         click.echo(f"incomplete report: {root / 'index.html'}", err=True)
 
 

@@ -37,7 +37,7 @@ def stop(folder, signum) -> str:
     print(told)
     assert run.returncode == 4
     assert "Traceback" not in told
-    last = f"ppm: stopped by {signum.name}; the same command goes on where it stopped"
+    last = f"ppm: stopped by {signum.name}; run the same command to continue"
     assert told.splitlines()[-1] == last
     assert kills.wait_until_idle(folder) is not None
     return told
@@ -70,7 +70,7 @@ def test_a_signal_before_the_first_notebook_is_told_like_any_other(tmp_path):
     run.send_signal(signal.SIGTERM)
     _, told = run.communicate(timeout=60)
     assert run.returncode == 4
-    last = "ppm: stopped by SIGTERM; the same command goes on where it stopped"
+    last = "ppm: stopped by SIGTERM; run the same command to continue"
     assert told.splitlines()[-1] == last
 
 

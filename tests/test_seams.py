@@ -191,5 +191,5 @@ def test_a_profile_that_asks_for_a_dry_run_is_a_dry_run(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("line", ["--directory x", "-d x -n", "-s mine.smk"])
 def test_a_study_is_run_in_its_folder_by_its_own_rules(line):
-    with pytest.raises(options.WrongOptions, match="is ppm's own"):
+    with pytest.raises(options.WrongOptions, match="is set by ppm"):
         options.read(line.split())

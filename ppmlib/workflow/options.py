@@ -1,5 +1,7 @@
 """What the options of `ppm run` ask of Snakemake, as Snakemake's own parser reads them."""
 
+import contextlib
+import io
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,9 +19,6 @@ UPKEEP = (
     *("conda_create_envs_only", "container_cleanup_images", "archive", "report", "reporter"),
     *("generate_unit_tests", "delete_all_output", "delete_temp_output", "deploy_sources"),
 )
-
-
-ELSEWHERE = ("directory", "snakefile")
 PROFILE = "SNAKEMAKE_PROFILE"
 
 
@@ -46,29 +45,14 @@ def read(options: Sequence[str]) -> Asked:
     """
     if not options and PROFILE not in os.environ:
         return Asked()
-    from snakemake.cli import get_argument_parser
-    from snakemake.exceptions import CliException
-
-    parser = get_argument_parser()
-
-    def refuse(message: str) -> None:
-        raise WrongOptions(message)
-
-    parser.error = refuse
-    try:
-        found = parser.parse_args(list(options))
-        # Profiles may ask for a dry run too, also the one that the environment names.
-        profiles = [name for name in (*(found.profile or ()), found.workflow_profile) if name]
-        if profiles and "none" not in profiles:
-            parser = get_argument_parser(profiles=profiles)
-            parser.error = refuse
-            found = parser.parse_args(list(options))
-    except (CliException, ValueError) as error:
-        raise WrongOptions(" ".join(str(error).split())) from None
-
-    for name in ELSEWHERE:
+    parser, found = _parse(options)
+    # Profiles may ask for a dry run too, also the one that the environment names.
+    profiles = [name for name in (*(found.profile or ()), found.workflow_profile) if name]
+    if profiles and "none" not in profiles:
+        parser, found = _parse(options, profiles)
+    for name in ("directory", "snakefile"):
         if getattr(found, name) is not None:
-            raise WrongOptions(f"--{name} is ppm's own: it runs a study in its folder")
+            raise WrongOptions(f"--{name} is set by ppm: it runs a study in its folder")
 
     def given(names: Sequence[str]) -> bool:
         return any(getattr(found, name) != parser.get_default(name) for name in names)
@@ -81,6 +65,25 @@ def read(options: Sequence[str]) -> Asked:
         forced=tuple(sorted(map(str, (*(found.forcerun or ()), *targets)))),
         everything=bool(found.forceall),
     )
+
+
+def _parse(options: Sequence[str], profiles: Sequence[str] | None = None):
+    """Snakemake's parser and what it reads. WrongOptions has what it would print on a mistake."""
+    from snakemake.cli import get_argument_parser
+    from snakemake.exceptions import CliException
+
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            parser = get_argument_parser(profiles=profiles)
+            return parser, parser.parse_args(list(options))
+    except SystemExit as done:
+        if not done.code:
+            raise
+        message = printed.getvalue().rpartition(": error: ")[2]
+    except (CliException, ValueError) as error:
+        message = str(error)
+    raise WrongOptions(" ".join(message.split()))
 
 
 def keys_of(names: Sequence[str], jobs: Mapping[str, Any]) -> set[str]:
