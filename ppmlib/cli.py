@@ -141,15 +141,16 @@ def run(
             begun |= set(to_run)
             if profile == "local":  # a cluster's jobs outlive their controller
                 records.clear_temporaries(root)
-            launch.settle(root, plan, to_run, data_folder)
-            launch.render_pages(root, unfinished.without_page(root, plan, to_run))
+            launch.prepare_folder(root, plan, to_run, data_folder)
+            if missing := unfinished.list_missing_pages(root, plan, to_run):
+                launch.run_job(root, "--page", *missing)
             status = launch.snakemake(root, profile, snakemake_options, plan, to_run=to_run)
-            left = unfinished.find(root, plan)
+            left = unfinished.find_jobs_to_run(root, plan)
             # A new record may differ from the one that others were made from.
             ended = status or set(left) <= begun
             if ended and not batch_sizes.describe_lowered(plan, root):
                 break
-        if status == 0 and not unfinished.without_page(root, plan, left):
+        if status == 0 and not unfinished.list_missing_pages(root, plan, left):
             click.echo(f"report: {root / 'index.html'}")
             return
         _partial_report(root, profile, plan)
@@ -174,10 +175,10 @@ def _query_snakemake(
         raise Refused(f"{root}: this study has not been run yet")
     if asked.dry_run:
         _print_estimate(study, study_file, plan, root, to_run)
-        for key in unfinished.without_page(root, plan, to_run):
+        for key in unfinished.list_missing_pages(root, plan, to_run):
             click.echo(f"would render the page of {key}", err=True)
     with launch.only_run(root) if asked.upkeep else nullcontext():
-        with launch.mirror(root, to_run) as scratch:
+        with launch.linked_copy(root, to_run) as scratch:
             status = launch.snakemake(
                 root if asked.upkeep else scratch,
                 profile,
@@ -196,7 +197,7 @@ def _to_run(root: Path, plan, asked) -> dict[str, str]:
     from ppmlib.workflow import options
 
     forced = options.keys_of(asked.forced, plan["jobs"])
-    return unfinished.find(root, plan, forced, everything=asked.everything)
+    return unfinished.find_jobs_to_run(root, plan, forced, everything=asked.everything)
 
 
 def _print_estimate(study: Study, study_file: Path, plan, root: Path, to_run) -> None:
@@ -260,8 +261,8 @@ def status(study_file: Path, reports: Path) -> None:
     """Show which notebooks are not done: failed, stopped or missing. Exit status 1 if any."""
     study, plan = _prepare(study_file, reports, read_only=True)
     root = reports / study.study
-    to_run = unfinished.find(root, plan)
-    unrendered = unfinished.without_page(root, plan, to_run)
+    to_run = unfinished.find_jobs_to_run(root, plan)
+    unrendered = unfinished.list_missing_pages(root, plan, to_run)
     counts = {"done": 0, "failed": 0, "stopped": 0, "missing": 0}
     for key in plan["jobs"]:
         state, detail = _state(root, key, to_run.get(key))
@@ -326,7 +327,7 @@ def rerun(path: Path) -> None:
     """Run an executed notebook, or a whole report folder, again and compare the numbers."""
     from ppmlib.workflow import rerun as again
 
-    root, key = again.study_of(path)
+    root, key = again.find_study(path)
     lines = again.rerun_study(root) if key is None else again.rerun_notebook(root, key)
     for line in lines:
         click.echo(line)
@@ -378,7 +379,7 @@ def compare(folders: tuple[Path, ...], name: str | None, reports: Path) -> None:
 def _run_alone(root: Path, key: str, **options) -> None:
     """Run a notebook that belongs to no study and say where its page is."""
     with _refused_if(OSError), launch.only_run(root):
-        status = launch.alone(root, key, **options)
+        status = launch.run_notebook_alone(root, key, **options)
     if status:
         raise Refused(f"{key} failed: see {root / 'logs' / key}.log", EXIT_FAILED)
     click.echo(f"report: {root / key}.html")
@@ -436,7 +437,7 @@ def _partial_report(root: Path, profile: str, plan) -> None:
         raise Refused(f"{root}: {trouble}", EXIT_FAILED)
     if not any(root.glob("records/**/*.json")) and not any(root.glob("logs/**/*.failed.json")):
         return  # Snakemake ran nothing, and said why
-    to_run, analysis = unfinished.find(root, plan), unfinished.ANALYSIS
+    to_run, analysis = unfinished.find_jobs_to_run(root, plan), unfinished.ANALYSIS
     if analysis in to_run and not records.failure_path(root, analysis).exists():
         partial = ("--config", "partial=1", "--", f"records/{analysis}.json")
         launch.snakemake(root, profile, partial, plan, to_run=to_run)

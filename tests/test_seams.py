@@ -163,7 +163,7 @@ def test_tables_and_figures_go_with_the_record_that_names_them(tmp_path):
         records.write_text(tmp_path / name, "1")
     files = [tmp_path / n for n in ("tables/old.csv", "figures/old.png", "samples/kept.parquet")]
     records.write(tmp_path, "5_analysis", inputs={}, results={}, files=files)
-    unfinished.forget(tmp_path, {"5_analysis": "changed: claims"})
+    unfinished.delete_stale_records(tmp_path, {"5_analysis": "changed: claims"})
     left = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
     assert left == {"samples/kept.parquet", "mine.csv"}
 
@@ -172,7 +172,7 @@ def test_a_comparison_is_not_written_over_a_study_nor_a_study_over_a_comparison(
     root = copied / "reports/small"
     before = (root / "study.json").read_bytes()
     with pytest.raises(records.RecordError, match="holds another report already"):
-        launch.alone(root, "7_models", studies=[])
+        launch.run_notebook_alone(root, "7_models", studies=[])
     assert (root / "study.json").read_bytes() == before
     (root / "study.json").write_text('{"jobs": {"7_models": {"stage": "7_models"}}}')
     done = ppm("run", "small.yaml", cwd=copied)

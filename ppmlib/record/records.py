@@ -138,11 +138,15 @@ def record_path(root: Path, key: str) -> Path:
 
 
 def failure_path(root: Path, key: str) -> Path:
-    """Where the note of a key's failed or stopped notebook lies: `<root>/logs/<key>.failed.json`.
-
-    It holds {run, cell (its number, or None), error (one line), interrupted (by a signal)}.
-    """
+    """Where the note of a failed or stopped notebook lies: `<root>/logs/<key>.failed.json`."""
     return Path(root) / "logs" / f"{key}.failed.json"
+
+
+def describe_failure(
+    key: str, error: str, cell: int | None = None, interrupted: bool = False
+) -> dict[str, Any]:
+    """The note of a failed notebook: one line, the number of its cell, whether a signal did it."""
+    return {"run": key, "cell": cell, "error": error, "interrupted": interrupted}
 
 
 def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
@@ -342,7 +346,7 @@ def read_failure(root: Path, key: str) -> dict[str, Any] | None:
     if known and isinstance(note["error"], str):
         return note
     error = f"logs/{key}.failed.json: damaged; what failed is in logs/{key}.log"
-    return {"run": key, "cell": None, "error": error, "interrupted": False}
+    return describe_failure(key, error)
 
 
 def present_keys(root: Path) -> list[str]:

@@ -43,11 +43,11 @@ def only_run(root: Path) -> Iterator[None]:
         yield
 
 
-def settle(
+def prepare_folder(
     root: Path, plan: Mapping[str, Any], to_run: Mapping[str, str], data_folder: Path | None
 ) -> None:
     """Make a study's folder agree with its plan, before its jobs run."""
-    unfinished.forget(root, to_run)
+    unfinished.delete_stale_records(root, to_run)
     if unfinished.earlier_plan(root) != plan:
         records.write_json(root / records.PLAN_FILE, plan)
     data_root.write_link(root, data_folder)
@@ -55,18 +55,17 @@ def settle(
         records.failure_path(root, unfinished.ANALYSIS).unlink(missing_ok=True)
 
 
-def render_pages(root: Path, keys: Sequence[str]) -> None:
-    """Render finished notebooks whose page is missing; a failure is noted as one of the job."""
-    if keys:
-        command = [sys.executable, "-m", "ppmlib.workflow.run_notebook", "--page", *keys]
-        subprocess.run(command, cwd=root, check=False)
+def run_job(root: Path, *arguments: str) -> int:
+    """Run `run_notebook` with some arguments in a folder, without Snakemake. Its exit status."""
+    command = [sys.executable, "-m", "ppmlib.workflow.run_notebook", *arguments]
+    return subprocess.run(command, cwd=root, check=False).returncode
 
 
 @contextmanager
-def mirror(root: Path, to_run: Collection[str]) -> Iterator[Path]:
+def linked_copy(root: Path, to_run: Collection[str]) -> Iterator[Path]:
     """A scratch folder of links to a study's files, for a Snakemake that must not write to them.
 
-    What the jobs in `to_run` write is left out, and Snakemake's own notes are copies.
+    The records of the jobs in `to_run` are left out, and Snakemake's metadata is copied.
     """
     with tempfile.TemporaryDirectory(prefix="ppm-") as name:
         scratch, root = Path(name), Path(root).resolve()
@@ -90,7 +89,7 @@ def mirror(root: Path, to_run: Collection[str]) -> Iterator[Path]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Interrupted on the first stop signal in the block, also before there is a Snakemake."""
+    """Raise Interrupted on the first stop signal in the block, before Snakemake has started."""
 
     def on_signal(signum, _frame):
         raise Interrupted(f"stopped by {signal.Signals(signum).name}")
@@ -110,14 +109,14 @@ def snakemake(
 ) -> int:
     """Run Snakemake in a study's folder with a packaged profile. Returns its exit status.
 
-    TERM, INT and USR1 stop the running notebooks, which note it, and then Snakemake; a second one
-    kills them.
+    TERM, INT and USR1 stop the running notebooks, which note it, and then Snakemake; a second
+    signal kills them.
 
     Args:
         root: the study's folder, or a mirror of it.
         plan: the study's plan.
         to_run: the jobs to run, with their reasons; Snakemake sees the others as up to date.
-        plan_file: where both are written for Snakemake; None is a hidden file in `root`.
+        plan_file: where both are written for Snakemake; None for a hidden file in `root`.
     Raises:
         Interrupted: after one of these signals.
     """
@@ -130,8 +129,8 @@ def snakemake(
     plan_file = plan_file or Path(root, ENGINE_PLAN)
     pages = [key for key in plan["jobs"] if key in to_run or Path(root, f"{key}.html").is_file()]
     records.write_json(plan_file, {**plan, "to_run": dict(to_run), "pages": pages})
-    engine = _Engine(root, profile, plan_file)
-    with engine.stopped_by_signals():
+    engine = _SnakemakeProcess(root, profile, plan_file)
+    with _handling_stop_signals(engine.on_signal):
         locks = root / ".snakemake" / "locks"
         if locks.is_dir() and any(locks.iterdir()):
             # Our own lock is free, so Snakemake's is stale.
@@ -142,15 +141,19 @@ def snakemake(
     return status
 
 
-def alone(
+def run_notebook_alone(
     root: Path, key: str, *, synthetic: bool = False, draft: bool = False, **parameters
 ) -> int:
-    """Run one notebook that belongs to no study into a folder of its own. Its exit status.
+    """Run one notebook that belongs to no study into its own folder. Its exit status.
 
     RecordError where the folder holds another report.
     """
-    parameters = {**parameters, "record_dir": "."}
-    job = {"stage": key, "parameters": parameters, "reads": [], "threads": 1}
+    job = {
+        "stage": key,
+        "parameters": {**parameters, "record_dir": "."},
+        "reads": [],
+        "threads": 1,
+    }
     plan = {
         "study": {"study": root.name},
         "synthetic": synthetic,
@@ -160,8 +163,7 @@ def alone(
     unfinished.refuse_other(root, plan)
     (root / f"{key}.html").unlink(missing_ok=True)
     records.write_json(root / records.PLAN_FILE, plan)
-    command = [sys.executable, "-m", "ppmlib.workflow.run_notebook", key]
-    status = subprocess.run(command, cwd=root, check=False).returncode
+    status = run_job(root, key)
     if status == 0:
         records.write_manifest(root)
     return status
@@ -177,19 +179,18 @@ def _handling_stop_signals(handler) -> Iterator[None]:
             signal.signal(signum, earlier)
 
 
-class _Engine:
-    """Snakemake's processes, stopped in order by the first signal."""
+class _SnakemakeProcess:
+    """Snakemake and its children: the first signal stops them in order, the next one kills them."""
 
     def __init__(self, root: Path, profile: str, plan_file: Path) -> None:
-        self.root = root
+        self.root, self.profile = root, profile
         plan = os.path.relpath(plan_file, root)
         self.environment = {**child_environment(), "PPM_PLAN": plan, "PPM_PROFILE": profile}
-        self.profile = profile
         self.process: subprocess.Popen | None = None
         self.signals: list[signal.Signals] = []
 
     def run(self, command: list[str], **output) -> int:
-        """Run a command to its end, in a session of its own: Ctrl-C reaches only us."""
+        """Run a command to its end, in its own session: Ctrl-C reaches only this process."""
         self.process = subprocess.Popen(
             command, cwd=self.root, start_new_session=True, env=self.environment, **output
         )
@@ -197,17 +198,11 @@ class _Engine:
             self._stop()
         return self.process.wait()
 
-    @contextmanager
-    def stopped_by_signals(self) -> Iterator[None]:
-        """While the block runs, the first stop signal stops Snakemake; the next one kills it."""
-
-        def on_signal(signum, _frame):
-            self.signals.append(signal.Signals(signum))
-            if self.process is not None:
-                self._stop()
-
-        with _handling_stop_signals(on_signal):
-            yield
+    def on_signal(self, signum, _frame) -> None:
+        """Remember a stop signal and stop the running process, if there is one."""
+        self.signals.append(signal.Signals(signum))
+        if self.process is not None:
+            self._stop()
 
     def _stop(self) -> None:
         if self.process.poll() is not None:

@@ -1,12 +1,10 @@
 """Run a recorded notebook, or a whole study, again and compare the numbers.
 
-The new run happens in a folder of its own beside the study's, so that relative paths in the
-recorded parameters mean the same. Measured seconds, bytes and joules are not compared.
+The new run uses a folder next to the study's, so that relative paths in the recorded parameters
+stay valid. Measured seconds, bytes and joules are not compared.
 """
 
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,12 +13,13 @@ from typing import Any
 
 from ppmlib.data import data_root
 from ppmlib.record import records
+from ppmlib.workflow import launch
 from ppmlib.workflow.unfinished import ALONE
 
 COPIED = (".models", "records", "samples", "figures", "tables")
 
 
-def study_of(path: Path) -> tuple[Path, str | None]:
+def find_study(path: Path) -> tuple[Path, str | None]:
     """The study's folder of an executed notebook or a folder, and the notebook's key (or None).
 
     Raises:
@@ -40,7 +39,7 @@ def study_of(path: Path) -> tuple[Path, str | None]:
 
 @contextmanager
 def workspace(root: Path, key: str | None) -> Iterator[Path]:
-    """A folder beside the study's, with its plan and, for one notebook, the records it may read."""
+    """A folder next to the study's: its plan and, for one notebook, the records it may read."""
     folder = Path(tempfile.mkdtemp(prefix=f".rerun-{root.name}-", dir=root.parent))
     try:
         shutil.copy(root / records.PLAN_FILE, folder)
@@ -51,31 +50,33 @@ def workspace(root: Path, key: str | None) -> Iterator[Path]:
         if stored is not None:
             data_root.write_link(folder, stored)
         if key is not None and records.stage_of(key) == "3_evaluation":
-            # Otherwise it would find its finished tasks and compute nothing.
+            # Otherwise the notebook would find finished tasks and compute nothing.
             shutil.rmtree(folder / "samples" / Path(key).parent)
         yield folder
     finally:
         shutil.rmtree(folder)
 
 
-def differences(old: Any, new: Any, where: str = "") -> list[str]:
+def find_differences(old: Any, new: Any, where: str = "") -> list[str]:
     """Every leaf at which two records' results differ, as `path: old -> new`."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         return [
             line
             for name in sorted({*old, *new})
-            for line in differences(old.get(name), new.get(name), f"{where}.{name}".lstrip("."))
+            for line in find_differences(
+                old.get(name), new.get(name), f"{where}.{name}".lstrip(".")
+            )
         ]
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         return [
             line
             for i, (a, b) in enumerate(zip(old, new, strict=True))
-            for line in differences(a, b, f"{where}[{i}]")
+            for line in find_differences(a, b, f"{where}[{i}]")
         ]
     return [] if old == new else [f"{where}: {old!r} -> {new!r}"]
 
 
-def flips(old: Path, new: Path) -> list[str]:
+def count_flips(old: Path, new: Path) -> list[str]:
     """Per-document outcomes that differ between two tables of a task, counted by column."""
     import pandas as pd
 
@@ -89,13 +90,13 @@ def flips(old: Path, new: Path) -> list[str]:
     return [f"{old.name}: {n} of {len(before)} flip in {name}" for name, n in changed.items() if n]
 
 
-def compare(root: Path, again: Path, key: str) -> list[str]:
+def compare_records(root: Path, again: Path, key: str) -> list[str]:
     """What differs between the recorded and the repeated run of one notebook; empty if equal."""
     old, new = records.read(root, key), records.read(again, key)
-    lines = [f"{key}: {line}" for line in differences(old["results"], new["results"])]
+    lines = [f"{key}: {line}" for line in find_differences(old["results"], new["results"])]
     for name in old["files"]:
         if name.endswith(".parquet"):
-            lines += [f"{key}: {line}" for line in flips(root / name, again / name)]
+            lines += [f"{key}: {line}" for line in count_flips(root / name, again / name)]
         elif name.endswith(".safetensors") and old["files"][name] != new["files"].get(name):
             lines.append(f"{key}: {name} differs")
     return lines
@@ -111,12 +112,10 @@ def rerun_notebook(root: Path, key: str) -> list[str]:
     """
     records.read(root, key)
     with workspace(root, key) as folder:
-        command = [sys.executable, "-m", "ppmlib.workflow.run_notebook", key]
-        done = subprocess.run(command, cwd=folder, check=False)
-        if done.returncode:
+        if launch.run_job(folder, key):
             note = records.read_failure(folder, key) or {"error": "it left no note"}
             raise records.RecordError(f"{key} failed: {note['error']}")
-        return compare(root, folder, key)
+        return compare_records(root, folder, key)
 
 
 def rerun_study(root: Path) -> list[str]:
@@ -125,8 +124,6 @@ def rerun_study(root: Path) -> list[str]:
     Raises:
         RecordError: if a notebook fails.
     """
-    from ppmlib.workflow.launch import snakemake
-
     plan = records.read_plan(root)
     keys = list(plan["jobs"])
     if any(job["stage"] in ALONE for job in plan["jobs"].values()):  # Snakemake did not run it
@@ -134,6 +131,6 @@ def rerun_study(root: Path) -> list[str]:
     for key in keys:
         records.read(root, key)
     with workspace(root, None) as folder:
-        if snakemake(folder, "local", (), plan, to_run=dict.fromkeys(keys, "again")):
+        if launch.snakemake(folder, "local", (), plan, to_run=dict.fromkeys(keys, "again")):
             raise records.RecordError(f"{root.name}: a notebook failed in the repeated run")
-        return [line for key in keys for line in compare(root, folder, key)]
+        return [line for key in keys for line in compare_records(root, folder, key)]

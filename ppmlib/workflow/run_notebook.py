@@ -1,7 +1,7 @@
 """One job: one notebook, one kernel, one page. `python -m ppmlib.workflow.run_notebook KEY`.
 
-Runs inside the study's folder. The executed notebook stays whatever happens; the job is done only
-when its verified record and its page are there. Exit status: 0 done, 1 the notebook failed.
+Runs inside the study's folder. The executed notebook is kept in every case; the job is done when
+its verified record and its page exist. Exit status: 0 done, 1 the notebook failed.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -36,7 +36,7 @@ LIVE = "live:"
 
 
 class LiveNotebook:
-    """papermill's output, replaced as a whole at every save: no half notebook is ever seen."""
+    """papermill's output, replaced atomically at every save."""
 
     def pretty_path(self, path: str) -> str:
         """The path as papermill's log shows it."""
@@ -55,19 +55,14 @@ class LiveNotebook:
 
 @contextlib.contextmanager
 def own_interpreter() -> Iterator[None]:
-    """Make `python3` kernels start in this interpreter, over sockets of their own.
-
-    The kernelspec a notebook names, or one a user installed under the same name, is not used.
-    """
+    """Make `python3` kernels start in this interpreter, whatever kernelspec a user installed."""
     with tempfile.TemporaryDirectory(prefix="ppm-") as folder:
         spec = Path(folder, "kernels", "python3", "kernel.json")
         spec.parent.mkdir(parents=True)
         command = [sys.executable, "-m", "ppmlib.workflow.kernel", "-f", "{connection_file}"]
-        spec.write_text(
-            json.dumps({"argv": command, "display_name": "Python 3", "language": "python"})
-        )
-        os.environ["JUPYTER_PATH"] = folder
-        os.environ["JUPYTER_RUNTIME_DIR"] = folder
+        about = {"argv": command, "display_name": "Python 3", "language": "python"}
+        spec.write_text(json.dumps(about))
+        os.environ |= {"JUPYTER_PATH": folder, "JUPYTER_RUNTIME_DIR": folder}
         yield
 
 
@@ -81,9 +76,8 @@ def execute(job: dict[str, Any], executed: Path) -> None:
     import papermill
     from traitlets.config import Config
 
-    # Sockets in a folder of this job: parallel kernels cannot take each other's ports.
+    # Sockets in this job's folder: parallel kernels cannot take each other's ports.
     sockets = str(Path(os.environ["JUPYTER_RUNTIME_DIR"], "kernel"))
-    config = Config({"KernelManager": {"transport": "ipc", "ip": sockets}})
     papermill.iorw.papermill_io.register(LIVE, LiveNotebook())
     papermill.execute_notebook(
         str(notebooks_folder() / f"{job.get('notebook', job['stage'])}.ipynb"),
@@ -94,64 +88,58 @@ def execute(job: dict[str, Any], executed: Path) -> None:
         log_output=True,
         autosave_cell_every=AUTOSAVE_EVERY_S,
         start_timeout=KERNEL_START_LIMIT_S,
-        # All that counts is on disk: waiting for torch to take itself apart costs two seconds, and
-        # a kernel that hangs after its last cell would hang the sweep.
+        # All results are on disk: an orderly shutdown of torch takes two seconds, and a kernel that
+        # hangs after its last cell would block the study.
         shutdown_kernel="immediate",
-        config=config,
+        config=Config({"KernelManager": {"transport": "ipc", "ip": sockets}}),
     )
 
 
-def failure_of(key: str, error: BaseException) -> dict[str, Any]:
-    """What went wrong, as `records.failure_path` describes it; `ppm run` and `status` print it."""
+def describe_error(key: str, error: BaseException) -> dict[str, Any]:
+    """What went wrong, as `records.describe_failure`."""
+    from nbclient.exceptions import DeadKernelError
     from papermill import PapermillExecutionError
 
+    cell, what = None, f"{type(error).__name__}: {error}"
     if isinstance(error, PapermillExecutionError):
-        return {
-            "run": key,
-            "cell": error.cell_index,
-            "error": f"{error.ename}: {' '.join(str(error.evalue).split())}",
-            "interrupted": False,
-        }
-    name = type(error).__name__
-    reasons = {"DeadKernelError": "the kernel died (killed, or out of memory)"}
-    told = isinstance(error, (Stopped, records.RecordError))
-    what = str(error) if told else reasons.get(name, f"{name}: {error}")
-    return {
-        "run": key,
-        "cell": None,
-        "error": " ".join(what.split()),
-        "interrupted": isinstance(error, Stopped) and not isinstance(error, TimeLimit),
-    }
+        cell, what = error.cell_index, f"{error.ename}: {error.evalue}"
+    elif isinstance(error, (Stopped, records.RecordError)):
+        what = str(error)
+    elif isinstance(error, DeadKernelError):
+        what = "the kernel died (killed, or out of memory)"
+    interrupted = isinstance(error, Stopped) and not isinstance(error, TimeLimit)
+    return records.describe_failure(key, what, cell, interrupted)
 
 
 def mark_failed(executed: Path, failure: dict[str, Any]) -> None:
-    """Say in an executed notebook that it did not finish, and in `failure` at which cell.
+    """Note in an executed notebook that it did not finish, and in `failure` at which cell.
 
-    papermill leaves a notebook whose kernel was killed looking completed, cells never run included.
+    papermill leaves a notebook whose kernel was killed looking completed.
     """
     import nbformat
 
     notebook = nbformat.read(executed, as_version=4)
-    meta = notebook.metadata.setdefault("papermill", {})
-    meta["exception"] = True
-    meta["ppm_failure"] = failure["error"]
-    code = [(i, cell) for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+    notebook.metadata.setdefault("papermill", {}).update(
+        exception=True, ppm_failure=failure["error"]
+    )
     begun = []
-    for index, cell in code:
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code":
+            continue
         state = cell.metadata.setdefault("papermill", {})
-        # Not the execution count: a kernel may die before it tells it.
+        # Not by the execution count: a kernel may die before it sends that.
         if state.get("start_time") is None:
             state["status"] = "not run"
         else:
-            begun.append((index, cell))
+            begun.append((index, state))
     if failure["cell"] is None and begun:
         failure["cell"], last = begun[-1]
-        last.metadata.setdefault("papermill", {})["status"] = "stopped"
+        last["status"] = "stopped"
     records.write_text(executed, nbformat.writes(notebook) + "\n")
 
 
 def render(key: str, executed: Path, html: Path, status: str, plan: dict[str, Any]) -> None:
-    """Scrub an executed notebook of this machine's traces and write its page."""
+    """Take this machine's paths and names out of an executed notebook; write its page."""
     import nbformat
 
     from ppmlib.page import inert, pages
@@ -166,12 +154,12 @@ def render(key: str, executed: Path, html: Path, status: str, plan: dict[str, An
         synthetic=plan["synthetic"],
         draft=plan["draft"],
         status=status,
-        nav=neighbours(key, plan["jobs"]),
+        nav=list_neighbours(key, plan["jobs"]),
     )
 
 
-def neighbours(key: str, jobs: dict[str, Any]) -> list[tuple[str, str]]:
-    """The pages a reader may want next: the study's page, what this one reads, and the analysis."""
+def list_neighbours(key: str, jobs: dict[str, Any]) -> list[tuple[str, str]]:
+    """Pages to link: the study's, the only one this one reads if so, and those that read it."""
     if len(jobs) == 1:
         return []
     home = os.path.relpath(".", Path(key).parent)
@@ -182,84 +170,72 @@ def neighbours(key: str, jobs: dict[str, Any]) -> list[tuple[str, str]]:
 
 def run(key: str) -> int:
     """Execute, check, render. Returns the exit status."""
+    from nbclient.exceptions import CellControlSignal
+    from papermill import PapermillExecutionError
+
     plan = records.read_json(Path(records.PLAN_FILE))
     job = plan["jobs"][key]
-    executed, html = Path(f"{key}.ipynb"), Path(f"{key}.html")
-    failed_html, failure_file = Path(f"{key}.failed.html"), records.failure_path(Path(), key)
+    executed, failed_html = Path(f"{key}.ipynb"), Path(f"{key}.failed.html")
+    failure_file = records.failure_path(Path(), key)
     records.remove(Path(), key)
-    for earlier in (executed, html, failed_html, failure_file):
+    for earlier in (executed, Path(f"{key}.html"), failed_html, failure_file):
         earlier.unlink(missing_ok=True)
     executed.parent.mkdir(parents=True, exist_ok=True)
-    made_from = unfinished.made_from(Path(), job)
+    made_from = unfinished.describe_inputs(Path(), job)
     os.environ.update(notebook_environment(job["threads"]))
     stored = data_root.read_link(Path())
     if stored is not None:
         os.environ.update(data_root.environment(stored))
-    from nbclient.exceptions import CellControlSignal, DeadKernelError
-    from papermill import PapermillExecutionError
-
-    known = (PapermillExecutionError, DeadKernelError, CellControlSignal, records.RecordError)
-    error: BaseException | None = None
     started = time.perf_counter()
     try:
         lease = gpu_lease() if job.get("gpu") else contextlib.nullcontext()
-        # The time another study holds the GPU is not this notebook's.
+        # Waiting for a GPU that another study holds does not count for the time limit.
         with stopped_in_time(None), lease, stopped_in_time(job.get("limit_minutes")):
             with own_interpreter():
                 execute(job, executed)
         unfinished.check_as_planned(Path(), key, job)
         records.stamp(Path(), key, unfinished.MADE_FROM, made_from)
-    except (*known, Stopped, RuntimeError, OSError) as caught:
-        error = caught
+    except (
+        *(PapermillExecutionError, CellControlSignal, Stopped),
+        *(records.RecordError, RuntimeError, OSError),
+    ) as error:
+        failure = note_failure(key, describe_error(key, error))
+        if executed.exists():
+            mark_failed(executed, failure)
+            records.write_json(failure_file, failure)
+            render(key, executed, failed_html, f"failed: {failure['error']}", plan)
+        return 1
     finished = time.perf_counter()
-    if error is None:
-        status = render_page(key, plan)
-        page_s = time.perf_counter() - finished
-        print(f"{key}: notebook {finished - started:.1f} s, page {page_s:.1f} s")
-        return status
-    failure = note_failure(key, failure_of(key, error))
-    if executed.exists():
-        mark_failed(executed, failure)
-        records.write_json(failure_file, failure)
-        render(key, executed, failed_html, f"failed: {failure['error']}", plan)
-    return 1
+    status = render_page(key, plan)
+    page_s = time.perf_counter() - finished
+    print(f"{key}: notebook {finished - started:.1f} s, page {page_s:.1f} s")
+    return status
 
 
 def render_page(key: str, plan: dict[str, Any]) -> int:
     """Render a finished notebook. 0, or 1 with a note of the failure; its record stays as it is."""
-    with _NotedFailure(key) as rendering:
+
+    def note_any(kind, error, _trace) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        traceback.print_exception(error)
+        what = (
+            f"its page could not be rendered: {kind.__name__}: {error} (put its notebook back, "
+            f"or run it again with --forcerun {key}.html)"
+        )
+        note_failure(key, records.describe_failure(key, what))
+        return True
+
+    with contextlib.ExitStack() as stack:
+        stack.push(note_any)  # no error of a page may cost a finished record
         render(key, Path(f"{key}.ipynb"), Path(f"{key}.html"), "done", plan)
-    if rendering.failed:
-        return 1
-    records.failure_path(Path(), key).unlink(missing_ok=True)
-    return 0
-
-
-class _NotedFailure:
-    """Whatever a page's rendering raises is noted: nothing of it may cost a finished record."""
-
-    def __init__(self, key: str) -> None:
-        self.key, self.failed = key, False
-
-    def __enter__(self) -> "_NotedFailure":
-        return self
-
-    def __exit__(self, kind, error, trace) -> bool:
-        self.failed = isinstance(error, Exception)
-        if self.failed:
-            traceback.print_exception(error)
-            what = (
-                f"its page could not be rendered: {kind.__name__}: {error} (put its notebook back, "
-                f"or run it again with --forcerun {self.key}.html)"
-            )
-            note_failure(
-                self.key, {"run": self.key, "cell": None, "error": what, "interrupted": False}
-            )
-        return self.failed
+        records.failure_path(Path(), key).unlink(missing_ok=True)
+        return 0
+    return 1
 
 
 def note_failure(key: str, failure: dict[str, Any]) -> dict[str, Any]:
-    """Write and print a failure, in one line without this machine's traces."""
+    """Write and print a failure, in one line without this machine's paths and names."""
     from ppmlib.page import inert
 
     failure["error"] = inert.scrub_text(" ".join(failure["error"].split()))
@@ -269,10 +245,10 @@ def note_failure(key: str, failure: dict[str, Any]) -> dict[str, Any]:
 
 
 def wait_for_turn(log: TextIO, key: str) -> None:
-    """Hold a notebook's log for this job; its kernel, which writes there too, holds it as well.
+    """Lock a notebook's log for this job and its kernel, which also writes there.
 
-    After a kill of the engine the processes it left take a moment to end: until then the same
-    notebook is not begun again.
+    The processes of a killed engine take a moment to end: until then the same notebook is not
+    started again.
 
     Raises:
         SystemExit: if they have not ended after `TURN_LIMIT_S`.
@@ -283,12 +259,12 @@ def wait_for_turn(log: TextIO, key: str) -> None:
             return fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() - started > TURN_LIMIT_S:
-                sys.exit(f"{key}: a process left from an earlier run still works on it; end it")
+                sys.exit(f"{key}: a process of an earlier run still runs this notebook: stop it")
             time.sleep(0.1)
 
 
 def scrub_log(log: Path) -> None:
-    """Take the traces of this machine out of a log that is written to its end."""
+    """Take this machine's paths and names out of a finished log."""
     from ppmlib.page import inert
 
     text = inert.scrub_text(log.read_text(encoding="utf-8", errors="replace"))
@@ -297,14 +273,8 @@ def scrub_log(log: Path) -> None:
         handle.truncate()
 
 
-def render_pages(keys: Sequence[str]) -> int:
-    """Render pages of finished notebooks that are missing; nothing is computed. 0 if all are."""
-    plan = records.read_json(Path(records.PLAN_FILE))
-    return max(render_page(key, plan) for key in keys)
-
-
 def main() -> NoReturn:
-    """Parse the command line, write everything this job says to `logs/<key>.log`, run it, exit."""
+    """Parse the command line, run the job with its output in `logs/<key>.log`, exit."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("keys", nargs="+", metavar="KEY")
     parser.add_argument("--page", action="store_true", help="only render finished notebooks")
@@ -312,7 +282,8 @@ def main() -> NoReturn:
     die_with_parent()
     skip_slow_imports()
     if arguments.page:
-        sys.exit(render_pages(arguments.keys))
+        plan = records.read_json(Path(records.PLAN_FILE))
+        sys.exit(max(render_page(key, plan) for key in arguments.keys))
     (key,) = arguments.keys
     log = Path("logs", f"{key}.log")
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -328,7 +299,7 @@ def main() -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     scrub_log(log)
-    # At once: the sockets of a kernel that was stopped while it started would be waited for.
+    # Without cleanup: it would wait for the sockets of a kernel that was stopped during its start.
     os._exit(status)
 
 

@@ -1,11 +1,11 @@
 """Which jobs of a study are to be run, and why: decided by records, never by file times.
 
-A finished job has a verified record that was made with the job's present settings from the present
-records it reads. The runner stamps both into the record (`made_from`), so that a clone, a copy or
-an unpacked archive of a finished study has nothing to do.
+A finished job has a verified record, made with the job's present settings from the present records
+it reads. The runner writes both into the record (`made_from`), so that a clone, a copy or an
+unpacked archive of a finished study has nothing to do.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from ppmlib.record import records
 ANALYSIS = "5_analysis"
 ALONE = ("6_published", "7_models", "8_simulations")  # notebooks that belong to no study
 INDEX = "index"
-# Widths and seeds are in the settings of the jobs that read the scores.
+# Its record is not compared: widths and seeds are in the settings of the jobs that read it.
 NOT_TRACKED = ("1_scoring",)
-# Parameters that may name a file; what is in the file is hashed beside them.
+# Parameters that may name a file; its content is hashed in `static`.
 NAME_FILES = ("criterion", "criteria", "matched", "calibration_file")
 MADE_FROM = "made_from"
 MISSING = "not done yet"
@@ -25,11 +25,8 @@ CHANGED = "changed: "
 UNUSABLE = "its record cannot be used: "
 
 
-def made_from(root: Path, job: Mapping[str, Any]) -> dict[str, Any]:
-    """What a job's record is stamped with: its settings' hash, and what it reads as it is now.
-
-    The analysis shows measured seconds too: what it reads is known by the record's whole hash.
-    """
+def describe_inputs(root: Path, job: Mapping[str, Any]) -> dict[str, Any]:
+    """What goes into a job's record: the hash of its settings and of each record it reads."""
     return {
         "settings": settings_sha256(job),
         "records": {
@@ -42,7 +39,7 @@ def check_as_planned(root: Path, key: str, job: Mapping[str, Any]) -> None:
     """Delete a new record that was made from other files than its study was planned with.
 
     Raises:
-        RecordError: if it was: a model or a score file was replaced while the study ran.
+        RecordError: if a model or a score file was replaced while the study ran.
     """
     inputs, static = records.read(root, key)["inputs"], job.get("static", {})
     model = inputs.get("model") if isinstance(inputs.get("model"), dict) else {}
@@ -59,21 +56,21 @@ def check_as_planned(root: Path, key: str, job: Mapping[str, Any]) -> None:
 
 
 def settings_sha256(job: Mapping[str, Any]) -> str:
-    """Hash of what the plan says about a job; where a file lies on this machine does not count."""
+    """Hash of a job's settings in the plan, without the folders of files on this machine."""
     about = {name: job.get(name) for name in ("parameters", "static", "reads", "notebook")}
     return records.fingerprint(_portable(about))
 
 
-def find(
+def find_jobs_to_run(
     root: Path, plan: Mapping[str, Any], forced: Iterable[str] = (), *, everything: bool = False
 ) -> dict[str, str]:
-    """The jobs that a run of a study has to do, each with its reason; `index` for the study's page.
+    """The jobs to run, each with its reason; `index` for the study's page.
 
     Args:
         root: the study's folder; it need not exist.
         plan: the study's present plan.
-        forced: keys that are asked for whatever their records say; all that reads them follows.
-        everything: whether all jobs are asked for.
+        forced: keys to run in any case, and with them all jobs that read their records.
+        everything: force all jobs.
     """
     earlier, jobs = earlier_plan(root), plan["jobs"]
     forced = {*jobs, INDEX} if everything else set(forced)
@@ -91,10 +88,10 @@ def find(
     return reasons
 
 
-def without_page(root: Path, plan: Mapping[str, Any], to_run: Iterable[str]) -> list[str]:
+def list_missing_pages(root: Path, plan: Mapping[str, Any], to_run: Container[str]) -> list[str]:
     """Finished jobs whose page is missing: it is rendered again, nothing is computed."""
-    done = (key for key in plan["jobs"] if key not in set(to_run))
-    return [key for key in done if not Path(root, f"{key}.html").is_file()]
+    missing = (key for key in plan["jobs"] if not Path(root, f"{key}.html").is_file())
+    return [key for key in missing if key not in to_run]
 
 
 def earlier_plan(root: Path) -> dict[str, Any] | None:
@@ -106,7 +103,7 @@ def earlier_plan(root: Path) -> dict[str, Any] | None:
 
 
 def refuse_other(root: Path, plan: Mapping[str, Any]) -> None:
-    """RecordError where a folder holds another kind of report: its plan would be written over."""
+    """RecordError where a folder holds another kind of report, which a run would overwrite."""
     here = {job.get("stage") for job in (earlier_plan(root) or plan)["jobs"].values()}
     mine = {job["stage"] for job in plan["jobs"].values()}
     for key in (here ^ mine) & {*ALONE}:
@@ -114,20 +111,20 @@ def refuse_other(root: Path, plan: Mapping[str, Any]) -> None:
         raise records.RecordError(f"{root}: holds {what} already: choose another name")
 
 
-def forget(root: Path, to_run: Mapping[str, str]) -> None:
-    """Delete records that no longer count, so that nothing reads them while a run makes them again.
+def delete_stale_records(root: Path, to_run: Mapping[str, str]) -> None:
+    """Delete records of jobs that run again, so that no other job reads them meanwhile.
 
-    Those that are only asked for again stay until their job starts.
+    Records that are only forced stay until their job starts.
     """
-    for key in (key for key, reason in to_run.items() if not reason.endswith(ASKED)):
+    for key, reason in to_run.items():
         if key == INDEX:
             Path(root, records.MANIFEST).unlink(missing_ok=True)
-        else:
+        elif not reason.endswith(ASKED):
             records.remove(root, key)
 
 
 def _reason(root: Path, key: str, job: Mapping[str, Any], before: Mapping | None) -> str | None:
-    """Why a job's record does not count; None if it does."""
+    """Why a job has to run; None if its record is current."""
     if not records.record_path(root, key).exists():
         return MISSING
     try:
@@ -135,7 +132,7 @@ def _reason(root: Path, key: str, job: Mapping[str, Any], before: Mapping | None
     except records.RecordError as error:
         return f"{UNUSABLE}{error}"
     made = record.get(MADE_FROM)
-    if made is None:  # of a version without stamps: the study's last plan says what it was made of
+    if made is None:  # an earlier version's record: the study's last plan has its settings
         same = before is not None and settings_sha256(before) == settings_sha256(job)
         return None if same else _changed(before, job)
     if made["settings"] != settings_sha256(job):
@@ -150,8 +147,8 @@ def _reason(root: Path, key: str, job: Mapping[str, Any], before: Mapping | None
 def _follows(job: Mapping[str, Any], read: str, reason: str) -> bool:
     """Whether a job is run again because one that it reads is.
 
-    A record that is only missing or damaged comes out as it was, but the analysis also shows what
-    was measured.
+    A record that is only missing or damaged comes out the same, except for measured seconds, which
+    the analysis shows.
     """
     if job["stage"] == ANALYSIS or reason.endswith(ASKED):
         return True
@@ -159,7 +156,7 @@ def _follows(job: Mapping[str, Any], read: str, reason: str) -> bool:
 
 
 def _changed(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
-    """Names the settings that differ from those of the study's last run, where it had the job."""
+    """Name the settings that differ from those of the study's last run."""
     if before is None:
         return f"{CHANGED}other settings"
     names = []
@@ -171,18 +168,20 @@ def _changed(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
 
 
 def _identity(root: Path, read: str, job: Mapping[str, Any]) -> str | None:
-    """The hash by which a job knows a record it reads; None where it cannot be read."""
+    """The hash by which a job knows a record it reads; None where it cannot be read.
+
+    The analysis shows measured seconds too, which are not in the fingerprint.
+    """
     try:
         record = records.read_json(records.record_path(root, read))
     except records.RecordError:
         return None
-    if not isinstance(record, dict):
-        return None
-    return record.get("sha256" if job["stage"] == ANALYSIS else "fingerprint")
+    name = "sha256" if job["stage"] == ANALYSIS else "fingerprint"
+    return record.get(name) if isinstance(record, dict) else None
 
 
 def _portable(value: Any) -> Any:
-    """The same settings wherever the study lies: of a score or text file its name alone."""
+    """Settings without the folders of score and text files."""
     if isinstance(value, dict):
         return {
             name: _without_folder(item) if name in NAME_FILES else _portable(item)
