@@ -126,7 +126,7 @@ def run(
     from ppmlib.workflow import preflight
 
     root = reports / Study.load(study_file).study
-    preflight.writable(root)
+    preflight.check_writable(root)
     with launch.only_run(root):
         study, plan = _prepare(study_file, reports, running=True, data_folder=data_folder)
         unfinished.refuse_other(root, plan)
@@ -206,7 +206,7 @@ def _print_estimate(study: Study, study_file: Path, plan, root: Path, to_run) ->
     for key, reason in to_run.items():
         if reason.startswith(unfinished.UNUSABLE):
             click.echo(f"{key} is run again: {reason}", err=True)
-    for line in estimate.lines(study, study_file, plan, root, to_run):
+    for line in estimate.describe_run(study, study_file, plan, root, to_run):
         click.echo(line, err=True)
 
 

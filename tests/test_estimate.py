@@ -13,7 +13,7 @@ def told(path: Path, root: Path) -> list[str]:
     study = Study.load(path)
     planned = plan.build(study, path, root, fetch=False)
     missing = {key for key in planned["jobs"] if not records.record_path(root, key).exists()}
-    return estimate.lines(study, path, planned, root, missing)
+    return estimate.describe_run(study, path, planned, root, missing)
 
 
 def test_the_paper_s_study_is_told_in_documents_and_its_time_is_not_known(tmp_path):

@@ -1,4 +1,4 @@
-"""What can be refused before any kernel starts: widths, score files, task names, the folder."""
+"""Checks before any kernel starts: widths, lengths, score files, task names, the folder."""
 
 import ast
 from dataclasses import replace
@@ -20,7 +20,7 @@ def check(study: Study, study_file: Path, located: Path | None) -> None:
 
     Args:
         located: the model's folder; None for a shape with random weights, and for a model that is
-            not on this machine: its widths stay unchecked.
+            missing locally: its widths are not checked.
     Raises:
         ParamsError: a line per mistake, `file: what is wrong`.
         ModelError: for a model that cannot be pruned or run.
@@ -32,16 +32,18 @@ def check(study: Study, study_file: Path, located: Path | None) -> None:
         checkpoint.check(located, study.model.id)
         config = checkpoint.text_config(checkpoint.read_json(located / "config.json"))
     if config is not None:
-        lines += [*_widths(study, config), *_lengths(study, config)]
+        lines += [*_check_widths(study, config), *_check_lengths(study, config)]
         if study.engine == engines.FAST and (reason := engines.why_not_fast(config)):
             lines.append(f"engine: fast cannot run this model ({reason}): set engine: auto")
+    criteria = dict.fromkeys([study.criterion, *(c.criterion for c in study.controls)])
+    for criterion in criteria:
+        if ".py:" in criterion:
+            lines += _check_score_file(criterion, Path(study_file).parent)
     lines += [
-        *_score_files(study, Path(study_file).parent),
-        *_unanswered(study),
+        *_check_responders(study),
         *task_files.find_mistakes(study.model_dump()["tasks"], [bench.tasks_dir()]),
     ]
-    if lines:
-        raise ParamsError("\n".join(f"{study_file}: {line}" for line in lines))
+    _refuse(study_file, lines)
 
 
 def check_data_root(study: Study, study_file: Path) -> None:
@@ -50,17 +52,17 @@ def check_data_root(study: Study, study_file: Path) -> None:
     Raises:
         ParamsError: a line for each data set that is missing.
     """
-    root = data_root.current_data_root()
-    if root is None:
-        return
-    lines = task_data.find_missing_data(
-        root, [task.name for task in study.tasks], [bench.tasks_dir()]
-    )
+    root, names = data_root.current_data_root(), [task.name for task in study.tasks]
+    if root is not None:
+        _refuse(study_file, task_data.find_missing_data(root, names, [bench.tasks_dir()]))
+
+
+def _refuse(study_file: Path, lines: list[str]) -> None:
     if lines:
         raise ParamsError("\n".join(f"{study_file}: {line}" for line in lines))
 
 
-def writable(root: Path) -> None:
+def check_writable(root: Path) -> None:
     """Create the study's folder and write a megabyte to it. ParamsError if that cannot be done."""
     probe = Path(root, ".writable")
     try:
@@ -76,52 +78,47 @@ def writable(root: Path) -> None:
         ) from None
 
 
-def _widths(study: Study, config: dict[str, Any]) -> list[str]:
-    """Widths the model cannot have, that are its own, or that one selection asks for twice."""
+def _check_widths(study: Study, config: dict[str, Any]) -> list[str]:
+    """Widths that the model cannot have, that remove no neuron, or that are the same."""
     also = study.profiling.also_keep_multiples_of if study.profiling else []
     neurons = config["intermediate_size"]
-    runs: dict[str, dict[str, None]] = {}
-    widths: dict[tuple, list[str]] = {}
+    wrong: dict[str, dict[str, None]] = {}
+    same: dict[tuple, list[str]] = {}
     for run in study.runs():
         for multiple in [study.keep_multiple_of, *also]:
             try:
                 wanted = replace(run, keep_multiple_of=multiple)
                 k = wanted.keep_count(neurons, config["hidden_size"])
             except ValueError as error:
-                runs.setdefault(str(error), {})[run.key] = None
+                wrong.setdefault(str(error), {})[run.key] = None
                 continue
             if k == neurons and run.key != DENSE:
-                whole = f"removes none of the {neurons} neurons; the dense model runs by itself"
-                runs.setdefault(whole, {})[run.key] = None
+                mistake = f"removes none of the {neurons} neurons; the dense model is always run"
+                wrong.setdefault(mistake, {})[run.key] = None
             elif multiple == study.keep_multiple_of:
-                widths.setdefault((run.criterion, run.seed, k), []).append(run.key)
-    lines = [f"{', '.join(keys)}: {mistake}" for mistake, keys in runs.items()]
-    return lines + [
+                same.setdefault((run.criterion, run.seed, k), []).append(run.key)
+    return [f"{', '.join(keys)}: {mistake}" for mistake, keys in wrong.items()] + [
         f"{', '.join(keys)}: the same width of {k} neurons; leave all but one out"
-        for (_, _, k), keys in widths.items()
+        for (_, _, k), keys in same.items()
         if len(keys) > 1
     ]
 
 
-def _unanswered(study: Study) -> list[str]:
+def _check_responders(study: Study) -> list[str]:
     """Trivial responders that can answer none of the study's tasks, as their files have it."""
-    kinds = (
-        {
-            task.name: task_files.read_output_types(task.name, [bench.tasks_dir()])
-            for task in study.tasks
-        }
-        if study.responders()
-        else {}
-    )
-    lines = []
-    for floor in study.floors:
-        asked = RESPONDERS.get(floor)
-        if asked and not any(found is None or found == {asked} for found in kinds.values()):
-            lines.append(f"floors: {floor} answers {asked} tasks and the study has none")
-    return lines
+    wanted = {floor: RESPONDERS[floor] for floor in study.floors if floor in RESPONDERS}
+    if not wanted:
+        return []
+    names, folders = [task.name for task in study.tasks], [bench.tasks_dir()]
+    kinds = [task_files.read_output_types(name, folders) for name in names]
+    return [
+        f"floors: {floor} answers {asked} tasks and the study has none"
+        for floor, asked in wanted.items()
+        if not any(found is None or found == {asked} for found in kinds)
+    ]
 
 
-def _lengths(study: Study, config: dict[str, Any]) -> list[str]:
+def _check_lengths(study: Study, config: dict[str, Any]) -> list[str]:
     """Lengths in tokens that do not fit into the model's context."""
     profiling, context = study.profiling, config.get("max_position_embeddings")
     if context is None:
@@ -145,36 +142,29 @@ def _lengths(study: Study, config: dict[str, Any]) -> list[str]:
             )
     if profiling is None:
         return lines
-    lengths = [(w.prompt_tokens, w.new_tokens) for w in profiling.workloads]
-    lengths = lengths or [(profiling.prompt_tokens, profiling.new_tokens)]
     return lines + [
-        f"profiling: {prompt} prompt tokens and {new} new ones do not fit into the model's "
-        f"{context} positions"
-        for prompt, new in lengths
-        if prompt + new > context
+        f"profiling: {work.prompt_tokens} prompt tokens and {work.new_tokens} new ones do not fit "
+        f"into the model's {context} positions"
+        for work in profiling.workloads or [profiling]
+        if work.prompt_tokens + work.new_tokens > context
     ]
 
 
-def _score_files(study: Study, source: Path) -> list[str]:
-    criteria = dict.fromkeys([study.criterion, *(c.criterion for c in study.controls)])
-    lines = [_score_file(name, source) for name in criteria if ".py:" in name]
-    return [line for line in lines if line]
-
-
-def _score_file(criterion: str, source: Path) -> str | None:
+def _check_score_file(criterion: str, source: Path) -> list[str]:
     """What is wrong with `file.py:function`, read but not run."""
     path, _, function = criterion.rpartition(":")
     file = source / Path(path).expanduser()
+    mistake = f"has no function {function!r}"
     try:
         tree = ast.parse(file.read_bytes(), filename=file.name)
     except OSError as error:
-        return f"criterion {criterion!r}: {path} cannot be read ({error.strerror})"
+        mistake = f"cannot be read ({error.strerror})"
     except (SyntaxError, ValueError) as error:
-        return f"criterion {criterion!r}: {path} is not Python ({error})"
-    names = {name for node in tree.body for name in _bound(node)}
-    if function not in names:
-        return f"criterion {criterion!r}: {path} has no function {function!r}"
-    return None
+        mistake = f"is not Python ({error})"
+    else:
+        if any(function in _bound(node) for node in tree.body):
+            return []
+    return [f"criterion {criterion!r}: {path} {mistake}"]
 
 
 def _bound(node: ast.AST) -> list[str]:
