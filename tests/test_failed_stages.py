@@ -19,7 +19,7 @@ def told(run) -> list[str]:
 
 
 def standing(root, stage) -> set[str]:
-    return {key.rpartition("/")[0] for key in records.find(root, stage)}
+    return {key.rpartition("/")[0] for key in records.read_stage(root, stage)}
 
 
 def test_each_stage_may_fail_and_the_rest_stands(tmp_path):
@@ -102,4 +102,4 @@ def test_a_custom_score_that_is_no_score_is_one_line(tmp_path, body, expected):
     assert str(tmp_path) not in line
     plan = json.loads((tmp_path / "reports/small/study.json").read_text())
     assert str(tmp_path) not in json.dumps(plan)
-    assert not records.find(tmp_path / "reports/small", "2_pruning")
+    assert not records.read_stage(tmp_path / "reports/small", "2_pruning")

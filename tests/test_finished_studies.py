@@ -225,7 +225,7 @@ def test_a_record_made_from_another_one_than_the_present_is_made_again(finished)
     records.write(root, "ppm/r0.50/2_pruning", inputs=other, results=record["results"],
                   files=[root / name for name in record["files"]])  # fmt: skip
     changed = records.read(root, "ppm/r0.50/2_pruning")
-    records.stamp(root, "ppm/r0.50/2_pruning", "made_from", record["made_from"])
+    records.add_to_record(root, "ppm/r0.50/2_pruning", "made_from", record["made_from"])
     assert changed["fingerprint"] != record["fingerprint"]
     assert set(listed(ppm("run", "small.yaml", "-n", cwd=finished))) == {
         "ppm/r0.50/3_evaluation",
@@ -253,6 +253,6 @@ def test_only_records_of_the_present_plan_are_one_evaluation(tmp_path):
                       "wall_s": 1.0})  # fmt: skip
     plan = {"jobs": {"ppm/r0.50/3_evaluation-first": {}}}
     records.write_json(tmp_path / records.PLAN_FILE, plan)
-    found = evaluation_records.one(tmp_path, "ppm/r0.50")
+    found = evaluation_records.read_one(tmp_path, "ppm/r0.50")
     assert found["key"] == "ppm/r0.50/3_evaluation-first"
-    assert evaluation_records.one(tmp_path, "ppm/r0.20") is None
+    assert evaluation_records.read_one(tmp_path, "ppm/r0.20") is None

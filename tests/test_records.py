@@ -14,7 +14,7 @@ def write(root, **changes):
 def test_a_record_reads_back_as_it_was_written(tmp_path):
     written = write(tmp_path)
     assert records.read(tmp_path, "ppm/r0.40/2_pruning") == written
-    assert list(records.find(tmp_path, "2_pruning")) == ["ppm/r0.40/2_pruning"]
+    assert list(records.read_stage(tmp_path, "2_pruning")) == ["ppm/r0.40/2_pruning"]
 
 
 def test_measured_time_does_not_change_the_fingerprint_and_inputs_do(tmp_path):
@@ -72,4 +72,4 @@ def test_verify_is_clean_and_then_names_the_one_changed_byte(tmp_path):
 def test_a_width_that_left_the_study_file_is_no_part_of_the_study(tmp_path):
     write(tmp_path)
     records.write_json(tmp_path / records.PLAN_FILE, {"jobs": {"ppm/r0.30/2_pruning": {}}})
-    assert records.find(tmp_path, "2_pruning") == {}
+    assert records.read_stage(tmp_path, "2_pruning") == {}

@@ -101,7 +101,7 @@ def test_an_export_of_a_split_study_carries_the_scores_of_all_its_tasks(split, t
 
 def test_a_split_study_without_one_dense_task_is_analysed_on_the_others(split, tmp_path):
     copied = shutil.copytree(split, tmp_path / "small")
-    for key in list(records.find(copied, "3_evaluation")):
+    for key in list(records.read_stage(copied, "3_evaluation")):
         if key == evaluation_records.key("dense/r0.00", NAMES[0]):
             records.record_path(copied, key).unlink()
     read = sources.load(copied)
@@ -119,4 +119,4 @@ def test_parts_of_a_run_that_were_not_made_alike_are_refused(split):
     other = parts[evaluation_records.key(RUN, NAMES[1])]
     other["inputs"]["settings"] = {**other["inputs"]["settings"], "batch_size": 4}
     with pytest.raises(records.RecordError, match="settings differs"):
-        evaluation_records.together(RUN, parts)
+        evaluation_records.join_parts(RUN, parts)

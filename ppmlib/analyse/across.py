@@ -62,7 +62,7 @@ def load(folders: Sequence[Path]) -> list[Model]:
     models = []
     for folder in map(Path, folders):
         analysis = records.read(folder, "5_analysis")
-        dense = evaluation_records.one(folder, DENSE)
+        dense = evaluation_records.read_one(folder, DENSE)
         if dense is None:
             raise RecordError(f"{folder}: no evaluation of the dense model")
         models.append(Model(analysis["results"]["study"], analysis, dense))

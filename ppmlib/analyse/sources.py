@@ -48,9 +48,9 @@ def load(root: Path) -> Study:
             both values.
     """
     root = Path(root)
-    evaluations = evaluation_records.find(root)
+    evaluations = evaluation_records.read_all(root)
     pruning, profiling = (
-        {key.rsplit("/", 1)[0]: record for key, record in records.find(root, stage).items()}
+        {key.rsplit("/", 1)[0]: record for key, record in records.read_stage(root, stage).items()}
         for stage in ("2_pruning", "4_profiling")
     )
     if DENSE not in evaluations:

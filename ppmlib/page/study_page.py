@@ -139,7 +139,7 @@ def facts(
         rows += [("Engine", f"lm-eval's own ({engine_reason})")]
     dense = {k: r for k, r in found.items() if k.startswith(evaluation_records.key(DENSE))}
     if dense:
-        tasks = evaluation_records.together(DENSE, dense)["results"]["tasks"]
+        tasks = evaluation_records.join_parts(DENSE, dense)["results"]["tasks"]
         counts = [task["n"] for task in tasks.values()]
         rows += [("Evaluation", f"{len(counts)} tasks, {sum(counts):,} documents per width")]
     return rows

@@ -95,7 +95,9 @@ def export_run(root: Path, run: str, settings: Mapping[str, Any], folder: Path) 
     loaded = load(model, revision=settings["revision"], dtype=settings["dtype"], device="meta")
     if weights_identity(loaded.identity) != record["inputs"]["model"]:
         raise records.RecordError(f"{run}: the model is no longer the one that was pruned")
-    dense, pruned = (evaluation_records.one(root, name) for name in (evaluation_records.DENSE, run))
+    dense, pruned = (
+        evaluation_records.read_one(root, name) for name in (evaluation_records.DENSE, run)
+    )
     study = None
     if dense and pruned:
         study = {"dense": dense["results"]["rows"], "pruned": pruned["results"]["rows"]}

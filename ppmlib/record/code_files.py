@@ -1,6 +1,6 @@
-"""Python files that a user or a task brings: their bytes, and the packages that they import.
+"""Hashes of a user's or a task's Python files, with the versions of packages they import.
 
-Versions that are in every fingerprint are left out, and so is what is hashed elsewhere (documents).
+Left out: packages whose versions are in every fingerprint, and `datasets`, as documents are hashed.
 """
 
 import ast
@@ -15,13 +15,13 @@ KNOWN = {*records.PACKAGES, "ppmlib", "datasets"}
 
 
 def sha256(file: Path) -> str:
-    """SHA-256 of a score file, together with the versions of what it imports where it does."""
+    """SHA-256 of a score file, and of the versions of the packages it imports, if any."""
     digest, versions = records.sha256_file(file), versions_of(imported([file]))
     return records.fingerprint({"file": digest, "packages": versions}) if versions else digest
 
 
 def imported(files: Iterable[Path]) -> set[str]:
-    """Names of the modules that files import, wherever in them they do; of broken files none."""
+    """Names of the modules that files import, at any depth; none of a file that is not Python."""
     found = set()
     for file in files:
         try:

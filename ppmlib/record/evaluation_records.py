@@ -1,12 +1,7 @@
-"""A run's evaluation: one record, or one per task (`split_evaluation`), read as one.
-
-key    `<run>/3_evaluation`, or `<run>/3_evaluation-<task>` for one task of it
-find   the evaluations of all runs under a study's folder
-one    the evaluation of one run
-"""
+"""A run's evaluation: one record, or one per task (`split_evaluation`), read as one."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +9,12 @@ from ppmlib.record import records
 
 STAGE = "3_evaluation"
 DENSE = "dense/r0.00"
-REPEAT = "dense-aa/r0.00"  # the dense model once more, in other batches
-REPEAT_ENGINE = "plain"  # lm-eval's own whatever the study's is: the noise is a check of it
+REPEAT = "dense-aa/r0.00"  # the A/A repeat: the dense model again, in other batches
+REPEAT_ENGINE = "plain"  # lm-eval's own, whatever the study's: the repeat checks the engine too
 
 
 def task_slug(task: str) -> str:
-    """A task's name (or a selection's) as it is used in file names."""
+    """A task's (or a selection's) name as it is used in file names."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", task)
 
 
@@ -28,29 +23,29 @@ def key(run: str, task: str | None = None) -> str:
     return f"{run}/{STAGE}" if task is None else f"{run}/{STAGE}-{task_slug(task)}"
 
 
-def find(root: Path) -> dict[str, dict[str, Any]]:
+def read_all(root: Path) -> dict[str, dict[str, Any]]:
     """The verified evaluation of every run under a study's folder, by run.
 
     Raises:
-        RecordError: for a damaged record, or parts of a run that were not made alike.
+        RecordError: for a damaged record, or parts of a run that differ in their settings.
     """
     parts: dict[str, dict[str, Any]] = {}
-    for name, record in records.find(root, STAGE).items():
+    for name, record in records.read_stage(root, STAGE).items():
         parts.setdefault(name.rpartition("/")[0], {})[name] = record
-    return {run: together(run, found) for run, found in parts.items()}
+    return {run: join_parts(run, found) for run, found in parts.items()}
 
 
-def one(root: Path, run: str) -> dict[str, Any] | None:
-    """The verified evaluation of one run, None where there is none. Errors as `find`."""
+def read_one(root: Path, run: str) -> dict[str, Any] | None:
+    """The verified evaluation of one run, None where there is none. Errors as `read_all`."""
     names = [
         name
         for name in records.present_keys(root)
         if name.rpartition("/")[0] == run and records.stage_of(name) == STAGE
     ]
-    return together(run, {name: records.read(root, name) for name in names}) if names else None
+    return join_parts(run, {name: records.read(root, name) for name in names}) if names else None
 
 
-def together(run: str, parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def join_parts(run: str, parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """One evaluation from its parts by key: their rows, tasks, files and measured seconds.
 
     A single part is returned as it is. The fingerprint of several is that of their fingerprints.
@@ -65,31 +60,35 @@ def together(run: str, parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]
         for field in sorted({*first["inputs"], *part["inputs"]} - {"tasks"}):
             if first["inputs"].get(field) != part["inputs"].get(field):
                 raise records.RecordError(
-                    f"{first_name} and {name} were not made alike ({field} differs): run one again"
+                    f"{first_name} and {name} differ in {field}: run one of them again"
                 )
         shared = set(first["results"]["tasks"]) & set(part["results"]["tasks"])
         if shared:
             raise records.RecordError(f"{first_name} and {name} both hold {', '.join(shared)}")
-    whole = list(parts.values())
+    results = [part["results"] for part in parts.values()]
+    measured = [part["measured"] for part in parts.values()]
     return {
         **first,
         "key": key(run),
         "fingerprint": records.fingerprint({n: part["fingerprint"] for n, part in parts.items()}),
-        "inputs": {**first["inputs"], "tasks": _joined(part["inputs"]["tasks"] for part in whole)},
+        "inputs": {
+            **first["inputs"],
+            "tasks": _merge(part["inputs"]["tasks"] for part in parts.values()),
+        },
         "results": {
             **first["results"],
-            "rows": [row for part in whole for row in part["results"]["rows"]],
-            "tasks": _joined(part["results"]["tasks"] for part in whole),
-            "conclusions": [line for part in whole for line in part["results"]["conclusions"]],
+            "rows": [row for part in results for row in part["rows"]],
+            "tasks": _merge(part["tasks"] for part in results),
+            "conclusions": [line for part in results for line in part["conclusions"]],
         },
         "measured": {
-            "seconds_per_task": _joined(part["measured"]["seconds_per_task"] for part in whole),
-            "reused_tasks": [name for part in whole for name in part["measured"]["reused_tasks"]],
-            "wall_s": sum(part["measured"]["wall_s"] for part in whole),
+            "seconds_per_task": _merge(part["seconds_per_task"] for part in measured),
+            "reused_tasks": [name for part in measured for name in part["reused_tasks"]],
+            "wall_s": sum(part["wall_s"] for part in measured),
         },
-        "files": _joined(part["files"] for part in whole),
+        "files": _merge(part["files"] for part in parts.values()),
     }
 
 
-def _joined(parts) -> dict[str, Any]:
+def _merge(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {name: value for part in parts for name, value in part.items()}

@@ -5,16 +5,17 @@ stage and the run (`1_scoring`, `ppm/r0.40/3_evaluation`). It holds
 
     inputs    everything that can change the numbers; its hash is the fingerprint
     results   the numbers, equal wherever the inputs are equal
-    measured  seconds, bytes and joules: measurements, never part of 'identical numbers'
+    measured  seconds, bytes and joules, which differ between equal runs
     files     sha256 of every data file the stage wrote
 
-A stage is done when a verified record exists, never because a notebook file does.
+A stage is done when its verified record exists.
 """
 
 import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,7 +41,8 @@ BARE_FOLDER = "ppm-out"
 MANIFEST = "manifest.json"
 PLAN_FILE = "study.json"
 PLAN_PARTS = ("parameters", "static")
-SHOWN = ("tables", "figures")  # folders of what a record's numbers are shown in
+SHOWN = ("tables", "figures")  # folders of a record's tables and figures
+REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = ("torch", "transformers", "lm_eval", "tokenizers", "numpy", "pandas", "scipy")
 
 
@@ -55,7 +57,7 @@ def sha256_file(path: Path) -> str:
 
 
 def canonical(value: Any) -> str:
-    """The one JSON text of a value: sorted keys, no spaces, no NaN (ValueError if there is one)."""
+    """JSON text of a value: sorted keys, no spaces. ValueError for NaN or infinity."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -71,7 +73,7 @@ def fingerprint(inputs: Mapping[str, Any]) -> str:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is fsynced and renamed onto `path`."""
+    """Yield a temporary path in the same folder; on success it is fsynced and renamed to `path`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -90,7 +92,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def clear_temporaries(root: Path) -> None:
-    """Remove what a killed writer left in a study's folder. Only while nobody writes there."""
+    """Delete what a killed writer left in a study's folder. Only while nobody writes there."""
     for path in Path(root).rglob(".*.tmp"):
         path.unlink()
 
@@ -126,7 +128,7 @@ def write_parquet(path: Path, table) -> None:
 
 
 def open_folder(record_dir: str) -> Path:
-    """The study's folder a notebook works in; an empty name means `./ppm-out` (a bare run)."""
+    """Create and return the folder that a notebook writes to; `./ppm-out` for an empty name."""
     root = Path(record_dir or BARE_FOLDER)
     root.mkdir(parents=True, exist_ok=True)
     return root
@@ -154,38 +156,33 @@ def package_versions(names: Iterable[str] = PACKAGES) -> dict[str, str]:
     return {name: metadata.version(name).split("+")[0] for name in names}
 
 
+def _git(*arguments: str) -> str | None:
+    try:
+        return subprocess.run(
+            ["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
 def _git_state() -> dict[str, Any]:
-    here = Path(__file__).resolve().parents[1]
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", *arguments], cwd=here, capture_output=True, text=True, check=True
-            )
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        return done.stdout.strip()
-
-    commit = git("rev-parse", "HEAD") if (here.parent / ".git").exists() else None
+    commit = _git("rev-parse", "HEAD") if (REPOSITORY / ".git").exists() else None
     if commit is None:
         return {"commit": "not a git checkout", "modified": None}
-    # A committed report that is being made anew is no change of what makes it.
-    changed = git("status", "--porcelain", "-uno", "--", ":/", ":(top,exclude)reports")
+    # Regenerating a committed report does not modify the code.
+    changed = _git("status", "--porcelain", "-uno", "--", ":/", ":(top,exclude)reports")
     return {"commit": commit, "modified": bool(changed)}
 
 
 def processor() -> str:
     """Name of this machine's processor, as the system gives it."""
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    names = re.findall(r"^model name\s*:\s*(.*\S)", info.read_text(), re.M) if info.exists() else []
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def provenance() -> dict[str, Any]:
-    """Where and with what this process runs: versions, commit, device. No host or user name."""
+    """Versions, commit and device of this process. No host or user name."""
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
@@ -214,7 +211,7 @@ def write(
     measured: Mapping[str, Any] | None = None,
     files: Iterable[Path] = (),
 ) -> dict[str, Any]:
-    """Write the record of one stage, last of all, when everything it names is on disk.
+    """Write the record of one stage, after everything that it names is on disk.
 
     Args:
         root: the study's folder.
@@ -246,17 +243,20 @@ def write(
         "provenance": provenance(),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    record["sha256"] = fingerprint(record)
-    write_json(record_path(root, key), record)
-    return record
+    return _seal(root, record)
 
 
-def stamp(root: Path, key: str, name: str, value: Any) -> None:
-    """Add what the runner knows of a record that its notebook wrote. RecordError if damaged."""
+def add_to_record(root: Path, key: str, name: str, value: Any) -> None:
+    """Add a value to a record that a notebook wrote. RecordError if the record is damaged."""
     record = {**read(root, key), name: value}
     del record["sha256"]
+    _seal(root, record)
+
+
+def _seal(root: Path, record: dict[str, Any]) -> dict[str, Any]:
     record["sha256"] = fingerprint(record)
-    write_json(record_path(root, key), record)
+    write_json(record_path(root, record["key"]), record)
+    return record
 
 
 def read(root: Path, key: str) -> dict[str, Any]:
@@ -284,7 +284,7 @@ def read(root: Path, key: str) -> dict[str, Any]:
 
 
 def remove(root: Path, key: str) -> None:
-    """Delete a record, damaged or not there too, with its tables and figures: none outlives it."""
+    """Delete a record, if there is one, also a damaged one, with its tables and figures."""
     path = record_path(root, key)
     try:
         record = read_json(path)
@@ -298,59 +298,55 @@ def remove(root: Path, key: str) -> None:
     path.unlink(missing_ok=True)
 
 
-def find(root: Path, stage: str) -> dict[str, dict[str, Any]]:
+def read_stage(root: Path, stage: str) -> dict[str, dict[str, Any]]:
     """All verified records of a stage under a study's folder, by key.
 
-    Where the folder has a plan, only what it names: a width that was taken out of the study file
-    has its record still, but is no part of the study.
+    Where the folder has a plan, only the jobs in it: a width that was removed from the study file
+    still has a record but is no longer in the study.
     """
     return {key: read(root, key) for key in present_keys(root) if stage_of(key) == stage}
 
 
 def read_plan(root: Path) -> dict[str, Any]:
     """The plan of a study's last run. RecordError if there is none that can be used."""
-    plan = read_json(Path(root) / PLAN_FILE)
+    path = Path(root) / PLAN_FILE
+    plan = read_json(path)
     jobs = plan.get("jobs") if isinstance(plan, dict) else None
     if not isinstance(jobs, dict) or not all(
         isinstance(job, dict) and all(isinstance(job.get(part, {}), dict) for part in PLAN_PARTS)
         for job in jobs.values()
     ):
-        raise RecordError(
-            f"{Path(root) / PLAN_FILE}: damaged, no plan of a study; `ppm run` writes it again"
-        )
+        raise RecordError(f"{path}: damaged, not a study's plan; `ppm run` writes it again")
     return plan
 
 
 def read_manifest(root: Path) -> dict[str, str]:
-    """What a study's manifest lists: each file's sha256. RecordError if it cannot be used."""
-    manifest = read_json(Path(root) / MANIFEST)
-    files = manifest.get("files") if isinstance(manifest, dict) else None
-    if not isinstance(files, dict):
-        raise RecordError(
-            f"{Path(root) / MANIFEST}: damaged, lists no files; remove it and `ppm run` writes it "
-            "again"
-        )
-    return files
+    """The sha256 of each file in a study's manifest. RecordError if it cannot be used."""
+    path = Path(root) / MANIFEST
+    manifest = read_json(path)
+    if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict):
+        return manifest["files"]
+    raise RecordError(f"{path}: damaged, lists no files; delete it and `ppm run` writes it again")
 
 
 def read_failure(root: Path, key: str) -> dict[str, Any] | None:
-    """The note that a key's notebook failed or was stopped, see `failure_path`; None if none."""
+    """The note of a failed or stopped notebook, as `describe_failure`; None if there is none."""
     path = failure_path(root, key)
     if not path.exists():
         return None
     try:
         note = read_json(path)
-    except RecordError as error:
-        note = str(error)
+    except RecordError:
+        note = None
     known = isinstance(note, dict) and {"cell", "error", "interrupted"} <= set(note)
     if known and isinstance(note["error"], str):
         return note
-    error = f"logs/{key}.failed.json: damaged; what failed is in logs/{key}.log"
+    error = f"logs/{key}.failed.json: damaged; the error is in logs/{key}.log"
     return describe_failure(key, error)
 
 
 def present_keys(root: Path) -> list[str]:
-    """The keys of all records there are; where the folder has a plan, of those that it names."""
+    """The keys of all records; where the folder has a plan, of those of its jobs."""
     folder, plan = Path(root) / "records", Path(root) / PLAN_FILE
     keys = {p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.json")}
     if plan.exists():
@@ -359,7 +355,7 @@ def present_keys(root: Path) -> list[str]:
 
 
 def record_files(root: Path) -> list[Path]:
-    """The files that make up a study's record: all but logs, hidden files and the manifest."""
+    """The files of a study that the manifest lists: all but itself, logs and hidden files."""
     found = []
     # A part of a study may lie on another disk, behind a link.
     for folder, inner, names in os.walk(root, followlinks=True):
@@ -369,14 +365,14 @@ def record_files(root: Path) -> list[Path]:
 
 
 def write_manifest(root: Path) -> Path:
-    """Write `manifest.json`: the sha256 of every file of the study's record."""
+    """Write `manifest.json`: the sha256 of every file of the study."""
     path = Path(root) / MANIFEST
     write_json(path, {"schema": SCHEMA, "files": relative_files(root, record_files(root))})
     return path
 
 
 def verify(root: Path) -> list[str]:
-    """Compare a study's folder with its manifest; every difference as a line, none if clean.
+    """Compare a study's folder with its manifest: a line per difference, none if clean.
 
     Raises:
         RecordError: if there is no readable manifest.

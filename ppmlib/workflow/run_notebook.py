@@ -194,7 +194,7 @@ def run(key: str) -> int:
             with own_interpreter():
                 execute(job, executed)
         unfinished.check_as_planned(Path(), key, job)
-        records.stamp(Path(), key, unfinished.MADE_FROM, made_from)
+        records.add_to_record(Path(), key, unfinished.MADE_FROM, made_from)
     except (
         *(PapermillExecutionError, CellControlSignal, Stopped),
         *(records.RecordError, RuntimeError, OSError),
