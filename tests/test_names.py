@@ -155,13 +155,13 @@ def task(name: str) -> dict:
             "'B.py:f' and 'b.py:f' would share the files",
         ),
         ({"criterion": "scores.py:safetensors"}, "files named 'scores.safetensors' would be"),
-        ({"criterion": "study.py:json"}, "files named 'study.json' would be hidden, or be taken"),
+        ({"criterion": "study.py:json"}, "files named 'study.json' would be hidden, or look like"),
         ({"criterion": ".mine.py:f"}, "files named '.mine.f' would be hidden"),
         ({"tasks": [task("a(b)"), task("a_b_")]}, "'a(b)' and 'a_b_' would share the files"),
         ({"tasks": [task("Mmlu"), task("mmlu")]}, "'Mmlu' and 'mmlu' would share the files"),
         ({"tasks": [task("x"), task("x.lm-eval")]}, "task 'x.lm-eval': files named 'x.lm-eval'"),
         ({"tasks": [task("x"), task("x.failed")]}, "task 'x.failed': files named 'x.failed'"),
-        ({"tasks": [task("x" * 201)]}, "no file or folder can have a name as long"),
+        ({"tasks": [task("x" * 201)]}, "too long for the name of a file"),
     ],
 )  # fmt: skip
 def test_names_that_would_share_files_are_refused_in_one_line(tmp_path, changes, expected):

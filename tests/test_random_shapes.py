@@ -108,7 +108,7 @@ WORK = {"name": "a", "prompt_tokens": 8, "new_tokens": 4}
 @pytest.mark.parametrize(
     "changes, complaint",
     [
-        ({"tasks": [TASK]}, "random weights know nothing"),
+        ({"tasks": [TASK]}, "random weights cannot be evaluated"),
         ({"profiling": None}, "tasks is empty and there is no profiling"),
         ({"profiling": {"workloads": [WORK], "new_tokens": 4}}, "give either workloads, or"),
         ({"profiling": {"workloads": [WORK, WORK]}}, "workloads: a appears twice"),

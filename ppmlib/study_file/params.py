@@ -4,17 +4,17 @@ Study.load   a YAML file to a checked study; one clear line per mistake
 Study.runs   every width of every selection, the dense model first
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     ValidationError,
-    field_validator,
     model_serializer,
     model_validator,
 )
@@ -49,26 +49,79 @@ Axis = Literal[
 AXES = get_args(Axis)
 TRADEOFF_MARGIN_POINTS = 3.0
 LONGEST_NAME = 250  # bytes of a file's name
-LONGEST_SLUG = 200  # leaves room for what is written around it
-# Files of a study have these endings: no selection's folder may be named like one of them.
+LONGEST_SLUG = 200  # leaves room for endings
+# Files of a study have these endings, so no folder of a selection may have one.
 FILE_ENDINGS = ("csv", "html", "ipynb", "json", "parquet", "pdf", "png", "safetensors", "tex")
-# Files beside a task's own, such as a failed notebook's page, have these.
+# Files next to a task's own have these, such as a failed notebook's page.
 TASK_ENDINGS = (*FILE_ENDINGS, "failed", "lm-eval")
-Ratio = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
-Expansion = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Text = Annotated[str, Field(min_length=1)]
-Points = Annotated[float, Field(ge=0, allow_inf_nan=False)]  # a margin, in percent of a score
-Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy, torch and random all take
 
 
-def own_path(name: str) -> str:
-    """The name as it is. ValueError for another user's home, and for what no file can be named."""
+def _check_path(name: str) -> str:
     if name.startswith("~") and not name.startswith("~/"):
         raise ValueError(f"{name!r}: of home folders only ~/ is read")
     if "\0" in name or max(len(part.encode()) for part in name.split("/")) > LONGEST_NAME:
         raise ValueError("no file or folder can have this name")
     return name
+
+
+def _check_criterion(criterion: str) -> str:
+    path, colon, function = criterion.rpartition(".py:")
+    if colon and path and function.isidentifier():
+        _check_path(criterion)
+        _check_file_name("criterion", criterion, selection_slug(criterion), FILE_ENDINGS)
+    elif criterion not in (*CRITERIA, NOISE):
+        raise ValueError(
+            f"unknown criterion {criterion!r}: one of {', '.join(CRITERIA)}, or file.py:function"
+        )
+    return criterion
+
+
+def _refuse_control(criterion: str) -> str:
+    if criterion in ("random", NOISE):
+        raise ValueError(f"{criterion} is a control: list it under controls")
+    return criterion
+
+
+def _check_file_name(what: str, name: str, slug: str, taken: tuple[str, ...]) -> None:
+    if len(slug) > LONGEST_SLUG:
+        raise ValueError(f"{what} {name!r}: too long for the name of a file or folder")
+    if slug.startswith(".") or slug.rpartition(".")[2] in taken:
+        raise ValueError(
+            f"{what} {name!r}: files named {slug!r} would be hidden, or look like other files of "
+            "the study: rename it"
+        )
+
+
+def refuse_alike(what: str, names: list[str], slug: Callable[[str], str]) -> None:
+    """ValueError for two names that share a file name; some file systems ignore case."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(slug(name).casefold(), name)
+        if other != name:
+            raise ValueError(
+                f"{what}: {other!r} and {name!r} would share the files {slug(name)!r}: rename one "
+                "of them"
+            )
+
+
+def _refuse_repeats(values: list) -> list:
+    names = [getattr(value, "name", value) for value in values]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{name} appears twice")
+    return values
+
+
+Ratio = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+Expansion = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Text = Annotated[str, Field(min_length=1)]
+FilePath = Annotated[Text, AfterValidator(_check_path)]
+Criterion = Annotated[str, AfterValidator(_check_criterion)]
+Points = Annotated[float, Field(ge=0, allow_inf_nan=False)]  # a margin, in percent of a score
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy, torch and random all take
+Minutes = Annotated[float, Field(ge=0.01, le=527040, allow_inf_nan=False)]  # a year
+NO_REPEATS = AfterValidator(_refuse_repeats)
 
 
 class Strict(BaseModel):
@@ -85,24 +138,19 @@ class ModelSource(Strict):
     `shape:llama-3.2-1b` has random weights of that shape: for profiling alone.
     """
 
-    id: Text
+    id: FilePath
     revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")] | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
-    @field_validator("id")
-    @classmethod
-    def _a_name_or_a_path(cls, name: str) -> str:
-        return own_path(name)
-
     @model_validator(mode="after")
-    def _a_hash_is_of_a_file(self) -> "ModelSource":
+    def _check_sha256(self):
         if self.sha256 is not None and not self.is_gguf:
             raise ValueError("sha256 is that of a GGUF file: leave it out for other models")
         return self
 
     @model_serializer(mode="wrap")
-    def _without_a_missing_hash(self, dump) -> dict[str, Any]:
+    def _leave_out_missing_sha256(self, dump) -> dict[str, Any]:
         # Plans made before it existed stay valid.
         return {k: v for k, v in dump(self).items() if k != "sha256" or v is not None}
 
@@ -144,7 +192,7 @@ class Control(Strict):
     is that of the study's criterion at each pruning ratio.
     """
 
-    criterion: str
+    criterion: Criterion
     match: Literal["word_perplexity"] | None = None
     seeds: list[Seed] = []
     pruning_ratios: Annotated[list[Ratio], Field(min_length=1)] | None = None
@@ -160,7 +208,7 @@ class Control(Strict):
 
 
 class Claim(Strict):
-    """What is to be tested, declared before evaluation; the margin is in points (percent)."""
+    """A claim to test, declared before evaluation; the margin is in points (percent)."""
 
     task: str
     pruning_ratio: Ratio
@@ -175,14 +223,9 @@ class Claim(Strict):
 
 
 class Calibration(Strict):
-    """Text that no evaluated task holds; documents are separated by empty lines."""
+    """Text that is in no evaluated task; documents are separated by empty lines."""
 
-    file: Text
-
-    @field_validator("file")
-    @classmethod
-    def _a_path(cls, name: str) -> str:
-        return own_path(name)
+    file: FilePath
 
 
 class Subset(Strict):
@@ -213,42 +256,36 @@ class ProfiledWork(Strict):
 
 
 class EnergyWindows(Strict):
-    """How long each window of the energy counters lasts, and how many there are of each."""
+    """Length of a window of the energy counters, and the number of windows of each kind."""
 
     seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 5.0
     repeats: Count = 3
 
 
 class Profiling(Strict):
-    """The fixed amount of work every width does (tokens per row, rows per batch, repeats).
+    """The work that every width does (tokens per row, rows per batch, repeats).
 
-    `workloads` replace `prompt_tokens` and `new_tokens`; repeats take turns with `prompt_seeds`;
-    `also_keep_multiples_of` adds every width once more for each of them, rounded down to it.
+    `workloads` replace `prompt_tokens` and `new_tokens`; repeats alternate between `prompt_seeds`;
+    `also_keep_multiples_of` adds every width again, rounded down to each of these multiples.
     """
 
     prompt_tokens: Count = 64
     new_tokens: Annotated[int, Field(ge=2)] = 16
-    workloads: list[ProfiledWork] = []
-    batch_sizes: Annotated[list[Count], Field(min_length=1)] = [1, 8]
+    workloads: Annotated[list[ProfiledWork], NO_REPEATS] = []
+    batch_sizes: Annotated[list[Count], Field(min_length=1), NO_REPEATS] = [1, 8]
     warmup: Count = 1
     repeats: Annotated[int, Field(ge=2, le=10000)] = 5
     prompt_seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
-    also_keep_multiples_of: list[Count] = []
+    also_keep_multiples_of: Annotated[list[Count], NO_REPEATS] = []
     energy_windows: EnergyWindows = EnergyWindows()
 
     @model_validator(mode="after")
-    def _work_is_said_once(self):
+    def _check_work(self):
         if self.workloads and self.model_fields_set & {"prompt_tokens", "new_tokens"}:
             raise ValueError("give either workloads, or prompt_tokens and new_tokens")
-        _refuse_twice("workloads", [work.name for work in self.workloads])
-        _refuse_twice("batch_sizes", self.batch_sizes)
-        _refuse_twice("also_keep_multiples_of", self.also_keep_multiples_of)
         if self.repeats < len(self.prompt_seeds):
             raise ValueError("repeats must be at least as many as prompt_seeds")
         return self
-
-
-Minutes = Annotated[float, Field(ge=0.01, le=527040, allow_inf_nan=False)]  # a year
 
 
 class TaskLimits(Strict):
@@ -259,7 +296,7 @@ class TaskLimits(Strict):
 
 
 class Limits(Strict):
-    """Minutes after which a notebook is stopped and has failed; megabytes a cluster gives it."""
+    """Minutes after which a notebook is stopped as failed; megabytes that a cluster gives it."""
 
     notebook_minutes: Minutes = 720.0
     memory_mb: Count | None = None
@@ -295,14 +332,14 @@ class Study(Strict):
         "When the expansion ratio falls, which abilities go, which stay, which improve?"
     )
     model: ModelSource
-    criterion: str = "ppm"
+    criterion: Annotated[Criterion, AfterValidator(_refuse_control)] = "ppm"
     pruning_ratios: list[Ratio] | None = None
     expansion_ratios: list[Expansion] | None = None
     keep_multiple_of: Count = 1
     controls: list[Control] = []
     calibration: Calibration | None = None
-    floors: list[Literal[*WIDTH_FLOORS, *RESPONDERS]] = []
-    tasks: list[Task]
+    floors: Annotated[list[Literal[*WIDTH_FLOORS, *RESPONDERS]], NO_REPEATS] = []
+    tasks: Annotated[list[Task], NO_REPEATS]
     claims: list[Claim] = []
     tradeoff_margin_points: Points = TRADEOFF_MARGIN_POINTS
     add_bos_token: bool = True
@@ -321,73 +358,68 @@ class Study(Strict):
     seeds: Seeds = Seeds()
     profiling: Profiling | None = None
 
-    @field_validator("criterion")
-    @classmethod
-    def _selection_is_known(cls, criterion: str) -> str:
-        if criterion in ("random", NOISE):
-            raise ValueError(f"{criterion} is a control: list it under controls")
-        _check_criterion(criterion)
-        return criterion
-
     @model_validator(mode="after")
-    def _whole_is_consistent(self):
+    def _check_whole(self):
         if (self.pruning_ratios is None) == (self.expansion_ratios is None):
             raise ValueError("give either pruning_ratios or expansion_ratios, not both or neither")
         if not (self.pruning_ratios or self.expansion_ratios):
-            raise ValueError("the list of ratios is empty; the dense model is added by itself")
-        names = [task.name for task in self.tasks]
-        _refuse_twice("floors", self.floors)
+            raise ValueError("the list of ratios is empty; the dense model is always added")
         if self.subset and self.subset.n < 2 and set(self.floors) & set(WIDTH_FLOORS):
             raise ValueError("subset: one document cannot be permuted; n is at least 2 with floors")
-        self._purpose_is_clear()
-        _refuse_twice("tasks", names)
-        refuse_alike("tasks", names, task_slug)
-        for name in names:
-            _check_file_name("task", name, task_slug(name), TASK_ENDINGS)
-        for name in set(self.limits.tasks) - set(names):
-            raise ValueError(f"limits: task {name!r} is not one of the study's tasks")
-        if self.limits.tasks and not self.split_evaluation:
-            raise ValueError("limits: tasks have notebooks of their own only with split_evaluation")
-        if CHECK in (self.criterion, *(c.criterion for c in self.controls)):
-            if self.model.id not in bench.MODELS:
-                raise ValueError(f"{CHECK} checks the instrument: only for a packaged bench model")
-        for control in self.controls:
-            if control.criterion == NOISE:
-                self._check_noise(control)
-            else:
-                _check_criterion(control.criterion)
-            if self.expansion_ratios and control.pruning_ratios:
-                raise ValueError("controls: pruning_ratios in a study of expansion_ratios")
-            for name in set(control.tasks or ()) - set(names):
-                raise ValueError(f"controls: task {name!r} is not one of the study's tasks")
-        for claim in self.claims:
-            if claim.task not in names:
-                raise ValueError(f"claims: task {claim.task!r} is not one of the study's tasks")
-            if claim.pruning_ratio not in (self.pruning_ratios or ()):
-                raise ValueError(f"claims: pruning_ratio {claim.pruning_ratio} is not in the study")
-        criteria = [self.criterion, *(control.criterion for control in self.controls)]
-        refuse_alike("criterion", criteria, selection_slug)
-        _refuse_twice("claims", [" ".join(map(str, dict(claim).values())) for claim in self.claims])
-        _refuse_twice("runs (a ratio or control)", [run.key for run in self.runs()])
-        return self
-
-    def _purpose_is_clear(self) -> None:
         if self.model.is_shape and (self.tasks or self.controls):
-            raise ValueError("random weights know nothing: tasks and controls must be empty ([])")
+            raise ValueError(
+                "a model with random weights cannot be evaluated: tasks and controls must be "
+                "empty ([])"
+            )
         if not self.tasks and self.profiling is None:
             raise ValueError("tasks is empty and there is no profiling: nothing would be measured")
         if not self.tasks and self.controls:
             raise ValueError("controls are selections to evaluate, and tasks is empty")
+        names = [task.name for task in self.tasks]
+        refuse_alike("tasks", names, task_slug)
+        for name in names:
+            _check_file_name("task", name, task_slug(name), TASK_ENDINGS)
+        criteria = [self.criterion, *(control.criterion for control in self.controls)]
+        refuse_alike("criterion", criteria, selection_slug)
+        if CHECK in criteria and self.model.id not in bench.MODELS:
+            raise ValueError(f"{CHECK} checks the instrument: only for a packaged bench model")
+        if self.limits.tasks and not self.split_evaluation:
+            raise ValueError("limits: tasks have notebooks of their own only with split_evaluation")
+        self._check_known("limits: task", self.limits.tasks, names)
+        for control in self.controls:
+            if self.expansion_ratios and control.pruning_ratios:
+                raise ValueError("controls: pruning_ratios in a study of expansion_ratios")
+            self._check_known("controls: task", control.tasks, names)
+            if control.criterion == NOISE:
+                self._check_noise(control)
+        for claim in self.claims:
+            self._check_known("claims: task", [claim.task], names)
+            if claim.pruning_ratio not in (self.pruning_ratios or ()):
+                raise ValueError(f"claims: pruning_ratio {claim.pruning_ratio} is not in the study")
+            if self.claims.count(claim) > 1:
+                values = " ".join(map(str, dict(claim).values()))
+                raise ValueError(f"claims: {values} appears twice")
+        keys = [run.key for run in self.runs()]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ValueError(f"runs (a ratio or control): {key} appears twice")
+        return self
+
+    def _check_known(self, what: str, wanted: Iterable[str] | None, names: list[str]) -> None:
+        for name in wanted or ():
+            if name not in names:
+                raise ValueError(f"{what} {name!r} is not one of the study's tasks")
 
     def _check_noise(self, control: Control) -> None:
-        for ratio in set(control.pruning_ratios or ()) - set(self.pruning_ratios or ()):
-            raise ValueError(
-                f"controls: noise is matched to {self.criterion} at {ratio}, which is not one of "
-                "the study's pruning_ratios"
-            )
+        for ratio in control.pruning_ratios or ():
+            if ratio not in (self.pruning_ratios or ()):
+                raise ValueError(
+                    f"controls: noise is matched to {self.criterion} at {ratio}, which is not one "
+                    "of the study's pruning_ratios"
+                )
         if self.calibration is None and self.model.id not in bench.MODELS:
             raise ValueError(
-                "controls: noise needs text to be matched on, no document of an evaluated task: "
+                "controls: noise needs text to be matched on, from no evaluated task: "
                 "calibration: {file: my_text.txt}"
             )
 
@@ -410,16 +442,16 @@ class Study(Strict):
         return own or self.batch_size
 
     def runs(self) -> list[Run]:
-        """Every width of every selection, the dense model first, then ppm, then controls."""
-        names = tuple(task.name for task in self.tasks)
-        multiple = self.keep_multiple_of
+        """Every width of every selection: the dense model, the study's criterion, then controls."""
+        names, multiple = tuple(task.name for task in self.tasks), self.keep_multiple_of
         runs = [Run(self.criterion, 0, 0.0, None, multiple, names)]
-        runs += self._widths(self.criterion, 0, self.pruning_ratios, names)
-        for control in self.controls:
-            chosen = tuple(n for n in names if n in control.tasks) if control.tasks else names
-            ratios = control.pruning_ratios or self.pruning_ratios
-            for seed in control.seeds or [0]:
-                runs += self._widths(control.criterion, seed, ratios, chosen)
+        for chosen in (Control.model_construct(criterion=self.criterion), *self.controls):
+            tasks = tuple(name for name in names if name in (chosen.tasks or names))
+            ratios = chosen.pruning_ratios or self.pruning_ratios or ()
+            widths = [(None, ratio) for ratio in self.expansion_ratios or ()]
+            widths = widths or [(ratio, None) for ratio in ratios]
+            for seed in chosen.seeds or [0]:
+                runs += [Run(chosen.criterion, seed, *width, multiple, tasks) for width in widths]
         return runs
 
     def responders(self) -> list[Run]:
@@ -427,50 +459,3 @@ class Study(Strict):
         names = tuple(task.name for task in self.tasks)
         kinds = [floor for floor in self.floors if floor in RESPONDERS]
         return [Run(responder_slug(kind), pruning_ratio=0.0, tasks=names) for kind in kinds]
-
-    def _widths(self, criterion, seed, pruning_ratios, tasks) -> list[Run]:
-        multiple = self.keep_multiple_of
-        if self.expansion_ratios:
-            return [Run(criterion, seed, None, e, multiple, tasks) for e in self.expansion_ratios]
-        return [Run(criterion, seed, p, None, multiple, tasks) for p in pruning_ratios]
-
-
-def _check_criterion(criterion: str) -> None:
-    path, colon, function = criterion.rpartition(".py:")
-    if criterion in CRITERIA:
-        return
-    if colon and path and function.isidentifier():
-        own_path(criterion)
-        _check_file_name("criterion", criterion, selection_slug(criterion), FILE_ENDINGS)
-        return
-    raise ValueError(
-        f"unknown criterion {criterion!r}: one of {', '.join(CRITERIA)}, or file.py:function"
-    )
-
-
-def _check_file_name(what: str, name: str, slug: str, taken: tuple[str, ...]) -> None:
-    if len(slug) > LONGEST_SLUG:
-        raise ValueError(f"{what} {name!r}: no file or folder can have a name as long")
-    if slug.startswith(".") or slug.rpartition(".")[2] in taken:
-        raise ValueError(
-            f"{what} {name!r}: files named {slug!r} would be hidden, or be taken for other files "
-            "of the study: rename it"
-        )
-
-
-def refuse_alike(what: str, names: list[str], slug: Callable[[str], str]) -> None:
-    """ValueError for two names of which the files would be one; some file systems ignore case."""
-    seen: dict[str, str] = {}
-    for name in names:
-        other = seen.setdefault(slug(name).casefold(), name)
-        if other != name:
-            raise ValueError(
-                f"{what}: {other!r} and {name!r} would share the files {slug(name)!r}: rename one "
-                "of them"
-            )
-
-
-def _refuse_twice(what: str, names: list) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"{what}: {name} appears twice")
