@@ -1,9 +1,9 @@
-"""A study file as it is written: YAML, with what it shares with another file taken over.
+"""Read the YAML of a study file, with the keys of the file that it extends.
 
-    extends: llama-3.2-1b.yaml      # a file beside this one
+    extends: llama-3.2-1b.yaml      # a file in the same folder
 
-Every key of the file named there holds here too; a key written here replaces that one as a whole
-(`null` takes it away). The file named may itself extend another. Nothing is merged deeper.
+Every key of that file is valid here too; a key written here replaces that key's whole value (`null`
+removes it). The extended file may itself extend another.
 """
 
 from pathlib import Path
@@ -19,54 +19,53 @@ class ParamsError(Exception):
 
 
 def read(path: Path, below: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[str, Path]]:
-    """The keys of a study file, those it takes over included, and the file each is written in.
+    """The keys of a study file, with those of the file it extends, and the file each is written in.
 
     Args:
         path: the file.
         below: the files that extend it.
     Raises:
-        ParamsError: if the file, or one it extends, cannot be read, is no YAML mapping, is no file
-            beside this one, or extends itself.
+        ParamsError: if the file, or one it extends, cannot be read, is not a YAML mapping, is not
+            in the same folder, or extends itself.
     """
     path = Path(path)
-    own = _mapping(path)
+    own = _read_mapping(path)
     if EXTENDS not in own:
         return own, dict.fromkeys(own, path)
     name = own.pop(EXTENDS)
+    base = path.parent / str(name)
+    mistake = None
     if not isinstance(name, str) or Path(name).name != name:
-        raise ParamsError(
-            f"{path}: {EXTENDS}: give the name of a file beside this one (got {name!r})"
-        )
-    base = path.parent / name
-    if base in (*below, path):
-        raise ParamsError(f"{path}: {EXTENDS}: {name} leads back to itself")
-    if not base.is_file():
-        raise ParamsError(f"{path}: {EXTENDS}: there is no file {name!r} beside this one")
+        mistake = f"give the name of a file in the same folder (got {name!r})"
+    elif base in (*below, path):
+        mistake = f"{name} leads back to itself"
+    elif not base.is_file():
+        mistake = f"there is no file {name!r} in the same folder"
+    if mistake:
+        raise ParamsError(f"{path}: {EXTENDS}: {mistake}")
     content, origin = read(base, (*below, path))
     return content | own, origin | dict.fromkeys(own, path)
 
 
-def _mapping(path: Path) -> dict[str, Any]:
+def _read_mapping(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        content = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Plain)
     except OSError as error:
-        raise ParamsError(f"{path}: cannot be read ({error.strerror})") from None
+        mistake = f"cannot be read ({error.strerror})"
     except UnicodeDecodeError:
-        raise ParamsError(f"{path}: is no text file (expected YAML in UTF-8)") from None
-    try:
-        content = yaml.load(text, Loader=_Plain)
+        mistake = "is not a text file (expected YAML in UTF-8)"
     except yaml.YAMLError as error:
-        raise ParamsError(f"{path}: {_place_and_problem(error)}") from None
+        mistake = _describe(error)
     except RecursionError:
-        raise ParamsError(
-            f"{path}: not YAML for a study: too many brackets in each other"
-        ) from None
-    if not isinstance(content, dict):
-        raise ParamsError(f"{path}: holds no study (expected keys such as study, model, tasks)")
-    return content
+        mistake = "not YAML for a study: nested too deeply"
+    else:
+        if isinstance(content, dict):
+            return content
+        mistake = "holds no study (expected keys such as study, model, tasks)"
+    raise ParamsError(f"{path}: {mistake}")
 
 
-def _place_and_problem(error: yaml.YAMLError) -> str:
+def _describe(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
     if isinstance(error, yaml.constructor.ConstructorError):
@@ -75,19 +74,22 @@ def _place_and_problem(error: yaml.YAMLError) -> str:
     return f"not YAML: {place}{', '.join(filter(None, parts)) or error.reason}"
 
 
-class _Plain(yaml.SafeLoader):
-    """YAML of text, numbers, true, false, null, lists and mappings with keys that differ.
+def _error_at(node: yaml.Node, what: str) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, what, node.start_mark)
 
-    PyYAML alone would keep the last of repeated keys silently, and stumble over tags and dates.
+
+class _Plain(yaml.SafeLoader):
+    """YAML of text, numbers, true, false, null, lists and mappings without repeated keys.
+
+    PyYAML alone keeps the last of repeated keys silently, and fails on tags and dates.
     """
 
     def construct_object(self, node, deep=False):
-        """Build a value; one that is not of its tag's kind is an error with its place."""
+        """Build a value; a value that does not fit its tag is an error with its place."""
         try:
             return super().construct_object(node, deep)
         except (ValueError, KeyError) as error:  # `!!bool x`, a number of thousands of digits
-            what = f"no value can be read here ({error})"
-            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark) from None
+            raise _error_at(node, f"no value can be read here ({error})") from None
 
     def construct_mapping(self, node, deep=False):
         """Build a mapping; a repeated key is an error."""
@@ -96,20 +98,17 @@ class _Plain(yaml.SafeLoader):
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
-                what = "a key must be text"
-                raise yaml.constructor.ConstructorError(None, None, what, key_node.start_mark)
+                raise _error_at(key_node, "a key must be text")
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} appears twice", key_node.start_mark
-                )
+                raise _error_at(key_node, f"key {key!r} appears twice")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
     def construct_undefined(self, node):
         """Refuse a tag."""
-        what = f"a study has no tags such as {node.tag.replace('tag:yaml.org,2002:', '!!')}"
-        raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
+        tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+        raise _error_at(node, f"a study has no tags such as {tag}")
 
 
 # Dates stay text; other tags than those of plain values are refused.
