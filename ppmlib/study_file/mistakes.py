@@ -1,4 +1,4 @@
-"""What is wrong with a study file, in plain words: one line per mistake, `file: key: what`."""
+"""The mistakes in a study file in plain words, one line each: `file: key: what is wrong`."""
 
 import reprlib
 from collections.abc import Mapping
@@ -31,19 +31,17 @@ WORDS = {
     "less_than": "must be below {lt:g}",
     "less_than_equal": "must be at most {le}",
 }
-SPEAK_FOR_THEMSELVES = ("missing", "extra_forbidden", "too_short", "too_long", "value_error")
+# Mistakes whose line does not repeat the value.
+WITHOUT_VALUE = ("missing", "extra_forbidden", "too_short", "too_long", "value_error")
 
 
 def explain(
     schema: type[BaseModel], path: Path, origin: Mapping[Any, Path], error: ValidationError
 ) -> list[str]:
-    """A line per mistake, at most `MOST_LINES`, and how many more there are.
+    """A line per mistake that pydantic found, at most `MOST_LINES`, and how many more there are.
 
     Args:
-        schema: what the file was checked against.
-        path: the file.
-        origin: the file each top-level key is written in, where it is another one.
-        error: pydantic's.
+        origin: the file that each top-level key is written in, where it is not `path`.
     """
     mistakes = error.errors(include_url=False)
     lines = [_line(schema, path, origin, mistake) for mistake in mistakes[:MOST_LINES]]
@@ -64,7 +62,7 @@ def _line(schema, path, origin, mistake) -> str:
         what = f"expected keys with values, of {', '.join(_keys(schema, place))}"
     elif kind in WORDS:
         what = what.format(**mistake.get("ctx", {}))
-    if kind not in SPEAK_FOR_THEMSELVES:
+    if kind not in WITHOUT_VALUE:
         what = f"{what} (got {reprlib.repr(mistake['input'])})"
     file = origin.get(place[0], path) if place else path
     return f"{file}: {where}: {what}" if where else f"{file}: {what}"

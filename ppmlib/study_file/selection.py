@@ -1,7 +1,4 @@
-"""What is pruned: a selection of neurons, and the names that folders and records have of it.
-
-Selection  criterion, seed, one ratio and a multiple; how many neurons of a layer it keeps
-"""
+"""A selection of neurons, and the names of its folders and records."""
 
 import math
 from collections.abc import Iterable
@@ -13,9 +10,9 @@ from ppmlib.record.evaluation_records import task_slug
 
 CRITERIA = ("ppm", "l2", "vow", "pon", "random", "inverse")
 NOISE = "noise"  # a control at full width, damaged instead of narrowed
-CHECK = "inverse"  # what it must do is known only of a bench model
-WIDTH_FLOORS = ("permuted",)  # measured with every width, of its own responses
-# Answers without a model, and the kind of task each can answer.
+CHECK = "inverse"  # only for a bench model: for no other is the right result known
+WIDTH_FLOORS = ("permuted",)  # computed at every width from its own answers
+# Trivial baselines: answers without a model, and the kind of task each can answer.
 RESPONDERS = {
     "constant": "generate_until",
     "repeated_token": "generate_until",
@@ -30,7 +27,7 @@ SETTINGS = ("criterion", "seed", "pruning_ratio", "expansion_ratio", "keep_multi
 
 @dataclass(frozen=True)
 class Selection:
-    """Which neurons stay in every layer: those of highest score, as many as one ratio says.
+    """Which neurons stay in every layer: those with the highest scores, as many as one ratio says.
 
     Args:
         criterion: ppm, l2, vow, pon, random, inverse, noise, `file.py:function`, or a trivial
@@ -82,7 +79,7 @@ class Selection:
         ]
 
     def settings(self) -> dict[str, Any]:
-        """Its five values by name, as a notebook's parameters have them."""
+        """Its five values by name, as in a notebook's parameters."""
         return {name: getattr(self, name) for name in SETTINGS}
 
     def keep_count(self, intermediate_size: int, hidden_size: int) -> int:
@@ -104,13 +101,12 @@ class Selection:
         if self.pruning_ratio is not None:
             if not 0 <= self.pruning_ratio < 1:
                 raise ValueError(f"pruning_ratio {self.pruning_ratio} is not in [0, 1)")
-            removed = _times(self.pruning_ratio, intermediate_size)
-            k = intermediate_size - math.floor(removed)
+            k = intermediate_size - math.floor(_multiply(self.pruning_ratio, intermediate_size))
             dense = self.is_dense
         else:
             if not 0 < self.expansion_ratio < math.inf:
                 raise ValueError(f"expansion_ratio {self.expansion_ratio} is not a positive number")
-            target = _times(self.expansion_ratio, hidden_size)
+            target = _multiply(self.expansion_ratio, hidden_size)
             if target > intermediate_size:
                 own = intermediate_size / hidden_size
                 raise ValueError(
@@ -133,7 +129,7 @@ def _check_one_given(pruning_ratio: float | None, expansion_ratio: float | None)
         raise ValueError("give either pruning_ratio or expansion_ratio (set the other to None)")
 
 
-def _times(ratio: float, size: int) -> Decimal:
+def _multiply(ratio: float, size: int) -> Decimal:
     # 77 / 48 as a float is a little more than 77 / 48: who writes it means 77 of 48.
     whole = round(ratio * size)
     return Decimal(whole) if whole / size == ratio else Decimal(repr(float(ratio))) * size
@@ -142,7 +138,7 @@ def _times(ratio: float, size: int) -> Decimal:
 def selection_slug(criterion: str, seed: int = 0) -> str:
     """Folder name of a selection: `ppm`, `random-s0`, `my_score.score` for `my_score.py:score`.
 
-    A score file's has a dot and no other has one: none can be taken for another's.
+    Only a score file's name has a dot, so no two kinds share a name.
     """
     if criterion == "random":
         return f"random-s{seed}"
@@ -160,28 +156,24 @@ def responder_slug(kind: str) -> str:
 
 
 def responder_kind(criterion: str) -> str | None:
-    """The trivial responder that a criterion names, or None if it is none: it has no width."""
-    return {responder_slug(kind): kind for kind in RESPONDERS}.get(criterion)
-
-
-def _decimal_text(value: float) -> str:
-    exact = Decimal(repr(float(value)))
-    decimals = max(2, -exact.normalize().as_tuple().exponent)
-    return f"{exact:.{decimals}f}"
+    """The trivial responder that a criterion names, or None."""
+    kind = criterion.removeprefix(RESPONDER_PREFIX)
+    return kind if kind in RESPONDERS and criterion != kind else None
 
 
 def width_slug(pruning_ratio: float | None = None, expansion_ratio: float | None = None) -> str:
-    """Folder name of a requested width: `r0.40`, `r0.125`, or `e2.40` for an expansion target.
+    """Folder name of a requested width: `r0.40`, `r0.125`, or `e2.40` for an expansion ratio.
 
     Raises:
         ValueError: unless exactly one of the two is given.
     """
     _check_one_given(pruning_ratio, expansion_ratio)
-    if expansion_ratio is None:
-        return f"r{_decimal_text(pruning_ratio)}"
-    return f"e{_decimal_text(expansion_ratio)}"
+    letter, ratio = ("r", pruning_ratio) if expansion_ratio is None else ("e", expansion_ratio)
+    exact = Decimal(repr(float(ratio)))
+    decimals = max(2, -exact.normalize().as_tuple().exponent)
+    return f"{letter}{exact:.{decimals}f}"
 
 
 def ratio_of(slug: str) -> float | None:
-    """The pruning ratio that a `width_slug` was made of; None for an expansion target."""
+    """The pruning ratio in a `width_slug`; None for an expansion ratio."""
     return float(slug[1:]) if slug.startswith("r") else None

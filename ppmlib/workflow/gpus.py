@@ -1,8 +1,7 @@
-"""On one machine a job that needs a GPU leases one, by a file lock the system frees.
+"""On one machine, a job that needs a GPU leases one by a file lock, which a killed job frees.
 
-Snakemake starts no more such jobs than there are GPUs; the lock says which one, and keeps other
-studies away. What is visible counts, whoever made it so: a scheduler pins all jobs of one `ppm run`
-to the same GPUs.
+Snakemake starts no more such jobs than there are GPUs; the lock chooses the GPU and prevents other
+studies from using it. Only visible GPUs count: a scheduler gives all jobs of a run the same ones.
 """
 
 import contextlib
@@ -23,13 +22,13 @@ VARIABLE = "CUDA_VISIBLE_DEVICES"
 def visible_gpus() -> dict[str, str]:
     """GPUs this process may use: `CUDA_VISIBLE_DEVICES` if set, else all that nvidia-smi lists.
 
-    The variable is read as torch reads it: from the first entry on that is no GPU nothing counts,
+    The variable is read as torch reads it: entries after the first that is not a GPU are ignored,
     and a GPU named twice leaves none.
 
     Returns:
-        {name in the variable: UUID, or the name again where nvidia-smi does not tell}
+        {name in the variable: UUID, or the name again where nvidia-smi gives none}
     """
-    listed = _listed()
+    listed = _list_gpus()
     named = os.environ.get(VARIABLE)
     if named is None:
         return {name: uuid for name, uuid in listed.items() if name.isdigit()}
@@ -59,27 +58,28 @@ def _by_uuid(entry: str, listed: dict[str, str]) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def _listed() -> dict[str, str]:
-    """Index to UUID of what nvidia-smi lists, the index again where it gives none.
+def _list_gpus() -> dict[str, str]:
+    """Index to UUID of nvidia-smi's GPUs, to the index where it gives no UUID.
 
-    A slice of a GPU (MIG), which has no index, stands under its UUID.
+    A slice of a GPU (MIG), which has no index, is listed by its UUID.
     """
     if shutil.which("nvidia-smi") is None:
         return {}
-    said = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
-    gpus = [line for line in said.splitlines() if line.startswith("GPU ")]
+    output = subprocess.run(
+        ["nvidia-smi", "-L"], capture_output=True, text=True, check=False
+    ).stdout
+    gpus = [line for line in output.splitlines() if line.startswith("GPU ")]
     uuids = [re.search(r"\(UUID: ([^)\s]+)\)", line) for line in gpus]
     listed = {str(i): uuid[1] if uuid else str(i) for i, uuid in enumerate(uuids)}
-    slices = re.findall(r"^\s+MIG .*\(UUID: (MIG-[^)\s]+)\)", said, re.MULTILINE)
+    slices = re.findall(r"^\s+MIG .*\(UUID: (MIG-[^)\s]+)\)", output, re.MULTILINE)
     return listed | {uuid: uuid for uuid in slices}
 
 
 @contextlib.contextmanager
 def gpu_lease(folder: Path | None = None) -> Iterator[str | None]:
-    """Hold one GPU for the length of the block and make it the only visible one.
+    """Hold one GPU during the block and make it the only visible one; None where there is none.
 
-    Nothing is leased where there is none. The lock is named by the GPU's UUID: an index may be
-    another GPU's in another job of a cluster.
+    The lock is named by the GPU's UUID: an index can mean another GPU in another job of a cluster.
     """
     gpus = visible_gpus()
     if not gpus:

@@ -1,11 +1,11 @@
-"""Where the notebooks of the package lie. Light: every job asks."""
+"""The folder of the notebooks; every job imports this module, so it imports little."""
 
 from importlib import resources
 from pathlib import Path
 
 
 def notebooks_folder() -> Path:
-    """Where the notebooks lie: in the installed package, else beside it in the repository.
+    """The notebooks' folder: in the installed package, else next to it in the repository.
 
     Raises:
         FileNotFoundError: if neither holds them.
@@ -14,4 +14,4 @@ def notebooks_folder() -> Path:
     for folder in (package / "notebooks", package.parent / "notebooks"):
         if (folder / "1_scoring.ipynb").exists():
             return folder
-    raise FileNotFoundError(f"the notebooks are missing: neither in {package} nor beside it")
+    raise FileNotFoundError(f"the notebooks are missing: neither in {package} nor next to it")

@@ -1,4 +1,4 @@
-"""What every process of a study sets for itself: no orphans, no fighting over cores, quiet."""
+"""Settings of every process of a study: it dies with its parent, uses its threads, is quiet."""
 
 import ctypes
 import os
@@ -20,10 +20,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(signum: int = signal.SIGTERM) -> None:
-    """Ask the kernel to send `signum` when the parent dies (Linux; elsewhere nothing happens).
+    """Have Linux send `signum` to this process when its parent dies; elsewhere do nothing.
 
-    The parent may have died before this call: then the process is no longer the child of the one
-    that `PPM_PARENT` names, and stops at once.
+    If the parent died before this call, `PPM_PARENT` is not the parent any more: stop at once.
     """
     if sys.platform != "linux":
         return
@@ -38,7 +37,7 @@ def child_environment(**changes: str) -> dict[str, str]:
 
 
 def folder_trouble(folder: Path) -> str | None:
-    """Why nothing can be written to a folder: its disk is full or read-only; None if it can be."""
+    """Why a folder cannot be written (full or read-only), as a message; None if it can be."""
     state = os.statvfs(folder)
     if state.f_flag & os.ST_RDONLY or not os.access(folder, os.W_OK):
         return "the folder is read-only: make it writable, then run the same command"
@@ -48,10 +47,7 @@ def folder_trouble(folder: Path) -> str | None:
 
 
 def skip_slow_imports() -> None:
-    """Leave out an optional check of jsonschema: building its IRI grammar takes over a second.
-
-    nbformat imports jsonschema in every job; the notebook schema has no IRI in it.
-    """
+    """Leave out jsonschema's optional check of IRIs, which nbformat has not: a second per job."""
     sys.modules.setdefault("rfc3987_syntax", None)
 
 

@@ -1,4 +1,4 @@
-"""How a job is stopped: by the first stop signal, or when its time is over."""
+"""A job stops at the first stop signal, or at its time limit."""
 
 import contextlib
 import signal
@@ -17,9 +17,9 @@ class TimeLimit(Stopped):
 
 @contextlib.contextmanager
 def stopped_in_time(limit_minutes: float | None) -> Iterator[None]:
-    """Raise Stopped in the block on the first stop signal, TimeLimit when its time is over.
+    """Raise Stopped in the block on the first stop signal, TimeLimit at its time limit.
 
-    Afterwards these signals are ignored, so that what was reached can be written.
+    Afterwards these signals are ignored, so that the partial notebook can be written.
     """
 
     def stop(signum, _frame):
