@@ -111,12 +111,12 @@ def test_a_split_study_without_one_dense_task_is_analysed_on_the_others(split, t
     assert set(judged["task"]) == {NAMES[1]}
 
 
-def test_parts_of_a_run_that_were_not_made_alike_are_refused(split):
+def test_parts_of_a_run_with_other_settings_are_refused(split):
     parts = {
         evaluation_records.key(RUN, name): records.read(split, evaluation_records.key(RUN, name))
         for name in NAMES
     }
     other = parts[evaluation_records.key(RUN, NAMES[1])]
     other["inputs"]["settings"] = {**other["inputs"]["settings"], "batch_size": 4}
-    with pytest.raises(records.RecordError, match="settings differs"):
+    with pytest.raises(records.RecordError, match="differ in settings"):
         evaluation_records.join_parts(RUN, parts)
