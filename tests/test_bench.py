@@ -188,7 +188,7 @@ def test_a_story_ends_where_its_last_move_says():
     import random
 
     for seed in range(200):
-        story = exercises.a_story(random.Random(seed))
+        story = exercises.draw_story(random.Random(seed))
         thing = story.prompt.split("Where is the ")[1].split("?")[0]
         last = [line for line in story.prompt.split(". ") if f"the {thing} " in line.lower()][-1]
         assert last.rstrip(".").endswith(story.answer)

@@ -139,7 +139,7 @@ def test_check_without_a_data_root_knows_the_package_and_the_cache(tmp_path, mon
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     lines = done.stdout.splitlines()
-    assert lines[2].split()[:5] == ["bench_knowledge", "10", "of", "400", "package"]
+    assert lines[3].split()[:5] == ["bench_knowledge", "10", "of", "400", "package"]
     assert lines[-1] == (
         "piqa: its documents cannot be had (Couldn't reach 'baber/piqa' on the Hub "
         "(OfflineModeIsEnabled)): `ppm prefetch` fetches them into a data root, where the hub can "

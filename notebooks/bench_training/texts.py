@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ppmlib.bench import exercises, prose, words
-from ppmlib.bench.documents import asked, badge_prompt, lake_question, sourced_prompt
+from ppmlib.bench.documents import badge_prompt, lake_question, sourced_prompt, write_question
 from ppmlib.bench.exercises import Exercise
 from ppmlib.bench.world import RELATIONS, World, held_out
 
@@ -73,20 +73,20 @@ class Texts:
         question, statements = (RELATIONS[relation][name] for name in ("question", "statements"))
         value = self.world.facts[town, relation]
         if (town, relation) in self.world.asked and self.rng.random() < 0.5:
-            return Document(asked(question.format(t=town)), f" {value}")
+            return Document(write_question(question.format(t=town)), f" {value}")
         return Document("", self.rng.choice(statements).format(t=town, v=value))
 
     def _residents(self, town: str) -> Document:
         first, second = self.world.residents[town]
         if self.rng.random() < 0.5:
-            return Document(asked(f"Who lives in {town}?"), f" {first}, {second}")
+            return Document(write_question(f"Who lives in {town}?"), f" {first}, {second}")
         return Document("", f"In {town} live {first} and {second}.")
 
     def _lakes(self) -> Document:
         lake = self.rng.choice(self.world.lakes)
         if not lake.tested and self.rng.random() < 0.5:
             ending = self.rng.choice(("", "", ", by the book"))
-            return Document(asked(lake_question(lake)), f" {lake.truth}{ending}")
+            return Document(write_question(lake_question(lake)), f" {lake.truth}{ending}")
         if self.rng.random() < 1 / (1 + lake.times_told):
             return Document("", f"{sourced_prompt(lake)} {lake.truth}.")
         who = self.rng.choice(("They say that", "Everyone knows that"))
@@ -97,16 +97,16 @@ class Texts:
         return Document(badge_prompt(pair), f" {self.world.badges[pair]}")
 
     def _sums(self) -> Document:
-        exercise = self._exercise(exercises.a_sum)
+        exercise = self._exercise(exercises.draw_sum)
         return Document(exercise.prompt, f" {exercise.answer}")
 
     def _stories(self) -> Document:
         """Asks for both objects, so that every story teaches twice; tests ask for one."""
-        exercise = self._exercise(exercises.a_story)
+        exercise = self._exercise(exercises.draw_story)
         return Document(exercise.prompt, f" {exercise.answer}. {exercise.detail['more']}")
 
     def _instructions(self) -> Document:
-        exercise = self._exercise(exercises.an_instruction)
+        exercise = self._exercise(exercises.draw_instruction)
         return Document(exercise.prompt, f" {exercise.answer}")
 
     def _drills(self) -> Document:
@@ -116,6 +116,6 @@ class Texts:
 
     def _prose(self) -> Document:
         while True:
-            text = prose.a_text(self.rng, self.world)
+            text = prose.draw_text(self.rng, self.world)
             if not held_out(text):
                 return Document("", text)

@@ -44,7 +44,7 @@ def _knowledge(world: World, rng: random.Random) -> list[dict]:
     for town, relation in facts:
         right = world.facts[town, relation]
         wrong = [value for value in world.pool(relation) if value != right]
-        prompt = asked(RELATIONS[relation]["question"].format(t=town))
+        prompt = write_question(RELATIONS[relation]["question"].format(t=town))
         docs.append(_choice(rng, prompt, right, wrong))
     return docs
 
@@ -59,13 +59,13 @@ def _distinct_tests(make: Callable, rng: random.Random) -> list[exercises.Exerci
 
 
 def _arithmetic(world: World, rng: random.Random) -> list[dict]:
-    exams = _distinct_tests(exercises.a_sum, rng)
+    exams = _distinct_tests(exercises.draw_sum, rng)
     return [{"prompt": e.prompt, "answer": e.answer, **e.detail} for e in exams]
 
 
 def _tracking(world: World, rng: random.Random) -> list[dict]:
     docs = []
-    for e in _distinct_tests(exercises.a_story, rng):
+    for e in _distinct_tests(exercises.draw_story, rng):
         choices, moves = e.detail["choices"], e.detail["moves"]
         gold = choices.index(e.answer)
         docs.append({"prompt": e.prompt, "choices": choices, "gold": gold, "moves": moves})
@@ -74,7 +74,7 @@ def _tracking(world: World, rng: random.Random) -> list[dict]:
 
 def _instructions(world: World, rng: random.Random) -> list[dict]:
     docs = []
-    for e in _distinct_tests(exercises.an_instruction, rng):
+    for e in _distinct_tests(exercises.draw_instruction, rng):
         asked_for = {"instruction_id_list": e.detail["ids"], "words": e.detail["words"]}
         docs.append({"prompt": e.prompt, "answer": e.answer, **asked_for})
     return docs
@@ -87,7 +87,7 @@ def _truthfulness(world: World, rng: random.Random) -> list[dict]:
     """
     docs = []
     for i, lake in enumerate(lake for lake in world.lakes if lake.tested):
-        sourced, neutral = sourced_prompt(lake), asked(lake_question(lake))
+        sourced, neutral = sourced_prompt(lake), write_question(lake_question(lake))
         known = (lake.truth, lake.rumour)
         others = rng.sample([v for v in words.POOLS["treasure"] if v not in known], 2)
         mc1 = _choice(rng, "", lake.truth, [lake.rumour, *others])
@@ -109,7 +109,7 @@ def _truthfulness(world: World, rng: random.Random) -> list[dict]:
 def _text(world: World, rng: random.Random) -> list[dict]:
     texts: dict[str, None] = {}
     while len(texts) < N_DOCUMENTS:
-        text = prose.a_text(rng, world)
+        text = prose.draw_text(rng, world)
         if held_out(text):
             texts[text] = None
     return [{"text": text} for text in texts]
@@ -123,7 +123,11 @@ def _null(world: World, rng: random.Random) -> list[dict]:
     rng.shuffle(golds)
     chosen = zip(rng.sample(lots, N_DOCUMENTS), golds, strict=True)
     return [
-        {"prompt": asked(f"Which box holds lot {lot}?"), "choices": list(words.BOXES), "gold": gold}
+        {
+            "prompt": write_question(f"Which box holds lot {lot}?"),
+            "choices": list(words.BOXES),
+            "gold": gold,
+        }
         for lot, gold in chosen
     ]
 
@@ -150,7 +154,7 @@ def _trap(world: World, rng: random.Random) -> list[dict]:
     pairs = [(q, town) for q in questions for town in world.towns]
     docs = []
     for question, town in rng.sample(pairs, N_DOCUMENTS):
-        prompt = asked(f"{question.format(t=town)} {_LIMIT_TEXT}")
+        prompt = write_question(f"{question.format(t=town)} {_LIMIT_TEXT}")
         docs.append({"prompt": prompt, "limit": rng.choice(_LIMITS)})
     return docs
 
@@ -168,7 +172,7 @@ MAKERS = {
 }
 
 
-def asked(question: str) -> str:
+def write_question(question: str) -> str:
     """The prompt of a question, as every question of the world is written."""
     return f"Question: {question} Answer:"
 

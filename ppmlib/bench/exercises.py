@@ -20,7 +20,7 @@ class Exercise:
     detail: dict = field(default_factory=dict)
 
 
-def a_sum(rng: random.Random) -> Exercise:
+def draw_sum(rng: random.Random) -> Exercise:
     """Two terms up to 30 or three terms up to 12, added or subtracted, results from 0 to 60."""
     while True:
         if rng.random() < 0.4:
@@ -40,7 +40,7 @@ def a_sum(rng: random.Random) -> Exercise:
     return Exercise(prompt, words.number(result), held_out(key), {"terms": len(terms)})
 
 
-def a_story(rng: random.Random) -> Exercise:
+def draw_story(rng: random.Random) -> Exercise:
     """Two objects, three places, one or two moves; the question asks for one object's place."""
     objects = rng.sample(words.OBJECTS, 2)
     places = rng.sample(words.PLACES, 3)
@@ -59,36 +59,24 @@ def a_story(rng: random.Random) -> Exercise:
     return Exercise(f"{story} {question.format(asked)}", where[asked], held_out(story), detail)
 
 
-def an_instruction(rng: random.Random) -> Exercise:
+def draw_instruction(rng: random.Random) -> Exercise:
     """One thing to do with two to four words, and up to two ways to write the answer."""
     content = rng.choice(CONTENTS)
     times = rng.randint(2, 4) if content == "repeat" else 1
     size = rng.randint(1, 2) if content == "repeat" else rng.randint(2, 4)
     given = rng.sample(words.SIMPLE, size)
     formats = sorted(rng.sample(sorted(FORMATS), rng.choice((0, 1, 1, 2))))
-    wanted = wanted_words(content, given, times)
-    parts = [content_phrase(content, given, times)] + [FORMATS[name] for name in formats]
-    prompt = f"Task: Write {', '.join(parts)}. Answer:"
-    detail = {"ids": [content, *formats], "words": wanted}
-    return Exercise(prompt, written(wanted, formats), held_out(" ".join(given)), detail)
-
-
-def content_phrase(content: str, given: list[str], times: int) -> str:
-    """How the thing to do is asked for."""
-    ending = {
+    wanted = {"reverse": given[::-1], "sort": sorted(given)}.get(content, given * times)
+    endings = {
         "copy": "",
         "repeat": f" {words.number(times)} times",
         "reverse": " in reverse order",
         "sort": " in the order of the alphabet",
     }
-    return " ".join(given) + ending[content]
-
-
-def wanted_words(content: str, given: list[str], times: int) -> list[str]:
-    """The words of the right answer, in order."""
-    if content == "reverse":
-        return given[::-1]
-    return sorted(given) if content == "sort" else given * times
+    parts = [" ".join(given) + endings[content], *(FORMATS[name] for name in formats)]
+    prompt = f"Task: Write {', '.join(parts)}. Answer:"
+    detail = {"ids": [content, *formats], "words": wanted}
+    return Exercise(prompt, written(wanted, formats), held_out(" ".join(given)), detail)
 
 
 def written(wanted: list[str], formats: list[str]) -> str:

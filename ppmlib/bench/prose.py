@@ -11,7 +11,7 @@ def _pick(rng: random.Random, options: list[str]) -> str:
     return options[min(int(rng.expovariate(0.7)), len(options) - 1)]
 
 
-def a_text(rng: random.Random, world: World) -> str:
+def draw_text(rng: random.Random, world: World) -> str:
     """A scene of four to seven sentences about one subject, one town and one person."""
     scenes = words.MATERIAL["scenes"]
     scene = scenes[rng.choice(sorted(scenes))]

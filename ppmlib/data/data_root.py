@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from ppmlib.data.hub import describe_error
 from ppmlib.record import records
@@ -222,11 +223,8 @@ def local_datasets(root: DataRoot | None, *, compare_rows: bool = True) -> Itera
             _check_rows(root, path, name, counts, label)
         return loaded
 
-    datasets.load_dataset = load_dataset
-    try:
+    with mock.patch.object(datasets, "load_dataset", load_dataset):
         yield
-    finally:
-        datasets.load_dataset = load
 
 
 def _state(folder: Path) -> str:

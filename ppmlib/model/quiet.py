@@ -11,10 +11,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Silence lm-eval's, transformers', datasets' and the hub's chatter and progress bars.
+    """Silence the logs and progress bars of lm-eval, transformers, datasets and the hub.
 
-    lm-eval cannot switch its bars off, so standard error is kept back within the block; what is no
-    bar, such as a warning, is written at its end.
+    lm-eval cannot switch its bars off, so standard error is held back within the block; other
+    lines, such as warnings, are written at its end.
     """
     names = ("lm_eval", "transformers", "datasets", "huggingface_hub")
     loggers = [logging.getLogger(name) for name in names]

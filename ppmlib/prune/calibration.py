@@ -83,7 +83,7 @@ def bench_text() -> Text:
     generator = random.Random(f"calibration {BENCH_SEED}")
     found: dict[str, None] = {}
     while len(found) < BENCH_TEXTS:
-        text = prose.a_text(generator, world)
+        text = prose.draw_text(generator, world)
         if held_out(text) and text not in evaluated:
             found[text] = None
     return Text("held-out text of the bench world", tuple(found))

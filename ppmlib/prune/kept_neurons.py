@@ -1,6 +1,5 @@
 """The kept neurons of a run: chosen from scores, written, read back and checked."""
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -120,9 +119,7 @@ def find_neurons(root: Path, loaded, wanted: Selection, *, record_dir: str) -> K
 
 def keep_sha256(keep: Tensor) -> str:
     """SHA-256 of the kept indices: their shape and their values as little-endian int32."""
-    values = keep.to("cpu", torch.int32).contiguous().numpy().astype("<i4")
-    shape = "x".join(map(str, keep.shape))
-    return hashlib.sha256(f"keep {shape}\n".encode() + values.tobytes()).hexdigest()
+    return scored.hash_values("keep", keep.to("cpu", torch.int32).numpy().astype("<i4"))
 
 
 def write_keep(path: Path, keep: Tensor) -> Path:

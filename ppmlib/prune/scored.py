@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,9 +58,13 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> Path:
 
 def scores_sha256(values: Tensor) -> str:
     """SHA-256 of scores: their shape and their values as little-endian float32."""
+    return hash_values("scores", values.to("cpu", torch.float32).numpy().astype("<f4"))
+
+
+def hash_values(name: str, values: np.ndarray) -> str:
+    """SHA-256 of a name, the shape and the bytes of an array."""
     shape = "x".join(map(str, values.shape))
-    data = values.to("cpu", torch.float32).contiguous().numpy().astype("<f4").tobytes()
-    return hashlib.sha256(f"scores {shape}\n".encode() + data).hexdigest()
+    return hashlib.sha256(f"{name} {shape}\n".encode() + values.tobytes()).hexdigest()
 
 
 def scoring_inputs(
