@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,28 +22,19 @@ STRIP_VALUES = 1 << 20  # weights a thread reads at a time: 2 MB in bfloat16, 4 
 MOST_THREADS = 16  # that read at a time: more only hold more strips in memory
 
 
-def _same(weight: Tensor) -> Tensor:
-    return weight
-
-
-def _as_found(weight: Tensor, *found: Tensor) -> tuple[Tensor, ...]:
-    return found
-
-
 class Reading(NamedTuple):
     """Values of each row of a matrix (I, h).
 
-    of_strip: writes the values of a strip (rows, h) into tensors (rows,). The strip is in float32,
-        or, if `exact`, a part of the matrix's `view`, which is no copy.
+    of_strip: writes the values of a strip (rows, h) into `out`, a tensor (rows,) or two. The strip
+        is in float32, or a part of the matrix's `view`, if there is one, which is no copy.
     values: how many values a row has.
     finish: the matrix and its rows' values, tensors (I,) -> the final values.
     """
 
-    of_strip: Callable[..., None]
+    of_strip: Callable[..., Any]
     values: int = 1
-    exact: bool = False
-    view: Callable[[Tensor], Tensor] = _same
-    finish: Callable[..., tuple[Tensor, ...]] = _as_found
+    view: Callable[[Tensor], Tensor] | None = None
+    finish: Callable[..., tuple[Tensor, ...]] | None = None
 
 
 def read(weights: Sequence[Tensor], readings: Iterable[Reading]) -> dict[Reading, list]:
@@ -56,7 +47,7 @@ def read(weights: Sequence[Tensor], readings: Iterable[Reading]) -> dict[Reading
     """
     readings = list(dict.fromkeys(readings))
     weights = [weight.detach() for weight in weights]
-    exact = all(reading.exact for reading in readings)
+    exact = all(reading.view for reading in readings)
     found = {reading: [] for reading in readings}
     strips = []
     for weight in weights:
@@ -65,8 +56,8 @@ def read(weights: Sequence[Tensor], readings: Iterable[Reading]) -> dict[Reading
             rows = len(weight)
         tasks = []
         for reading in readings:
-            given = reading.view(weight) if reading.exact else weight
-            dtype = given.dtype if reading.exact else torch.float32
+            given = reading.view(weight) if reading.view else weight
+            dtype = given.dtype if reading.view else torch.float32
             values = [given.new_empty(len(weight), dtype=dtype) for _ in range(reading.values)]
             found[reading].append(values)
             outs = zip(*(each.split(rows) for each in values), strict=True)
@@ -83,7 +74,7 @@ def read(weights: Sequence[Tensor], readings: Iterable[Reading]) -> dict[Reading
         _read_strips(strips, readings)
     return {
         reading: [
-            reading.finish(weight, *values)
+            reading.finish(weight, *values) if reading.finish else tuple(values)
             for weight, values in zip(weights, found[reading], strict=True)
         ]
         for reading in readings
@@ -95,13 +86,13 @@ def _read_strips(strips: Sequence[tuple], readings: Sequence[Reading]) -> None:
     for tasks in strips:
         converted = None
         for reading, (strip, outs) in zip(readings, tasks, strict=True):
-            if not reading.exact and strip.dtype != torch.float32:
+            if not reading.view and strip.dtype != torch.float32:
                 if converted is None:
                     # One buffer for all strips: new memory would have to be paged in.
                     buffer = scratch.setdefault(strip.device, torch.empty(0, device=strip.device))
                     converted = buffer.resize_(strip.shape).copy_(strip)
                 strip = converted
-            reading.of_strip(strip, *outs)
+            reading.of_strip(strip, out=outs if reading.values > 1 else outs[0])
 
 
 @contextmanager
@@ -132,7 +123,8 @@ def _bits_on_cpu(weight: Tensor) -> Tensor:
     return weight.view(torch.int16) if weight.is_cpu and weight.itemsize == 2 else weight
 
 
-def _extremes(strip: Tensor, highest: Tensor, lowest: Tensor) -> None:
+def _extremes(strip: Tensor, out: tuple[Tensor, Tensor]) -> None:
+    highest, lowest = out
     if strip.dtype == torch.int16:
         _extremes_of_bits(strip, highest, lowest)
     elif strip.is_cuda:
@@ -168,18 +160,8 @@ def _extremes_of_signs(weight: Tensor, highest: Tensor, lowest: Tensor) -> tuple
     return extremes
 
 
-def _norm1(values: Tensor, out: Tensor) -> None:
-    torch.linalg.vector_norm(values, ord=1, dim=1, out=out)
-
-
-def _norm2(values: Tensor, out: Tensor) -> None:
-    torch.linalg.vector_norm(values, ord=2, dim=1, out=out)
-
-
-def _variance(values: Tensor, out: Tensor) -> None:
-    torch.var(values, dim=1, out=out)
-
-
 # The largest and the smallest value of each row, in the dtype of the weights.
-EXTREMES = Reading(_extremes, 2, exact=True, view=_bits_on_cpu, finish=_extremes_of_signs)
-NORM1, NORM2, VARIANCE = Reading(_norm1), Reading(_norm2), Reading(_variance)
+EXTREMES = Reading(_extremes, 2, view=_bits_on_cpu, finish=_extremes_of_signs)
+NORM1 = Reading(functools.partial(torch.linalg.vector_norm, ord=1, dim=1))
+NORM2 = Reading(functools.partial(torch.linalg.vector_norm, ord=2, dim=1))
+VARIANCE = Reading(functools.partial(torch.var, dim=1))
