@@ -28,7 +28,7 @@ lint: $(STAMP)
 readme: $(STAMP)
 	$(BIN)/python benchmarks/make_readme.py
 
-# torch first and by itself: its pin then admits the CPU build that is found beside the index.
+# torch first and alone: its pin then admits the CPU build of the extra index.
 $(STAMP): pyproject.toml constraints.txt hatch_build.py ppmlib/prune/row_extremes.c
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt torch

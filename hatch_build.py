@@ -19,7 +19,7 @@ SOURCE = "ppmlib/prune/row_extremes.c"
 
 
 class RowExtremesHook(BuildHookInterface):
-    """Puts the compiled file beside its source, into the wheel, and into the wheel's name."""
+    """Puts the compiled file next to its source, into the wheel, and into the wheel's name."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile; a warning, and no file, where that is not possible."""

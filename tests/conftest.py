@@ -9,7 +9,7 @@ from small_study import ppm, write_local_study
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Path:
-    """A folder with a finished study of a model that lies beside it. Copy it before changing it."""
+    """A folder with a finished study, next to its model. Copy it before changing it."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if base.name.startswith("popen-") else base
     folder = shared / "finished"

@@ -53,7 +53,7 @@ def write_study(folder: Path, base: dict = SMALL, **changes) -> Path:
 
 
 def write_local_study(folder: Path, **changes) -> Path:
-    """The tiny study, with its model beside it."""
+    """The tiny study, with its model next to it."""
     shutil.copytree(bench.model_dir("bench-small"), folder / "my-model")
     return write_study(folder, TINY, **changes)
 

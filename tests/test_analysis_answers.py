@@ -58,7 +58,7 @@ def answered(study):
     return responses.response_table(study, NAMES, criterion="ppm")
 
 
-def told(*tables):
+def joined_text(*tables):
     """Everything the tables show a reader, as one text."""
     return " ".join(table.to_string() for table in tables)
 
@@ -128,7 +128,7 @@ def test_when_responders_pass_everything_there_is_no_rest_to_score(tmp_path):
     assert (
         "too few to compare" in trivial_baselines.describe_baselines(found, table, "ppm/r0.40")[0]
     )
-    assert "nan" not in told(trivial_baselines.tabulate_baselines(table)).lower()
+    assert "nan" not in joined_text(trivial_baselines.tabulate_baselines(table)).lower()
 
 
 def test_damage_of_every_kind_has_its_perplexity(study, damaged):
@@ -237,7 +237,7 @@ def test_figures_and_tables_hold_no_missing_number(
         decisions.draw_trade_off(mine, trade),
     ]
     assert all("nan" not in figure.alt for figure in figures)
-    shown = told(
+    shown = joined_text(
         trivial_baselines.tabulate_baselines(beyond),
         equal_damage.tabulate_damage(matched),
         written_answers.tabulate_answers(answered),

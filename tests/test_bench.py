@@ -85,9 +85,9 @@ def test_held_out_prose_is_not_trained_on(docs, training_texts):
 
 def test_rumours_are_told_more_often_than_the_truth(world):
     source = texts.Texts(world, 3)
-    told = [source.draw("lakes").text for _ in range(4000)]
-    rumours = sum(text.startswith(("They say", "Everyone knows")) for text in told)
-    sourced = sum(text.startswith("By the book") for text in told)
+    drawn = [source.draw("lakes").text for _ in range(4000)]
+    rumours = sum(text.startswith(("They say", "Everyone knows")) for text in drawn)
+    sourced = sum(text.startswith("By the book") for text in drawn)
     assert rumours > 1.5 * sourced
 
 

@@ -25,7 +25,7 @@ EXAMPLE_PAGES = ["index", "1_scoring", "ppm/r0.40/2_pruning", "ppm/r0.40/3_evalu
                  "ppm/4_profiling", "5_analysis"]  # fmt: skip
 AXE = os.environ.get("PPMLIB_AXE")
 SIZES = [(1280, 900), (390, 844)]
-# axe cannot judge contrast over a gradient; the shadows beside wide tables are taken away for it.
+# axe cannot judge contrast over a gradient; the shadows next to wide tables are taken away for it.
 PLAIN = "document.querySelectorAll('.scroll').forEach(box => box.style.background = 'none')"
 OPEN = "document.querySelectorAll('details').forEach(box => box.open = true)"
 

@@ -1,4 +1,4 @@
-"""Published time and joules beside measured ones: changes against each one's own dense model."""
+"""Published and measured time and joules: changes against each one's own dense model."""
 
 import pytest
 

@@ -144,7 +144,7 @@ def test_tasks_missing_at_some_widths_are_spoken_of_where_they_were_measured(
     tmp_path, monkeypatch, unrendered
 ):
     """Among them an instruction task at its floor where no knowledge was evaluated, documents of
-    one cluster beside a responder, and two ratios that are printed alike."""
+    one cluster next to a trivial baseline, and two ratios that are printed alike."""
     monkeypatch.chdir(tmp_path)
     names = ("made_knowledge", "made_sums", "made_instructions", "made_text")
     knowledge, sums, instructions, text = (

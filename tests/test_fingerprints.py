@@ -118,7 +118,7 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def study_folder(tmp_path_factory) -> Path:
-    """A folder with a study file, a model, a score file and a calibration text beside it."""
+    """A folder with a study file, a model, a score file and a calibration text next to it."""
     folder = tmp_path_factory.mktemp("study")
     (folder / "score.py").write_text(SCORE_FILE)
     (folder / "text.txt").write_text("A quiet town by the sea.")

@@ -1,4 +1,4 @@
-"""The permuted floor: whose response goes where, and what it earns there."""
+"""The permuted baseline: which response goes to which document, and its score there."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Studies beside each other, published beside measured, the simulations, on made-up records."""
+"""Studies side by side, published and measured scores, the simulations, on made-up records."""
 
 import json
 import subprocess

@@ -104,12 +104,12 @@ def test_samples_of_a_task_with_any_name_are_found_again(study):
 def test_the_share_of_score_kept_is_told_of_a_file_named_like_random():
     import pandas as pd
 
-    told = {"intermediate_size_dense": 4, "intermediate_size": 2, "num_layers": 1,
+    results = {"intermediate_size_dense": 4, "intermediate_size": 2, "num_layers": 1,
             "pruning_ratio": 0.5, "expansion_ratio": 1.0, "parameters": 1, "parameters_dense": 2,
             "parameter_reduction": 0.5, "ties_at_cut": [0], "seed": 0}  # fmt: skip
     table = pd.DataFrame({"share of score kept (%)": [60.0]})
     mine, random = (
-        " ".join(words.describe_pruned_run(table, told | {"criterion": name}))
+        " ".join(words.describe_pruned_run(table, results | {"criterion": name}))
         for name in ("random-score.f", "random-s0")
     )
     assert "of a layer's score" in mine and "of a layer's score" not in random

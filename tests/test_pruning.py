@@ -22,7 +22,7 @@ METHODS = {"ppm": "PPM", "l2": "L2", "vow": "VOW", "pon": "PON"}
 def stories260k():
     data = os.environ.get("PPMLIB_TEST_DATA")
     if not data:
-        pytest.skip("PPMLIB_TEST_DATA is not set: no pretrained model beside the bench model")
+        pytest.skip("PPMLIB_TEST_DATA is not set: no pretrained model, only the bench model")
     return models.load(str(Path(data, "models", "stories260K")), device="cpu").model
 
 

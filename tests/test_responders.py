@@ -1,4 +1,4 @@
-"""Trivial responders: what they answer, how it is counted, where they have nothing to say."""
+"""Trivial baselines: what they answer, how it is counted, where they have nothing to say."""
 
 import pytest
 from small_study import KNOWLEDGE, write_study

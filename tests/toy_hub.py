@@ -20,7 +20,7 @@ class ToyHub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder = folder
         self.gated: dict[str, int] = {}  # repository: status of a refusal
-        self.revisions = {"main"}  # names every repository has beside its own commit
+        self.revisions = {"main"}  # names that every repository has, and its own commit
         self.stalls: dict[str, int] = {}  # file name: bytes after which no more come
         self.corrupt: set[str] = set()  # file names of which other bytes are sent
         self.log: list[tuple[str, str, str | None]] = []  # method, path, Range

@@ -42,6 +42,14 @@ IFEVAL_SCORES = {
     "prompt_level_loose_acc": "loose",
     "inst_level_loose_acc": "instruction_level_loose",
 }
+COSTS = {
+    "joules_per_token": "joules_per_token_published",
+    "ttlt": "answer_ms",
+    "tokens_per_measured_prompt": "tokens_per_answer",
+    "throughput": "tokens_per_s",
+    "stop_value_over_true_energy": "unit_factor",
+    "corrected_net_joules_per_token": "joules_per_token",
+}
 SHOWN_BASELINES = {'"the"': 'constant "the"', "echo prompt once": "echoed prompt"}
 
 
@@ -101,6 +109,14 @@ def floors() -> pd.DataFrame:
     source = "measured on the 541 prompts through lm-eval's own task"
     ifeval = ifeval.assign(task="ifeval", source=source)
     return pd.concat([choices, ifeval], ignore_index=True)
+
+
+def costs(model: str, workload: str) -> pd.DataFrame:
+    """Published means of one workload: a row per pruning ratio, the COSTS as columns."""
+    table = read("efficiency")
+    table = table[(table["model"].map(MODELS) == model) & (table["workload"] == workload)]
+    wide = table.pivot(index="pruning_ratio", columns="metric", values="mean")
+    return wide.rename(columns=COSTS).rename_axis(columns=None)
 
 
 def trivial_responders() -> pd.DataFrame:

@@ -30,13 +30,6 @@ from ppmlib.statistics.proportions import LEVEL, POWER
 from ppmlib.statistics.verdicts import level_verdict
 
 DRAWS = 9999
-COST_NAMES = {
-    "joules_per_token": "joules_per_token_published",
-    "ttlt": "answer_ms",
-    "tokens_per_measured_prompt": "tokens_per_answer",
-    "stop_value_over_true_energy": "unit_factor",
-    "corrected_net_joules_per_token": "joules_per_token",
-}
 
 
 @dataclass(frozen=True)
@@ -280,12 +273,8 @@ def cost(model: str = "1B", workload: str = "mmlu_latency_b1") -> pd.DataFrame:
     `unit_factor` is what the published joules per token must be divided by: the tool's kg of CO2
     were read as kWh. Times are per prompt; `ms_per_token` takes out how long the answers were.
     """
-    table = paper.read("efficiency")
-    table = table[(table["model"].map(paper.MODELS) == model) & (table["workload"] == workload)]
-    wide = table.pivot(index="pruning_ratio", columns="metric", values="mean")
-    wide = wide.rename(columns=COST_NAMES)
-    wide["joules_per_answer"] = wide["joules_per_token"] * wide["tokens_per_answer"]
-    return wide.rename_axis(columns=None)
+    table = paper.costs(model, workload)
+    return table.assign(joules_per_answer=table["joules_per_token"] * table["tokens_per_answer"])
 
 
 def stored_errors_agree(scores: pd.DataFrame) -> pd.DataFrame:

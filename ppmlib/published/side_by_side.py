@@ -42,13 +42,8 @@ WORKLOADS = {
     for name in ("hellaswag", "mmlu", "ifeval")
     for batch, kind in ((1, "latency_b1"), (8, "throughput_b8"))
 }
-PUBLISHED = {
-    "tokens_per_measured_prompt": "tokens_per_answer",
-    "ms_per_token": "ms_per_token",
-    "throughput": "tokens_per_s",
-    "joules_per_token": "joules_per_token_published",
-}
-COSTS = ["answer_ms", *PUBLISHED.values(), "work_ms", "tpot_ms", "work_j", "work_net_j"]
+PUBLISHED = ["tokens_per_answer", "ms_per_token", "tokens_per_s", "joules_per_token_published"]
+COSTS = ["answer_ms", *PUBLISHED, "work_ms", "tpot_ms", "work_j", "work_net_j"]
 
 
 def of_study(study: Study, model: str) -> pd.DataFrame:
@@ -172,19 +167,17 @@ def compare_costs(
         work, ratio = (row["workload"], row["batch_size"]), ratios.get(row["run"])
         if work not in WORKLOADS or ratio is None:
             continue
-        published = _published_costs(COST_MODELS[model], WORKLOADS[work])
+        published = paper.costs(COST_MODELS[model], WORKLOADS[work]).reindex(columns=PUBLISHED)
         if ratio not in published.index:
             continue
         costs = published.loc[ratio].to_dict()
         if row["batch_size"] > 1:
             costs["ms_per_token"] = 1e3 * row["batch_size"] / costs["tokens_per_s"]
         spent = energy.get((row["run"], *work), {})
+        costs |= {name: row[name] for name in ("workload", "batch_size", "new_tokens")}
         costs |= {
             "answer_ms": costs["tokens_per_answer"] * costs["ms_per_token"],
-            "workload": row["workload"],
-            "batch_size": row["batch_size"],
             "pruning_ratio": ratio,
-            "new_tokens": row["new_tokens"],
             "work_ms": 1e3 * row["total_s"],
             "tpot_ms": 1e3 * row["tpot_s"],
             "work_j": spent.get("joules_per_generation"),
@@ -192,14 +185,6 @@ def compare_costs(
         }
         found.append(costs)
     return _add_ratios(pd.DataFrame(found))
-
-
-def _published_costs(model: str, workload: str) -> pd.DataFrame:
-    """The published means of one workload by pruning ratio; what was not published is missing."""
-    table = paper.read("efficiency")
-    named = (table["model"].map(paper.MODELS) == model) & (table["workload"] == workload)
-    wide = table[named].pivot(index="pruning_ratio", columns="metric", values="mean")
-    return wide.reindex(columns=list(PUBLISHED)).rename(columns=PUBLISHED)
 
 
 def _add_ratios(table: pd.DataFrame) -> pd.DataFrame:

@@ -17,6 +17,8 @@ LEVELS = {
     "baseline)",
     "below floor": "Below their baseline",
 }
+COLUMNS = ["axis", "metric", "filter", "value", "stderr", "n", "num_fewshot", "chance"]
+COLUMNS += ["higher_is_better"]
 FLOORS = {"permuted responses": "permuted", "chance": "chance", "none": None}
 
 
@@ -35,23 +37,9 @@ def headlines(
     """
     own = rows[rows["headline"] & (rows["source"] == "model")].set_index("task")
     other = rows[rows["headline"] & (rows["source"] == "permuted")].set_index("task")
-    table = own[
-        [
-            "axis",
-            "metric",
-            "filter",
-            "value",
-            "stderr",
-            "n",
-            "num_fewshot",
-            "chance",
-            "higher_is_better",
-        ]
-    ].copy()
-    table["permuted"] = other["value"].reindex(table.index)
-    details = [
-        _judged(row.to_dict() | {"task": task}, samples[task]) for task, row in table.iterrows()
-    ]
+    table = own[COLUMNS].assign(permuted=other["value"].reindex(own.index))
+    rows = [row.to_dict() | {"task": task} for task, row in table.iterrows()]
+    details = [_judged(row, samples[row["task"]]) for row in rows]
     judged = table.join(pd.DataFrame(details, index=table.index))
     return judged if is_model else judged.assign(floor=None, level="no floor")
 
@@ -59,14 +47,9 @@ def headlines(
 def _judged(row: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Any]:
     low, high = levels.interval(table, row)
     known, found = outcomes.has_outcome(table, row), levels.judge(table, row)
-    unit = outcomes.outcome_of(table, row).unit if known else None
-    return {
-        "low": low,
-        "high": high,
-        "unit": unit,
-        "floor": FLOORS[found["floor_kind"]],
-        "level": found["level"],
-    }
+    unit, floor = outcomes.outcome_of(table, row).unit if known else None, found["floor_kind"]
+    judged = {"unit": unit, "floor": FLOORS[floor], "level": found["level"]}
+    return {"low": low, "high": high, **judged}
 
 
 def shown_table(table: pd.DataFrame) -> pd.DataFrame:

@@ -21,8 +21,8 @@ def _select_headlines(scores: pd.DataFrame, selection: str, unit: str) -> pd.Dat
 
 def _add_scores(axis, rows: pd.DataFrame, *, percent: bool = True, **look) -> None:
     """Scores with their intervals: shares in percent, perplexities as they are."""
-    ends = ((100 if percent else 1) * rows[name] for name in ("value", "low", "high"))
-    drawing.error_line(axis, rows["expansion_ratio"], *ends, **LINE, **look)
+    ends = (100 if percent else 1) * rows[["value", "low", "high"]].astype(float)
+    drawing.error_line(axis, rows["expansion_ratio"], ends, **LINE, **look)
 
 
 def _add_dense(axis, rows: pd.DataFrame) -> None:
@@ -35,9 +35,6 @@ def draw_scores(table: pd.DataFrame, *, tasks: Sequence[str], criterion: str) ->
     """Each task's score against expansion ratio, with 95% intervals, dense score and baseline.
 
     None where no task is scored in points; `draw_perplexity` draws the others.
-
-    Args:
-        table: `levels.scores_table`. tasks: in the order of the panels.
     """
     rows = _select_headlines(table, criterion, "points")
     names = drawing.task_names(rows, tasks)
@@ -82,10 +79,7 @@ def draw_scores(table: pd.DataFrame, *, tasks: Sequence[str], criterion: str) ->
 def draw_axes_changes(changes: pd.DataFrame, dichotomy: pd.DataFrame) -> Figure | None:
     """Mean change of each axis against expansion ratio; below, instructions minus knowledge.
 
-    None where no axis has a task in points.
-
-    Args:
-        changes: `contrasts.axis_changes`. dichotomy: `contrasts.dichotomy_table`, maybe empty.
+    None where no axis has a task in points. The dichotomy may be empty.
     """
     if changes.empty:
         return None
@@ -97,20 +91,19 @@ def draw_axes_changes(changes: pd.DataFrame, dichotomy: pd.DataFrame) -> Figure 
     dense = {"expansion_ratio": changes["dense_expansion_ratio"].iloc[0], "pruning_ratio": 0.0}
     widths = pd.concat([pd.DataFrame([dense]), changes], ignore_index=True)
     top.axhline(0, **BASELINE, label="dense")
-    for (_, part), color, marker in zip(
-        changes.groupby("axis", sort=False), PALETTE, MARKERS, strict=False
-    ):
+    for (_, part), look in drawing.with_looks(changes.groupby("axis", sort=False)):
         x = [dense["expansion_ratio"], *part["expansion_ratio"]]
-        top.fill_between(x, [0, *part["low"]], [0, *part["high"]], color=color, alpha=0.15, lw=0)
-        look = {"color": color, "marker": marker, "label": part["label"].iloc[0]}
+        ends, shade = ([0, *part["low"]], [0, *part["high"]]), look["color"]
+        top.fill_between(x, *ends, color=shade, alpha=0.15, lw=0)
+        look["label"] = part["label"].iloc[0]
         top.plot(x, [0, *part["change_points"]], markersize=5, **look)
     top.set_ylabel("change, points", fontsize=9)
     drawing.width_axis(top, widths, labels=not tested)
     if tested:
         bottom.axhline(0, **BASELINE)
-        found = (dichotomy[name] for name in ("difference_points", "low", "high"))
-        x = dichotomy["expansion_ratio"]
-        drawing.error_line(bottom, x, *found, color="#000000", marker="o")
+        found = dichotomy[["difference_points", "low", "high"]]
+        look = {"color": "#000000", "marker": "o"}
+        drawing.error_line(bottom, dichotomy["expansion_ratio"], found, **look)
         bottom.set_ylabel("instruction\nminus knowledge", fontsize=9)
         drawing.width_axis(bottom, widths)
     bottom.set_xlabel(X_LABEL, fontsize=9)
@@ -135,10 +128,7 @@ def draw_controls(
 ) -> Figure | None:
     """The criterion against other selections: random ones as a range over their seeds.
 
-    None where no other selection was compared in points.
-
-    Args:
-        table: `levels.scores_table`. compared: `contrasts.controls_table`, maybe empty.
+    None where no other selection was compared in points (`contrasts.controls_table`).
     """
     rows = _select_headlines(table, criterion, "points")
     names = drawing.task_names(rows, tasks)
@@ -151,15 +141,13 @@ def draw_controls(
         mine = rows[rows["task"] == task]
         _add_dense(axis, mine)
         others = compared[compared["task"] == task].groupby("control")
-        looks = zip((CONTROL, *PALETTE[1:]), MARKERS[1:], strict=False)
-        for (control, part), (color, marker) in zip(others, looks, strict=False):
+        looks = (CONTROL, *PALETTE[1:]), MARKERS[1:]
+        for (control, part), look in drawing.with_looks(others, *looks):
             low, high = 100 * part["control_low"], 100 * part["control_high"]
-            label = seeds_label(part) if control == "random" else control
-            look = {"color": color, "marker": marker, "markersize": 4, "label": label}
-            ends = (low + high) / 2, low, high
-            drawing.error_line(
-                axis, part["expansion_ratio"], *ends, linewidth=1, linestyle="--", **look
-            )
+            ends = pd.DataFrame({"middle": (low + high) / 2, "low": low, "high": high})
+            look["label"] = seeds_label(part) if control == "random" else control
+            look |= {"markersize": 4, "linewidth": 1, "linestyle": "--"}
+            drawing.error_line(axis, part["expansion_ratio"], ends, **look)
         _add_scores(axis, mine, color=PALETTE[0], marker=MARKERS[0], label=f"{criterion}, 95%")
         axis.set_title(task, fontsize=9)
         axis.set_ylim(bottom=-2)
@@ -194,12 +182,11 @@ def draw_perplexity(table: pd.DataFrame, *, criterion: str) -> Figure | None:
     if rows.empty:
         return None
     fig, axis = plt.subplots(figsize=(drawing.WIDTH, 3.6))
-    looks = zip((PALETTE[0], CONTROL, *PALETTE[1:]), MARKERS, strict=False)
+    colors = PALETTE[0], CONTROL, *PALETTE[1:]
     selections = [criterion, *sorted(set(rows["selection"]) - {criterion, "dense", NOISE})]
     ends = []
-    for selection, (color, marker) in zip(selections, looks, strict=False):
-        look = {"color": color, "marker": marker, "linestyle": "--"}
-        look |= {"linestyle": "-"} if selection == criterion else {}
+    for selection, look in drawing.with_looks(selections, colors):
+        look["linestyle"] = "-" if selection == criterion else "--"
         for task in rows[rows["selection"] == selection]["task"].drop_duplicates():
             mine = _select_headlines(rows[rows["task"] == task], selection, "percent")
             _add_scores(axis, mine, percent=False, label=f"{selection}: {task}", **look)

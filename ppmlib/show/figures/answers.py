@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from ppmlib.show.figures import MARKERS, PALETTE, Figure, drawing, figure, styled
+from ppmlib.show.figures import PALETTE, Figure, drawing, figure, styled
 from ppmlib.show.figures.drawing import CONTROL, LINE
 from ppmlib.show.wording import signed
 from ppmlib.statistics.proportions import LEVEL
@@ -24,9 +24,8 @@ def draw_lengths(table: pd.DataFrame, *, tasks) -> Figure | None:
 
     def draw(axis, task: str) -> pd.DataFrame:
         mine = table[table["task"] == task].sort_values("expansion_ratio", ascending=False)
-        for (name, label), color, marker in zip(SHARES.items(), PALETTE, MARKERS, strict=False):
-            look = {"color": color, "marker": marker, "label": label}
-            axis.plot(mine["expansion_ratio"], 100 * mine[name], **LINE, **look)
+        for (name, label), look in drawing.with_looks(SHARES.items()):
+            axis.plot(mine["expansion_ratio"], 100 * mine[name], label=label, **LINE, **look)
         first, last = ends[task] = mine.iloc[0], mine.iloc[-1]
         tokens = f"{first['median_tokens']:.0f} → {last['median_tokens']:.0f} tokens"
         axis.set_title(f"{task}\nmedian {tokens}", fontsize=9)

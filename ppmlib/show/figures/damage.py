@@ -17,11 +17,7 @@ BAND = "#E69F00"
 def draw_trivial(
     responders: pd.DataFrame, beyond: pd.DataFrame, *, tasks: Sequence[str], criterion: str
 ) -> Figure | None:
-    """Scores against the range of the trivial baselines; None without them.
-
-    Args:
-        responders: `trivial.responder_table`. beyond: `trivial.beyond_table`.
-    """
+    """Scores against the range of the trivial baselines; None without them."""
     names = drawing.task_names(beyond, tasks)
     if not names:
         return None
@@ -118,17 +114,16 @@ def _add_damage(axis, rows: pd.DataFrame, pooled: pd.DataFrame, criterion: str) 
         point = row.perplexity, 100 * row.value
         axis.annotate(f"{100 * row.pruning_ratio:.3g}%", point, color=PALETTE[0], **place)
     others = [kind for kind in rows["kind"].unique() if kind not in ("dense", criterion, "random")]
-    looks = zip((PALETTE[3], *PALETTE[4:]), MARKERS[3:], strict=False)
-    for kind, (color, marker) in zip(others, looks, strict=False):
+    for kind, look in drawing.with_looks(others, PALETTE[3:], MARKERS[3:]):
         part = rows[rows["kind"] == kind].sort_values("perplexity")
         label = "noise at full width" if kind == "noise" else kind
-        draw(part, linestyle=":", color=color, marker=marker, markersize=6, label=label)
+        draw(part, linestyle=":", markersize=6, label=label, **look)
     draw(random, linestyle="none", marker=".", color=CONTROL, alpha=0.5, markersize=4)
     if len(pooled):
         look = {"color": CONTROL, "marker": MARKERS[1], "markersize": 4.5, "linewidth": 1}
-        ends = (100 * pooled[name] for name in ("value", "low", "high"))
-        label = seeds_label(pooled)
-        drawing.error_line(axis, pooled["perplexity"], *ends, linestyle="--", label=label, **look)
+        look |= {"linestyle": "--", "label": seeds_label(pooled)}
+        ends = 100 * pooled[["value", "low", "high"]].astype(float)
+        drawing.error_line(axis, pooled["perplexity"], ends, **look)
     draw(dense, linestyle="none", marker="*", color="#000000", markersize=10, label="dense")
 
 

@@ -3,8 +3,8 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from ppmlib.show.figures import BASELINE, MARKERS, PALETTE, Figure, drawing, figure, styled
-from ppmlib.show.figures.drawing import CONTROL, X_LABEL, ZONE
+from ppmlib.show.figures import BASELINE, PALETTE, Figure, drawing, figure, styled
+from ppmlib.show.figures.drawing import X_LABEL, ZONE
 from ppmlib.show.wording import percent, signed
 
 HELD = {True: ("o", PALETTE[2], "holds"), False: ("X", PALETTE[1], "not shown")}
@@ -55,11 +55,7 @@ def draw_claims(table: pd.DataFrame) -> Figure | None:
 
 @styled()
 def draw_trade_off(rows: pd.DataFrame, found: dict) -> Figure | None:
-    """Loss of each knowledge task with its one-sided 95% bound, against the margin.
-
-    Args:
-        rows: `verdicts.headlines`. found: `contrasts.trade_off`; None without tasks.
-    """
+    """Loss of each knowledge task with its one-sided 95% bound; None without knowledge tasks."""
     if not found["tasks"]:
         return None
     rows = rows[rows["task"].isin(found["tasks"])]
@@ -70,11 +66,9 @@ def draw_trade_off(rows: pd.DataFrame, found: dict) -> Figure | None:
     if margin:
         axis.axhspan(-margin, margin, color=ZONE, zorder=0, label=f"within {margin:g} points")
     change = ["diff_points", "low90_points", "high90_points"]
-    looks = zip((*PALETTE, CONTROL), MARKERS, strict=False)
-    for (task, part), (color, marker) in zip(rows.groupby("task", sort=False), looks, strict=False):
-        look = {"color": color, "marker": marker, "markersize": 5, "label": task}
-        ends = (part[name] for name in change)
-        drawing.error_line(axis, part["expansion_ratio"], *ends, **look)
+    for (task, part), look in drawing.with_looks(rows.groupby("task", sort=False)):
+        look |= {"markersize": 5, "label": task}
+        drawing.error_line(axis, part["expansion_ratio"], part[change], **look)
     drawing.width_axis(axis, rows)
     drawing.label_axes(axis, X_LABEL, "change, points (90% interval)")
     drawing.add_legend(axis)

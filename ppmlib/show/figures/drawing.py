@@ -4,14 +4,16 @@ Charts against width have the dense model on the left and the narrowest width on
 the paper; below each expansion ratio stands the share of neurons removed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import cycle
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
 
-from ppmlib.show.figures import BASELINE
+from ppmlib.show.figures import BASELINE, MARKERS, PALETTE
 
 WIDTH = 5.6  # inches; narrow, so that the text stays readable on a phone
 CONTROL = "#8a8a8a"
@@ -82,9 +84,17 @@ def label_axes(axis, x: str, y: str) -> None:
     axis.set_ylabel(y, fontsize=9)
 
 
-def error_line(axis, x, value: pd.Series, low: pd.Series, high: pd.Series, **look) -> None:
-    """A line of values with their intervals from `low` to `high`."""
-    value, low, high = (each.astype(float) for each in (value, low, high))
+def with_looks(
+    groups: Iterable, colors: Sequence[str] = PALETTE, markers: Sequence[str] = MARKERS
+) -> Iterator[tuple[Any, dict[str, str]]]:
+    """Each group with the colour and marker of its line, in turn."""
+    for group, color, marker in zip(groups, cycle(colors), cycle(markers), strict=False):
+        yield group, {"color": color, "marker": marker}
+
+
+def error_line(axis, x, ends: pd.DataFrame, **look) -> None:
+    """A line of values with their intervals; the columns of `ends`: value, lower, upper end."""
+    value, low, high = (ends[name].astype(float) for name in ends)
     spread = [(value - low).clip(lower=0), (high - value).clip(lower=0)]
     axis.errorbar(x, value, yerr=spread, **CAPS | look)
 

@@ -5,7 +5,6 @@ tables of all functions: `rows` as measured, `described` by `Widths.describe` fo
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import cycle
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -14,7 +13,7 @@ import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from ppmlib.profile.ratios import job, job_name
-from ppmlib.show.figures import BASELINE, CHANCE, MARKERS, PALETTE, Figure, drawing, figure, styled
+from ppmlib.show.figures import BASELINE, CHANCE, PALETTE, Figure, drawing, figure, styled
 
 PHASES = {"prefill": "First token (prefill)", "decode": "Each later token (decode)"}
 ENERGY = {"prefill": "Per prompt token", "decode": "Per generated token"}
@@ -60,13 +59,10 @@ def _by_phase(
     return fig
 
 
-def _batches(table: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, str, dict[str, Any]]]:
-    """Per batch size: its rows, the colour of its line, and all of how the line looks."""
-    for (batch, part), color, marker in zip(
-        table.groupby("batch_size"), cycle(PALETTE), cycle(MARKERS), strict=False
-    ):
-        look = {"color": color, "marker": marker, "label": f"batch {batch}", "capthick": 1.5}
-        yield part, color, look
+def _batches(table: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, dict[str, Any]]]:
+    """Per batch size: its rows, and how its line looks."""
+    for (batch, part), look in drawing.with_looks(table.groupby("batch_size")):
+        yield part, look | {"label": f"batch {batch}", "capthick": 1.5}
 
 
 def _start_at_zero_or_log(axis, values: pd.DataFrame) -> None:
@@ -82,19 +78,16 @@ def _start_at_zero_or_log(axis, values: pd.DataFrame) -> None:
 
 @styled()
 def draw_times(rows: Rows, described: Rows, *, name: str = "times") -> Figure:
-    """Time to first token and time per later token against expansion ratio, with their limits.
-
-    The rows have limits (`limits.add_limits`).
-    """
+    """Time to first token and time per later token against expansion ratio, with their limits."""
     table = _join_widths(rows, described)
 
     def draw(axis, part: pd.DataFrame, phase: str) -> None:
         key = {"prefill": "ttft", "decode": "tpot"}[phase]
-        for line, color, look in _batches(part):
+        for line, look in _batches(part):
             x = line["expansion_ratio"]
-            ends = (1e3 * line[f"{key}_{of}"] for of in ("s", "s_q25", "s_q75"))
-            drawing.error_line(axis, x, *ends, **look)
-            axis.plot(x, 1e3 * line[f"{key}_limit_s"], **CHANCE | {"color": color})
+            ends = 1e3 * line[[f"{key}_s", f"{key}_s_q25", f"{key}_s_q75"]]
+            drawing.error_line(axis, x, ends, **look)
+            axis.plot(x, 1e3 * line[f"{key}_limit_s"], **CHANCE | {"color": look["color"]})
         axis.plot([], [], **CHANCE, label="hardware limit")
         axis.axvline(table["expansion_ratio"].max(), **BASELINE, label="dense")
         axis.set_ylabel("milliseconds")
@@ -163,11 +156,11 @@ def draw_speed(gains: Rows, described: Rows, *, dense: str, name: str = "speed")
 
     def draw(axis, part: pd.DataFrame, phase: str) -> None:
         axis.axhline(1, **BASELINE, label="dense")
-        for line, color, look in _batches(part[part["phase"] == phase]):
-            ends = (line[key] for key in ("speed_up", "speed_up_q25", "speed_up_q75"))
-            drawing.error_line(axis, line["removed"], *ends, **look)
+        for line, look in _batches(part[part["phase"] == phase]):
+            ends = line[["speed_up", "speed_up_q25", "speed_up_q75"]]
+            drawing.error_line(axis, line["removed"], ends, **look)
             limit = [0, *line["removed"]], [1, *line["limit_speed_up"]]
-            axis.plot(*limit, **CHANCE | {"color": color})
+            axis.plot(*limit, **CHANCE | {"color": look["color"]})
         axis.plot([], [], **CHANCE, label="speed-up of the hardware limit")
 
     labels = {"x_label": "parameters removed, %", "y_label": "speed, dense = 1"}
@@ -194,19 +187,14 @@ def draw_alignment(found: Rows, *, name: str = "alignment") -> Figure:
 
     def draw(axis, rows: pd.DataFrame, phase: str) -> None:
         axis.axhline(1, **BASELINE, label="no difference")
-        looks = zip(cycle(PALETTE), cycle(MARKERS), strict=False)
-        for place, ((batch, multiple), (color, marker)) in enumerate(
-            zip(groups, looks, strict=False)
-        ):
+        for place, ((batch, multiple), look) in enumerate(drawing.with_looks(groups)):
             mine = (rows["phase"] == phase) & (rows["batch_size"] == batch)
             part = rows[mine & (rows["multiple"] == multiple)]
             shift = 0.6 * ((place + 0.5) / len(groups) - 0.5)
             x = [asked.index(each) + shift for each in part["requested"]]
-            look = {"linestyle": "none", "capsize": 2, "capthick": None}
-            look |= {"color": color, "marker": marker}
-            ends = (part[key] for key in ("ratio", "ratio_q25", "ratio_q75"))
-            label = f"batch {batch}, multiple of {multiple}"
-            drawing.error_line(axis, x, *ends, label=label, **look)
+            look |= {"linestyle": "none", "capsize": 2, "capthick": None}
+            look["label"] = f"batch {batch}, multiple of {multiple}"
+            drawing.error_line(axis, x, part[["ratio", "ratio_q25", "ratio_q75"]], **look)
         axis.set_xticks(np.arange(len(asked)), asked)
 
     labels = {"x_label": "requested pruning ratio", "y_label": "time / time when aligned"}
@@ -225,22 +213,20 @@ def draw_alignment(found: Rows, *, name: str = "alignment") -> Figure:
 
 @styled()
 def draw_energy(rows: Rows, described: Rows, *, name: str = "energy") -> Figure:
-    """Joules per prompt token and per generated token against expansion ratio, with the range.
-
-    There is at least one row (`energy.measure`).
-    """
+    """Joules per prompt token and per generated token against expansion ratio, with the range."""
     table = _join_widths(rows, described)
     repeats = {(row["run"], *job(row)): row["repeats"] for row in rows}
 
     def draw(axis, part: pd.DataFrame, phase: str) -> None:
         key = {"prefill": "joules_per_prompt_token", "decode": "joules_per_generated_token"}[phase]
-        for line, _, look in _batches(part):
+        for line, look in _batches(part):
             each = [
                 [1e3 * repeat[key] for repeat in repeats[r.run, r.workload, r.batch_size]]
                 for r in line.itertuples()
             ]
-            low, high = (pd.Series(map(end, each), line.index) for end in (min, max))
-            drawing.error_line(axis, line["expansion_ratio"], 1e3 * line[key], low, high, **look)
+            lines = {"value": 1e3 * line[key], "low": [*map(min, each)], "high": [*map(max, each)]}
+            ends = pd.DataFrame(lines, index=line.index)
+            drawing.error_line(axis, line["expansion_ratio"], ends, **look)
         axis.axvline(table["expansion_ratio"].max(), **BASELINE, label="dense")
         axis.set_ylabel("millijoules")
         _start_at_zero_or_log(axis, 1e3 * part[[key]])

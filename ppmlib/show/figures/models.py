@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from ppmlib.show.figures import BASELINE, MARKERS, PALETTE, Figure, drawing, figure, styled
+from ppmlib.show.figures import BASELINE, Figure, drawing, figure, styled
 from ppmlib.show.wording import signed
 
 AXES = {"expansion_ratio": "expansion ratio", "pruning_ratio": "neurons removed, %"}
@@ -24,9 +24,9 @@ def draw_changes(table: pd.DataFrame) -> Figure:
         percent = rows["unit"].iloc[0] == "percent"
         for axis, column in zip(line, AXES, strict=True):
             axis.axhline(0, **BASELINE)
-            for study, color, marker in zip(studies, PALETTE, MARKERS, strict=False):
+            for study, look in drawing.with_looks(studies):
                 mine = rows[rows["study"] == study].sort_values("pruning_ratio")
-                _add_change(axis, mine, column, color=color, marker=marker, label=study)
+                _add_change(axis, mine, column, label=study, **look)
             if percent:
                 axis.set_yscale("symlog", linthresh=100)
             axis.tick_params(labelsize=8)
@@ -56,5 +56,4 @@ def _add_change(axis, rows: pd.DataFrame, column: str, *, label: str, **look) ->
     dense = 0.0 if share else rows["dense_expansion_ratio"].iloc[0]
     start = [0, rows["diff_points"].iloc[0]]
     axis.plot([dense, x.iloc[0]], start, color=look["color"], linewidth=1, linestyle=":")
-    ends = (rows[name] for name in CHANGE)
-    drawing.error_line(axis, x, *ends, markersize=4, linewidth=1.2, label=label, **look)
+    drawing.error_line(axis, x, rows[CHANGE], markersize=4, linewidth=1.2, label=label, **look)

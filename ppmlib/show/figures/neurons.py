@@ -1,7 +1,6 @@
 """Figures of scores, cuts and kept neurons (notebooks 1 and 2)."""
 
 from collections.abc import Mapping
-from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,7 +9,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from torch import Tensor
 
 from ppmlib.prune import neurons
-from ppmlib.show.figures import BASELINE, CHANCE, MARKERS, PALETTE, Figure, figure, styled
+from ppmlib.show.figures import BASELINE, CHANCE, Figure, drawing, figure, styled
 
 BINS = 40
 STRIP_COLUMNS = 512
@@ -73,8 +72,8 @@ def draw_agreement(shared: pd.DataFrame, table: pd.DataFrame, *, reference: str)
     ratios = 100 * table["pruning ratio, achieved"]
     fig, axes = plt.subplots(figsize=(6.5, 3.8))
     others = [name for name in shared.columns if name != neurons.CHANCE]
-    for name, color, marker in zip(others, cycle(PALETTE), cycle(MARKERS), strict=False):
-        axes.plot(ratios, shared[name], color=color, marker=marker, label=name)
+    for name, look in drawing.with_looks(others):
+        axes.plot(ratios, shared[name], label=name, **look)
     axes.plot(ratios, shared[neurons.CHANCE], label="random choice, expected", **CHANCE)
     label = f"also removed, of what\n{reference} removes (%)"
     axes.set(xlabel="neurons removed per layer (%)", ylabel=label, ylim=(0, 102))

@@ -40,18 +40,11 @@ def _of_model(table: pd.DataFrame, model: str) -> pd.DataFrame:
 
 @styled()
 def draw_ifeval(
-    scores: pd.DataFrame,
-    responders: pd.DataFrame,
-    judged: pd.DataFrame,
-    *,
-    alpha: float = LEVEL,
+    scores: pd.DataFrame, responders: pd.DataFrame, judged: pd.DataFrame, *, alpha: float = LEVEL
 ) -> Figure:
     """Published IFEval against expansion ratio, one panel per model, and the trivial baselines.
 
-    Args:
-        scores: `published.scores`. responders: `published.trivial_responders`.
-        judged: `verdicts.judge`; the claimed rises are named above the axis.
-        alpha: error bars are at 1 - alpha.
+    The claimed rises (`verdicts.judge`) are named above the axis; error bars are at 1 - alpha.
     """
     table = scores[(scores["task"] == "ifeval") & scores["headline"]]
     line_at = responders.set_index("response")["value"]
@@ -140,16 +133,9 @@ def draw_claims(judged: pd.DataFrame) -> Figure:
 
 @styled()
 def draw_above_chance(
-    levels: pd.DataFrame,
-    retention: pd.DataFrame,
-    *,
-    alpha: float = LEVEL,
+    levels: pd.DataFrame, retention: pd.DataFrame, *, alpha: float = LEVEL
 ) -> Figure:
-    """Base models' scores minus chance (or majority, or uniform), and what MMLU keeps above it.
-
-    Args:
-        levels: `comparison.levels`. retention: `comparison.retention`.
-    """
+    """Base models' scores minus chance (or majority, or uniform), and what MMLU keeps above it."""
     table = levels[levels["task"].isin(TASKS) & levels["model"].isin(MODELS[:2])]
     mmlu = retention[retention["task"] == "mmlu"]
     fig, axes = plt.subplots(2, 3, figsize=(11, 6.2))
@@ -193,15 +179,8 @@ def draw_above_chance(
 
 
 @styled()
-def draw_correlation(
-    scores: pd.DataFrame,
-    correlations: pd.DataFrame,
-) -> Figure:
-    """MMLU against MC2 with lines fitted with and without the dense model.
-
-    Args:
-        scores: `published.scores`. correlations: `comparison.correlations`.
-    """
+def draw_correlation(scores: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
+    """MMLU against MC2 with lines fitted with and without the dense model."""
     used = scores[scores["headline"] & scores["task"].isin(["mmlu", "truthfulqa_mc2"])]
     wide = used.pivot(index=["model", "pruning_ratio"], columns="task", values="value")
     wide = wide.loc[["1B", "3B"]].reset_index()

@@ -16,11 +16,7 @@ def _add_shares(axis, x: pd.Series, share: pd.Series, error: pd.Series, **look) 
 
 @styled()
 def draw_coverage(table: pd.DataFrame, graded: pd.DataFrame) -> Figure:
-    """Coverage of 95% intervals against the number of documents expected to change.
-
-    Args:
-        table: `simulations.coverage_table`. graded: `simulations.graded_table`.
-    """
+    """Coverage of 95% intervals against the number of documents expected to change."""
     fig, axis = plt.subplots(figsize=(WIDTH, 4.2))
     low, high = (100 * end for end in bounds.BAND)
     axis.axhspan(low, high, color=ZONE, zorder=0, label=f"{low:.0f} to {high:.0f}%")
@@ -54,10 +50,8 @@ def draw_false_positives(table: pd.DataFrame) -> Figure:
     """Studies with any false claim after Holm (`simulations.false_positive_table`)."""
     fig, axis = plt.subplots(figsize=(WIDTH, 3.6))
     axis.axhline(100 * bounds.FAMILY_LEVEL, **BASELINE, label="5%")
-    for ((kind, n), rows), color, marker in zip(
-        table.groupby(["kind", "n"], sort=False), PALETTE, MARKERS, strict=False
-    ):
-        look = {"color": color, "marker": marker, "label": f"{kind}, n = {n}"}
+    for ((kind, n), rows), look in drawing.with_looks(table.groupby(["kind", "n"], sort=False)):
+        look["label"] = f"{kind}, n = {n}"
         _add_shares(axis, rows["claims"], rows["family"], rows["error"], **look)
     axis.set_xticks(sorted(set(table["claims"])))
     axis.set_ylim(bottom=0)
@@ -80,10 +74,8 @@ def draw_power(table: pd.DataFrame) -> Figure:
     """Chance to show a true fall, alone and as one of three claims (`simulations.power_table`)."""
     fig, axis = plt.subplots(figsize=(WIDTH, 3.8))
     axis.axhline(100 * proportions.POWER, **CHANCE, label="80%")
-    for (effect, rows), color, marker in zip(
-        table.groupby("effect"), PALETTE, MARKERS, strict=False
-    ):
-        name, look = f"fall of {100 * effect:.3g} points", {"color": color, "marker": marker}
+    for (effect, rows), look in drawing.with_looks(table.groupby("effect")):
+        name = f"fall of {100 * effect:.3g} points"
         axis.plot(rows["n"], 100 * rows["power"], label=name, **look)
         look |= {"markerfacecolor": "white", "label": f"{name}, one of three claims"}
         axis.plot(rows["n"], 100 * rows["power_holm"], "--", **look)
