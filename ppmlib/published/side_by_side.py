@@ -146,12 +146,10 @@ def compare_costs(
         model: the profiled model; one that the paper has no numbers of gives an empty table.
         rows, described: of the profiling. joules: rows of `energy.measure`, if there are any.
     Returns:
-        per workload, batch size and pruning ratio: published `tokens_per_answer`, `ms_per_token`
-        (of batch 8: 8000 / its tokens per second, padding counted as tokens), their product
-        `answer_ms` (all prompt sets; the author's aggregate leaves some out by their outcome) and
-        `joules_per_token_published` (above idle, and a constant times joules), measured `work_ms`,
-        `tpot_ms`, `work_j` and, above idle, `work_net_j`; of each `<name>_ratio` to the dense
-        model; and `new_tokens` of the measured work.
+        the COSTS per workload, batch size and pruning ratio, each also as `<name>_ratio` to dense:
+        `ms_per_token` of batch 8 counts padding as tokens; `answer_ms` is its product with
+        `tokens_per_answer` (all prompt sets; the author's aggregate leaves some out by their
+        outcome); `joules_per_token_published` is above idle, and a constant times joules.
     """
     if model not in COST_MODELS:
         return pd.DataFrame()

@@ -6,14 +6,14 @@ judged_plain  the claims as plain JSON, for the record
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
 
 from ppmlib.published.verdicts import reproduced
 from ppmlib.show.table import DASH, or_dash, table_of
-from ppmlib.show.wording import p_number, p_text
+from ppmlib.show.wording import p_text
 
 IN_V3 = {
     "restated": "kept in V3's abstract",
@@ -150,27 +150,26 @@ def judged_plain(judged: pd.DataFrame) -> list[dict]:
 def tested_table(claims: pd.DataFrame) -> pd.DataFrame:
     """The claims with a p-value: verdict, size with interval, p-values, detectable change."""
 
-    def cells(row: Mapping[str, Any]) -> dict[str, str]:
-        cells = {
-            "claim": row["what"],
-            "in": WHERE[row["v3"]],
-            "verdict": row["verdict"],
-            "difference, points": "",
-            "z": or_dash(row["z"], "{:+.2f}".format),
-            "p": p_number(row["p_value"]),
-            "p (Holm)": p_number(row["p_holm"]),
-            "detectable": or_dash(row["detectable"], lambda size: f"{100 * size:.1f} points"),
-            "standard errors": DASH,
-        }
+    def size(row: Mapping[str, Any]) -> str:
         if row["kind"] == "correlation":
-            return cells | {"difference, points": _r_text(row["numbers"]["dense_in"])}
+            return _r_text(row["numbers"]["dense_in"])
         best = f", highest of {row['peak_of']:.0f} widths" if row["peak_of"] > 0 else ""
-        return cells | {
-            "difference, points": points_interval(row, "difference") + best,
-            "standard errors": f"{row['se_source']}, {documents(row)}",
-        }
+        return points_interval(row, "difference") + best
 
-    return table_of(claims[claims["p_holm"].notna()], "claim", cells)
+    columns = {
+        "claim": "{what}",
+        "in": lambda row: WHERE[row["v3"]],
+        "verdict": "{verdict}",
+        "difference, points": size,
+        "z": "{z:+.2f}",
+        "p": "{p_value:p}",
+        "p (Holm)": "{p_holm:p}",
+        "detectable": lambda row: or_dash(row["detectable"], lambda x: f"{100 * x:.1f} points"),
+        "standard errors": lambda row: or_dash(
+            row["se_source"], lambda source: f"{source}, {documents(row)}"
+        ),
+    }
+    return table_of(claims[claims["p_holm"].notna()], "claim", columns)
 
 
 def documents(row: Mapping[str, Any]) -> str:
@@ -199,37 +198,27 @@ def floors_table(claims: pd.DataFrame) -> pd.DataFrame:
 
 def others_table(claims: pd.DataFrame) -> pd.DataFrame:
     """The claims without a p-value: verdict and numbers."""
-    return table_of(
-        claims[claims["p_holm"].isna()],
-        "claim",
-        lambda row: {
-            "claim": row["what"],
-            "in": WHERE[row["v3"]],
-            "verdict": row["verdict"],
-            "numbers": claim_text(row),
-            **_figures(row),
-        },
-    )
+    columns = {
+        "claim": "{what}",
+        "in": lambda row: WHERE[row["v3"]],
+        "verdict": "{verdict}",
+        "numbers": claim_text,
+        **FIGURE_COLUMNS,
+    }
+    return table_of(claims[claims["p_holm"].isna()], "claim", columns)
 
 
 def given_table(claims: pd.DataFrame) -> pd.DataFrame:
     """Figures the paper gives, and the same figures computed from its own tables."""
     claims = claims[claims["published"].notna()]
-    return table_of(
-        claims.assign(follows=reproduced(claims).map({True: "yes", False: "no"})),
-        "claim",
-        lambda row: {
-            "claim": row["what"],
-            "in V3": IN_V3[row["v3"]],
-            **_figures(row),
-            "follows": row["follows"],
-        },
-    )
+    columns = {"claim": "{what}", "in V3": lambda row: IN_V3[row["v3"]], **FIGURE_COLUMNS}
+    follows = reproduced(claims).map({True: "yes", False: "no"})
+    return table_of(claims.assign(follows=follows), "claim", columns | {"follows": "{follows}"})
 
 
-def _figures(row: Mapping[str, Any]) -> dict[str, str]:
-    """The published figure and the recomputed one in the claim's unit."""
-    names = ("published", "recomputed")
-    return {
-        name: or_dash(row[name], lambda value: FIGURES[row["unit"]].format(value)) for name in names
-    }
+def _figure(name: str) -> Callable[[Mapping[str, Any]], str]:
+    """The cell of a published or recomputed figure in the claim's unit."""
+    return lambda row: or_dash(row[name], FIGURES.get(row["unit"], "{}").format)
+
+
+FIGURE_COLUMNS = {"published": _figure("published"), "recomputed": _figure("recomputed")}

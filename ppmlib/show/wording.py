@@ -1,6 +1,6 @@
 """Numbers as text, in sentences and in tables: one format for each.
 
-`fill` fills a template whose fields may have these formats besides Python's own:
+`fill` fills a template whose fields may have these formats and those of Python:
 
 percent  0.4 is `40%`; share: 0.732 is `73.2%`; points: 0.012 is `+1.2`
 signed   `+5.0`, `−16.2`, and `0.0` without a sign

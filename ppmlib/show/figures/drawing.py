@@ -39,8 +39,7 @@ def small_multiples(
 ):
     """A figure with one small chart against width per name.
 
-    Args:
-        draw: called with an axis and a name, returns the rows whose widths label that axis.
+    `draw(axis, name)` returns the rows whose widths label that axis.
     """
     fig, axes = grid(len(names))
     for axis, name in zip(axes.flat, names, strict=False):

@@ -39,11 +39,9 @@ def _by_phase(
     y_label: str | None = None,
     legend_columns: int = 4,
 ):
-    """A figure of two charts per workload.
+    """A figure of two charts per workload, drawn by `draw(axis, rows of the workload, phase)`.
 
-    Args:
-        draw: called with an axis, the rows of its workload and its phase.
-        y_label: of both charts of a workload, which then share their y axis.
+    With a `y_label` both charts of a workload share it and their y axis.
     """
     workloads = list(dict.fromkeys(table["workload"]))
     size, shared = (10, 3.4 * len(workloads) + 0.6), y_label is not None
