@@ -373,7 +373,7 @@ def test_what_is_counted_is_said_and_only_the_models_device_is_opened(zeus):
     zeus.zone(1, "package-1")
     assert "2 CPU packages" in counters.meter(CPU).what
     both = counters.meter(CUDA)
-    assert both.monitor == "monitor" and "RAPL counts 2 CPU packages beside it" in both.what
+    assert both.monitor == "monitor" and "RAPL also counts 2 CPU packages" in both.what
     zeus.rapl = False
     assert "so the CPU is not counted" in counters.meter(CUDA).what
     assert zeus.opened == [

@@ -1,4 +1,4 @@
-"""What a model's folder says about itself, read without torch: weights, GLU shape, tokenizer.
+"""Checks of a model's folder without torch: weights, GLU shape, tokenizer.
 
 All but `check_finite` read headers only, so that a study can be refused in a second, before a
 kernel starts.
@@ -128,8 +128,8 @@ def _read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
         with safe_open(file, framework="numpy") as tensors:
             return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}
     except SafetensorError as error:
-        reasons = (said for words, said in HEADER_ERRORS.items() if words in str(error))
-        reason = next(reasons, "has a damaged header")
+        found = (reason for words, reason in HEADER_ERRORS.items() if words in str(error))
+        reason = next(found, "has a damaged header")
         size = f"{file.stat().st_size:,} bytes"
         raise ModelError(f"{_short(file)} {reason} ({size}): fetch or convert it again") from None
 
@@ -239,7 +239,7 @@ def _check_layers(
     neurons, hidden, layers = sizes.values()
     if sorted(gates) != list(range(layers)):
         raise ModelError(
-            f"{model!r}: config.json says {layers} layers, the weights have {len(gates)} with GLU "
+            f"{model!r}: config.json has {layers} layers, the weights have {len(gates)} with GLU "
             "MLPs: take the config.json that came with the weights, or another model"
         )
     rows, columns = (neurons, hidden), (hidden, neurons)

@@ -1,4 +1,4 @@
-"""Which energy counters can be read here, and what they count; or why none can, in words.
+"""Which energy counters can be read here and what they count, or the reason why none can.
 
 NVML counts an NVIDIA GPU from Volta on, RAPL a CPU's packages and, where it can, their memory, both
 through zeus. The GPU is the one that torch uses, found by its UUID.
@@ -16,14 +16,14 @@ NOT_HERE = "not measurable here"
 
 @dataclass(frozen=True)
 class Meter:
-    """`monitor` is a ZeusMonitor, or None where nothing can be read; `what` says it in words."""
+    """A ZeusMonitor, or None where nothing can be read, and what it counts or why not, in words."""
 
     what: str
     monitor: Any | None = None
 
 
 def meter(device: torch.device) -> Meter:
-    """The energy meter of a device, with what it counts and leaves out in words."""
+    """The energy meter of a device, with a sentence on what it counts and leaves out."""
     if device.type not in ("cpu", "cuda"):
         return _none(f"the device is {device.type}; NVIDIA GPUs and CPUs are read")
     if device.type == "cuda" and torch.version.hip is not None:
@@ -39,9 +39,7 @@ def meter(device: torch.device) -> Meter:
     refused = _nvml(index)
     if refused:
         return _none(refused)
-    cpu = (
-        f"RAPL counts {counted} beside it" if packages else f"{counted}, so the CPU is not counted"
-    )
+    cpu = f"RAPL also counts {counted}" if packages else f"{counted}, so the CPU is not counted"
     return _open([index], packages, f"NVML counts the GPU, the whole board; {cpu}")
 
 
@@ -77,7 +75,7 @@ def _rapl() -> tuple[list[int], str]:
         return [], "the RAPL counters may be read by root only"
     except (ZeusBaseCPUError, OSError) as error:
         return [], f"the RAPL counters cannot be read ({type(error).__name__})"
-    # Laptops have a zone `psys` beside the packages, which holds them and more.
+    # Laptops also have a zone `psys`, which includes the packages and more.
     packages = [i for i, name in enumerate(names) if name.startswith("package")]
     if not packages:
         return [], "RAPL shows no CPU package"
@@ -96,10 +94,10 @@ def _nvml(index: int) -> str | None:
         return "the GPU is a MIG slice, and NVML counts whole GPUs only"
     try:
         if not gpu.nvml_is_available():
-            return "NVML cannot be reached, the NVIDIA driver's library for it is missing"
+            return "NVML cannot be reached: the NVIDIA driver's library for it is missing"
         gpus = gpu.get_gpus()
         if index >= len(gpus) or _nvml_uuid(gpus, index) != _torch_uuid(index):
-            return "NVML numbers the GPUs otherwise than CUDA: set CUDA_DEVICE_ORDER to PCI_BUS_ID"
+            return "NVML and CUDA number the GPUs differently: set CUDA_DEVICE_ORDER to PCI_BUS_ID"
         if not gpus.supports_get_total_energy_consumption(index):
             return "the GPU is older than Volta and has no energy counter"
         gpus.get_total_energy_consumption(index)
@@ -119,9 +117,9 @@ def _torch_uuid(index: int) -> str:
 
 
 def _why_no_gpus(error: Exception) -> str:
-    """An error that zeus raised about GPUs, in words."""
+    """The reason behind an error that zeus raised about GPUs."""
     if isinstance(error, ImportError):
-        return "a package named pynvml stands in the place of NVIDIA's own: pip uninstall pynvml"
+        return "a package named pynvml hides NVIDIA's own (nvidia-ml-py): pip uninstall pynvml"
     if isinstance(error, ValueError):
-        return "CUDA_VISIBLE_DEVICES names GPUs by something else than their index, zeus needs that"
+        return "zeus needs CUDA_VISIBLE_DEVICES to name GPUs by their index, and it does not"
     return f"NVML refuses to count this GPU ({type(error).__name__})"
