@@ -165,6 +165,7 @@ def run(
     indices: dict[str, list[int]] | None,
     seeds: Sequence[int],
     apply_chat_template: bool,
+    system_instruction: str | None = None,
 ) -> dict[str, Any]:
     """One evaluation of one `tasks.LoadedTask`: lm-eval's results with its samples.
 
@@ -182,5 +183,6 @@ def run(
             bootstrap_iters=BOOTSTRAP_ITERS,
             log_samples=True,
             apply_chat_template=apply_chat_template,
+            system_instruction=system_instruction,
             fewshot_as_multiturn=True,
         )

@@ -13,6 +13,8 @@ from ppmlib.model import hashes
 from ppmlib.record import records
 from ppmlib.study_file.selection import WIDTH_FLOORS
 
+PROMPT_FORMAT = ("add_bos_token", "apply_chat_template", "system_instruction")
+OF_A_TASK = {"batch_size", *PROMPT_FORMAT}  # settings that a task may have for itself
 TASK_KEYS = {"name", "num_fewshot", "metric", "filter", "axis"}
 # Llama's chat templates write the day into every prompt, which would change from day to day; this
 # is the one they fall back to.
@@ -38,6 +40,7 @@ class Settings:
     engine: str
     add_bos_token: bool
     apply_chat_template: bool
+    system_instruction: str | None
     max_length: int | None
     softmax_dtype: str | None
     lm_eval_seeds: Sequence[int]
@@ -48,13 +51,13 @@ class Settings:
 
     def inputs(self, tokenizer, *, max_length: int) -> dict[str, Any]:
         """The settings as they go into every fingerprint; max_length is the one in effect."""
-        template = tokenizer.chat_template if self.apply_chat_template else None
-        sha256 = records.fingerprint({"template": template}) if template else None
+        sha256 = template_sha256(tokenizer) if self.apply_chat_template else None
         floor = {"seed": self.floor_seed, "permutations": PERMUTATIONS}
+        left_out = {"floor_seed", *(() if self.system_instruction else ("system_instruction",))}
         return {
-            **{name: value for name, value in asdict(self).items() if name != "floor_seed"},
+            **{name: value for name, value in asdict(self).items() if name not in left_out},
             "chat_template_sha256": sha256,
-            "chat_date": CHAT_DATE if template else None,
+            "chat_date": CHAT_DATE if sha256 else None,
             "max_length": max_length,
             "lm_eval_seeds": list(self.lm_eval_seeds),
             "subset": dict(self.subset) if self.subset else None,
@@ -67,7 +70,7 @@ class Settings:
         if not tasks:
             raise EvaluationError("no tasks")
         for spec in tasks:
-            if set(spec) - {"batch_size"} != TASK_KEYS:
+            if set(spec) - OF_A_TASK != TASK_KEYS:
                 raise EvaluationError(
                     f"task {spec.get('name', spec)}: keys are {', '.join(sorted(TASK_KEYS))}, "
                     f"not {', '.join(sorted(spec))}"
@@ -91,6 +94,24 @@ class Settings:
         if unknown := sorted(set(self.floors) - set(WIDTH_FLOORS)):
             known = ", ".join(WIDTH_FLOORS)
             raise EvaluationError(f"no floor {', '.join(unknown)}; there is: {known}")
+
+
+def template_sha256(tokenizer) -> str | None:
+    """The hash of a tokenizer's chat template, None without one."""
+    template = tokenizer.chat_template
+    return records.fingerprint({"template": template}) if template else None
+
+
+def own_format(spec: Mapping[str, Any], settings: Mapping[str, Any], tokenizer) -> dict[str, Any]:
+    """What a task's prompts have other than the study's, for its fingerprint; empty if nothing."""
+    own = {
+        name: spec[name]
+        for name in PROMPT_FORMAT
+        if name in spec and spec[name] != settings.get(name)
+    }
+    if own.get("apply_chat_template"):
+        own |= {"chat_template_sha256": template_sha256(tokenizer), "chat_date": CHAT_DATE}
+    return own
 
 
 def model_inputs(loaded) -> dict[str, Any]:

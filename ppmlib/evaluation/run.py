@@ -57,6 +57,7 @@ def evaluate(
     engine: str = "plain",
     add_bos_token: bool,
     apply_chat_template: bool = False,
+    system_instruction: str | None = None,
     max_length: int | None = None,
     softmax_dtype: str | None = None,
     lm_eval_seeds: Sequence[int] = (0, 1234, 1234, 1234),
@@ -72,14 +73,16 @@ def evaluate(
     Args:
         loaded: a `models.Loaded`, its model already sliced; or a trivial baseline, as
             `trivial_baselines.load` gives it, which leaves out the tasks it cannot answer.
-        tasks: dicts with name, num_fewshot, metric, filter, axis, and batch_size where it is
-            another than that of all; a name may be a group's.
+        tasks: dicts with name, num_fewshot, metric, filter, axis; a name may be a group's. Also
+            batch_size, add_bos_token, apply_chat_template and system_instruction where a task has
+            another than all.
         root, run: results go to `<root>/samples/<run>/<task>.{parquet,json,lm-eval.json}`.
         kept_inputs: what identifies the kept neurons, for instance `{"keep_sha256": ...}`.
         batch_size: documents per batch; set on lm-eval's model, where it counts.
         engine: `plain` is lm-eval's Hugging Face backend; `fast` gives its numbers and encodes
             nothing twice.
         add_bos_token: every prompt starts with one BOS; False is lm-eval 0.4.9.1's behaviour.
+        system_instruction: text before every prompt; with a chat template its system message.
         max_length: tokens; None is the model's own limit.
         lm_eval_seeds: for random, numpy, torch and the few-shot sampler.
         subset: `{n, seed}`: n documents per task, the same ones at every width; None is all.
@@ -99,6 +102,7 @@ def evaluate(
         engine=engine,
         add_bos_token=add_bos_token,
         apply_chat_template=apply_chat_template,
+        system_instruction=system_instruction,
         max_length=max_length,
         softmax_dtype=softmax_dtype,
         lm_eval_seeds=lm_eval_seeds,
@@ -190,14 +194,17 @@ def _evaluate_task(
         return reason, False
     hashes = taskrun.hashes(task, indices)
     inputs = {**common, "task": taskrun.static_description(task, hashes)}
+    own = protocol.own_format(spec, settings, lm.tokenizer)
+    inputs["task"] |= own
     if "responder" not in identity:
+        lm.add_bos_token = own.get("add_bos_token", settings["add_bos_token"])
         lm.batch_size_per_gpu = spec.get("batch_size", settings["batch_size"])
         if "batch_size" in spec:
             inputs["task"]["batch_size"] = spec["batch_size"]
     if stored := saved.read(inputs):
         return stored, False
     try:
-        measured = taskrun.measure(lm, task, indices, hashes, settings)
+        measured = taskrun.measure(lm, task, indices, hashes, settings | own)
     except torch.OutOfMemoryError as error:
         raise _out_of_memory(saved, settings["engine"], lm.batch_size) from error
     return saved.write(inputs, measured, identity), True

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ppmlib.evaluation import harness, permuted_baseline, responses, samples, task_code
 from ppmlib.evaluation.harness import RecordingLM
+from ppmlib.evaluation.prompt_format import bos_warning, why_bos
 from ppmlib.evaluation.samples import EvaluationError
 from ppmlib.evaluation.tasks import LoadedTask, new_tokens
 from ppmlib.model.quiet import quiet_libraries
@@ -59,12 +60,15 @@ def check_task(task: LoadedTask, lm: RecordingLM, spec: Mapping[str, Any]) -> No
             )
 
 
-def first_prompt(sub, lm: RecordingLM, *, apply_chat_template: bool) -> str:
+def first_prompt(
+    sub, lm: RecordingLM, *, apply_chat_template: bool, system_instruction: str | None = None
+) -> str:
     """What the model reads of a task's first document, as `measure` would send it."""
     with quiet_libraries():
         sub.build_all_requests(
             limit=1,
             apply_chat_template=apply_chat_template,
+            system_instruction=system_instruction,
             fewshot_as_multiturn=True,
             chat_template=lm.apply_chat_template if apply_chat_template else None,
             tokenizer_name=lm.tokenizer_name if apply_chat_template else "",
@@ -160,6 +164,7 @@ def measure(
         indices=indices,
         seeds=settings["lm_eval_seeds"],
         apply_chat_template=settings["apply_chat_template"],
+        system_instruction=settings.get("system_instruction"),
     )
     logged = results.pop("samples")
     notes = _notes(lm, task, logged, settings)
@@ -204,11 +209,18 @@ def _notes(lm, task: LoadedTask, logged, settings: Mapping[str, Any]) -> dict[st
         "first_prompt": first["arguments"][0][0],
         "first_token_ids": lm.first_ids,
         "bos": sorted(lm.bos_counts) if has_bos else None,
+        "bos_warning": _bos_warning(lm, settings) if has_bos else None,
         "truncated": lm.truncated,
         "largest_batch": lm.largest_batch,
         "engine": lm.engine_notes,
         "kind": "perplexity" if "rolling" in task.output_type else "accuracy",
     }
+
+
+def _bos_warning(lm: RecordingLM, settings: Mapping[str, Any]) -> str | None:
+    family = lm.model.config.get_text_config().model_type
+    reason = why_bos(lm.tokenizer, family, chat=settings["apply_chat_template"])
+    return bos_warning(lm.bos_counts, reason)
 
 
 def _add_endings(lm: RecordingLM, table: pd.DataFrame, entries) -> None:

@@ -92,7 +92,8 @@ def check(study: Study, study_file: Path, progress: Callable[[str], None]) -> Ch
             checked.notes.append(
                 "the data root has no manifest: revisions, hashes and row counts are not compared"
             )
-    if study.apply_chat_template and not loaded.tokenizer.chat_template:
+    chat = any(study.format_of(task.parameters(), "apply_chat_template") for task in study.tasks)
+    if chat and not loaded.tokenizer.chat_template:
         checked.problems.append("apply_chat_template: the model's tokenizer has no chat template")
         return checked
     with network_off():
@@ -186,6 +187,7 @@ def _render_first_prompt(
 ) -> tuple[str, str, str | None]:
     """Documents, a word about the first prompt, and what is wrong (or None)."""
     from ppmlib.evaluation import taskrun, tasks
+    from ppmlib.evaluation.prompt_format import bos_warning, why_bos
     from ppmlib.evaluation.samples import EvaluationError
 
     name = spec["name"]
@@ -206,18 +208,33 @@ def _render_first_prompt(
     count = sum(len(sub.eval_docs) for sub in task.tasks.values())
     some = study.subset and study.subset.n < count
     documents = f"{study.subset.n:,} of {count:,}" if some else f"{count:,}"
-    longest = 0
+    longest, chat = 0, study.format_of(spec, "apply_chat_template")
+    lm.add_bos_token = study.format_of(spec, "add_bos_token")
+    reason = why_bos(lm.tokenizer, lm.model.config.get_text_config().model_type, chat=chat)
+    warnings: dict[str, None] = {}
     for sub in task.tasks.values():
         try:
-            text = taskrun.first_prompt(sub, lm, apply_chat_template=study.apply_chat_template)
+            text = taskrun.first_prompt(
+                sub,
+                lm,
+                apply_chat_template=chat,
+                system_instruction=study.format_of(spec, "system_instruction"),
+            )
         except tasks.UNREADABLE as error:
             why = f"({type(error).__name__}: {error}){_list_columns(sources)}"
             line = f"{sub.task_name}: its documents are not of the form it reads {why}"
             return documents, "no", line
         with quiet_libraries():  # the tokenizer warns of prompts longer than the model's context
-            longest = max(longest, len(lm.tok_encode(text)))
+            ids = lm.tok_encode(text)
+        longest = max(longest, len(ids))
+        leading = next((i for i, t in enumerate(ids) if t != lm.tokenizer.bos_token_id), len(ids))
+        if lm.add_bos_token and leading != 1 and lm.tokenizer.bos_token_id is not None:
+            line = f"{name}: prompts start with {leading} BOS tokens where add_bos_token asks for 1"
+            return documents, "no", line
+        if warning := bos_warning([leading], reason):
+            warnings[f", warning: {warning}"] = None
     cut = f", cut to {lm.max_length:,}" if longest > lm.max_length else ""
-    return documents, f"ok, {longest:,} tokens{cut}", None
+    return documents, f"ok, {longest:,} tokens{cut}{''.join(warnings)}", None
 
 
 def format_table(rows: list[tuple[str, ...]]) -> list[str]:

@@ -4,7 +4,7 @@ Study.load   a YAML file to a checked study; one clear line per mistake
 Study.runs   every width of every selection, the dense model first
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -179,9 +179,12 @@ class Task(Strict):
     filter: str = "none"
     axis: Axis
     batch_size: Count | None = None
+    add_bos_token: bool | None = None
+    apply_chat_template: bool | None = None
+    system_instruction: Text | None = None
 
     def parameters(self) -> dict[str, Any]:
-        """The task as a notebook's parameter; a batch size only where it has its own."""
+        """The task as a notebook's parameter; batch size and prompt format where it has its own."""
         return self.model_dump(exclude_none=True)
 
 
@@ -344,6 +347,7 @@ class Study(Strict):
     tradeoff_margin_points: Points = TRADEOFF_MARGIN_POINTS
     add_bos_token: bool = True
     apply_chat_template: bool = False
+    system_instruction: Text | None = None
     split_evaluation: bool = False
     batch_size: Count = 1
     aa_batch_size: Count | None = None
@@ -435,6 +439,16 @@ class Study(Strict):
             return cls.model_validate(content)
         except ValidationError as error:
             raise ParamsError("\n".join(explain(cls, path, origin, error))) from None
+
+    def format_of(self, spec: Mapping[str, Any], name: str) -> Any:
+        """A task's prompt format: its own or the study's.
+
+        Args:
+            spec: the task as a notebook's parameter.
+            name: add_bos_token, apply_chat_template or system_instruction.
+        """
+        own = spec.get(name)
+        return getattr(self, name) if own is None else own
 
     def batch_size_of(self, task: str) -> int:
         """Documents per batch of a task: its own, or the study's."""

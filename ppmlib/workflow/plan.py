@@ -265,6 +265,8 @@ class _Jobs:
                 {
                     **self._width(run),
                     **self.study.model_dump(include=EVALUATION_SETTINGS),
+                    # Left out where there is none: plans made before it existed stay valid.
+                    **self.study.model_dump(include={"system_instruction"}, exclude_none=True),
                     "tasks": tasks,
                     "floors": [floor for floor in self.study.floors if floor in WIDTH_FLOORS],
                     "record_key": key if task or name != run.key else "",

@@ -41,6 +41,7 @@ def check(study: Study, study_file: Path, located: Path | None) -> None:
             lines += _check_score_file(criterion, Path(study_file).parent)
     lines += [
         *_check_responders(study),
+        *_check_templates(study),
         *task_files.find_mistakes(study.model_dump()["tasks"], [bench.tasks_dir()]),
     ]
     _refuse(study_file, lines)
@@ -116,6 +117,22 @@ def _check_responders(study: Study) -> list[str]:
         for floor, asked in wanted.items()
         if not any(found is None or found == {asked} for found in kinds)
     ]
+
+
+def _check_templates(study: Study) -> list[str]:
+    """Tasks that score a text itself, which a chat template makes into another, unless insisted."""
+    lines = []
+    for task in study.tasks:
+        if not study.apply_chat_template or task.apply_chat_template is not None:
+            continue
+        kinds = task_files.read_output_types(task.name, [bench.tasks_dir()]) or set()
+        if kinds & {"loglikelihood", "loglikelihood_rolling"}:
+            lines.append(
+                f"tasks: {task.name}: inside a chat template the probability of a text's words "
+                "says nothing of the model: give this task apply_chat_template: false (or true, "
+                "if that is wanted)"
+            )
+    return lines
 
 
 def _check_lengths(study: Study, config: dict[str, Any]) -> list[str]:
