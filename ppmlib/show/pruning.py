@@ -1,4 +1,4 @@
-"""What scoring, pruning and tuned noise found, in computed sentences (notebooks 1 and 2)."""
+"""Conclusions of scoring, pruning and tuned noise, computed (notebooks 1 and 2)."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from ppmlib.study_file.selection import is_random
 def describe_scores(
     scored: Mapping[str, Tensor], reference: str, counts: Mapping[str, int]
 ) -> list[str]:
-    """What the scoring notebook found, in sentences computed from the scores."""
+    """Conclusions of the scoring notebook, computed from the scores."""
     own = scored[reference]
     num_layers, width = own.shape
     sentences = [
@@ -23,17 +23,16 @@ def describe_scores(
         table = neurons.tabulate_layers(own, selection.select_layers(own, k))
         ratio = table["mean score, removed"].mean() / table["mean score, kept"].mean()
         sentences.append(
-            f"At {name}, {width - k} of {width} neurons go in each layer; their mean score is "
-            f"{100 * ratio:.1f}% of that of the neurons that stay, and "
-            f"{table['share of score kept (%)'].mean():.1f}% of the score stays with "
-            f"{100 * k / width:.1f}% of the neurons."
+            f"At {name}, {width - k} of {width} neurons are removed in each layer; their mean "
+            f"score is {100 * ratio:.1f}% of that of the kept neurons. {100 * k / width:.1f}% of "
+            f"the neurons keep {table['share of score kept (%)'].mean():.1f}% of the score."
         )
     tied = neurons.count_ties(own, counts)
     groups, pairs = int((tied > 0).sum().sum()), tied.size
     sentences.append(
         f"Scores are tied at the cut in {groups} of {pairs} layers and widths"
         + (f", at most {int(tied.max().max())} neurons at a time" if groups else "")
-        + "; of tied neurons the one of lower index stays."
+        + "; of tied neurons the one with the lower index stays."
     )
     shared = neurons.compare_removals(scored, reference, counts)
     if len(shared) and len(scored) > 1:
@@ -43,24 +42,24 @@ def describe_scores(
             f"{other} {row[other]:.1f}%" for other in row.index if other != neurons.CHANCE
         )
         sentences.append(
-            f"Of what {reference} removes at {name}, the other selections remove: {others}. "
-            f"A random choice would share {row[neurons.CHANCE]:.1f}%."
+            f"Of the neurons that {reference} removes at {name}, the other selections remove: "
+            f"{others}. A random selection would remove {row[neurons.CHANCE]:.1f}%."
         )
     return sentences
 
 
 def describe_pruned_run(table: pd.DataFrame, results: Mapping) -> list[str]:
-    """What the pruning notebook found, in sentences computed from its record's results."""
+    """Conclusions of the pruning notebook, computed from its record's results."""
     dense, width = results["intermediate_size_dense"], results["intermediate_size"]
     if width == dense:
         return [
             f"The dense model: all {dense} neurons of each of {results['num_layers']} layers stay, "
             f"{results['parameters']:,} parameters, expansion ratio "
-            f"{results['expansion_ratio']:.4g}. It is what every width is compared with."
+            f"{results['expansion_ratio']:.4g}. Every width is compared with it."
         ]
     tied = [count for count in results["ties_at_cut"] if count]
     sentences = [
-        f"{dense - width} of {dense} neurons go in each of {results['num_layers']} layers "
+        f"{dense - width} of {dense} neurons are removed in each of {results['num_layers']} layers "
         f"(achieved pruning ratio {results['pruning_ratio']:.4f}, expansion ratio "
         f"{results['expansion_ratio']:.4g}).",
         f"The model has {results['parameters']:,} parameters instead of "
@@ -75,19 +74,19 @@ def describe_pruned_run(table: pd.DataFrame, results: Mapping) -> list[str]:
     sentences.append(
         f"Scores are tied at the cut in {len(tied)} of {results['num_layers']} layers"
         + (f" ({', '.join(map(str, tied))} neurons)" if tied else "")
-        + "; of tied neurons the one of lower index stays."
+        + "; of tied neurons the one with the lower index stays."
     )
     return sentences
 
 
 def describe_noise(found: noise.Matched, text: calibration.Text, matched: str) -> list[str]:
-    """What the tuning found, in computed sentences."""
+    """Conclusions of the tuning."""
     gap = 100 * (found.word_perplexity_noise / found.word_perplexity_pruned - 1)
     return [
         f"Noise of {found.sigma:.4g} of each GLU matrix's standard deviation (seed {found.seed}) "
         f"raises the word perplexity of {text.name} from {found.word_perplexity_dense:.4g} to "
         f"{found.word_perplexity_noise:.4g}; {matched} raises it to "
         f"{found.word_perplexity_pruned:.4g} ({gap:+.2f} % apart).",
-        f"The text has {len(text.documents):,} documents, {text.words:,} words. Full width, no "
-        "neuron removed: what this model loses, it loses to damage, not to narrowing.",
+        f"The text has {len(text.documents):,} documents, {text.words:,} words. No neuron is "
+        "removed, so any loss of this model is due to the damage, not to a smaller width.",
     ]
