@@ -1,6 +1,7 @@
 """Dense GLU families, as small random models, on every path of the library."""
 
 import random
+import shutil
 
 import pytest
 from families import FAMILIES, WINDOW, family
@@ -67,3 +68,14 @@ def test_layers_that_mix_tokens_are_left_to_lm_eval():
     assert engine == "plain" and "lfm2" in reason
     config["model_type"] = "llama"
     assert "conv" in engines.choose("auto", config)[1]
+
+
+@pytest.mark.parametrize(("name", "expected"), [("llama", "sdpa"), ("gemma2", "eager")])
+def test_attention_is_sdpa_where_the_family_has_it_and_recorded(name, expected, tmp_path):
+    source = models.locate("bench-small")
+    shutil.copytree(source, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
+    vocabulary = len(models.load("bench-small", device="cpu").tokenizer)
+    family(name, vocab_size=vocabulary).save_pretrained(tmp_path / "model")
+    loaded = models.load(str(tmp_path / "model"), device="cpu")
+    assert loaded.identity["attn_implementation"] == expected
+    assert loaded.model.config._attn_implementation == expected

@@ -218,7 +218,7 @@ def load(
             network, loading = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=getattr(torch, dtype),
-                attn_implementation=random_shapes.ATTENTION,
+                attn_implementation=_attention(folder),
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=False,
@@ -240,6 +240,15 @@ def load(
         )
     network.eval().to(place)
     return Loaded(network, tokenizer, _identity(model, folder, dtype, network, place), folder)
+
+
+def _attention(folder: Path) -> str:
+    """SDPA where the family has it, else transformers' own eager attention."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    family = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    return "eager" if family is not None and not family._supports_sdpa else random_shapes.ATTENTION
 
 
 def _random(model: str, dtype: str, place) -> Loaded:
