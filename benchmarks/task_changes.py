@@ -52,8 +52,8 @@ def leaves(name: str, files: dict[str, Path]) -> list[str]:
         for item in (listed if isinstance(listed, list) else [])
     ]
     tagged = [n for n in names if n not in files]
-    beside = {n: file for n, file in files.items() if file.parent == files[name].parent}
-    names += [n for tag in tagged for n, file in beside.items() if _has_tag(file, tag)]
+    same_folder = {n: file for n, file in files.items() if file.parent == files[name].parent}
+    names += [n for tag in tagged for n, file in same_folder.items() if _has_tag(file, tag)]
     return [name, *(leaf for n in names if n in files for leaf in leaves(n, files))]
 
 

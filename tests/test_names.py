@@ -233,7 +233,7 @@ def test_lm_evals_tasks_with_parentheses_in_their_names_are_known():
 
 
 def test_a_task_and_another_whose_name_goes_on_with_a_dot_are_compared_apart(study, toys, tmp_path):
-    """A control without the second task is no mismatch of the first."""
+    """A control without the second task does not contradict the first."""
     root = tmp_path / "dotted"
     shutil.copytree(study.root, root)
     dotted = {**TASK, "name": f"{TASK['name']}.x"}

@@ -119,7 +119,7 @@ def test_a_plan_gives_each_notebook_exactly_the_parameters_it_declares(tmp_path)
         declared = papermill.inspect_notebook(
             str(REPOSITORY / "notebooks" / f"{job.get('notebook', job['stage'])}.ipynb")
         )
-        # A margin left at its default is no part of a plan: earlier records stay finished.
+        # A margin left at its default is not part of a plan: earlier records stay finished.
         of_default = {"tradeoff_margin_points"} if key == "5_analysis" else set()
         assert set(job["parameters"]) | of_default == set(declared), key
 
