@@ -150,8 +150,11 @@ def test_a_study_that_extends_another_replaces_whole_keys(tmp_path):
     ("text", "expected"),
     [
         ("extends: nowhere.yaml\n", "top.yaml: extends: there is no file 'nowhere.yaml'"),
-        ("extends: ../base.yaml\n", "top.yaml: extends: give the name of a file beside"),
-        ("extends: [base.yaml]\n", "top.yaml: extends: give the name of a file beside"),
+        (
+            "extends: ../base.yaml\n",
+            "top.yaml: extends: give the name of a file in the same folder",
+        ),
+        ("extends: [base.yaml]\n", "top.yaml: extends: give the name of a file in the same folder"),
         ("extends: top.yaml\n", "top.yaml: extends: top.yaml leads back to itself"),
         ("extends: loop.yaml\n", "loop.yaml: extends: top.yaml leads back to itself"),
         ("extends: base.yaml\nbatch_sise: 2\n", "top.yaml: batch_sise: unknown key"),
