@@ -38,8 +38,8 @@ def main(folder: Path) -> None:
         return profiling.greedy(model, ids, new_tokens, mark)
 
     work = profiling.Workload("fixed", prompt_tokens=6, new_tokens=4, batch_sizes=(1, 3))
-    sets = profiling.prompt_sets([work], profiling.Rounds(0, 1), 9, [0])
-    meter = counters.meter(torch.device("cpu"))
+    sets = profiling.draw_prompt_sets([work], profiling.Rounds(0, 1), 9, [0])
+    meter = counters.open_meter(torch.device("cpu"))
     found = energy.measure(
         FakeWidths(FakeModel()), [work], sets, meter, seconds=0.05, repeats=1, generate=generate,
         sleep=lambda seconds: spend(IDLE_J),

@@ -103,7 +103,7 @@ def sliced_on_meta(meta):
 
 def test_what_is_timed_reads_no_value_back_from_the_device(sliced_on_meta, meta):
     rounds = profiling.Rounds(warmup=1, repeats=2)
-    sets = profiling.prompt_sets([WORK], rounds, 50, [0])
+    sets = profiling.draw_prompt_sets([WORK], rounds, 50, [0])
     rows = profiling.profile(sliced_on_meta, [WORK], sets, rounds)
     parts, whole = 2 * 3 * 2 * (1 + 3), 2 * 2 * 2 * (1 + 3 + 1)
     assert len(meta) == parts + whole
@@ -137,7 +137,7 @@ def test_joules_are_counted_of_the_same_waited_for_work(sliced_on_meta, meta):
             )  # fmt: skip
 
     seen = []
-    sets = profiling.prompt_sets([WORK], profiling.Rounds(0, 1), 50, [0])
+    sets = profiling.draw_prompt_sets([WORK], profiling.Rounds(0, 1), 50, [0])
     energy.measure(
         sliced_on_meta, [WORK], sets, Meter("", Monitor()), seconds=0.0, repeats=1,
         sleep=lambda seconds: None,

@@ -17,7 +17,7 @@ from ppmlib.show import efficiency_sentences, efficiency_tables
 from ppmlib.show.figures import efficiency as plots
 
 WORK = profiling.Workload("fixed", prompt_tokens=6, new_tokens=4, batch_sizes=(1, 3))
-SETS = profiling.prompt_sets([WORK], profiling.Rounds(0, 1), 9, [0])
+SETS = profiling.draw_prompt_sets([WORK], profiling.Rounds(0, 1), 9, [0])
 GPU_W, CPU_W, IDLE_GPU_W = 200.0, 50.0, 80.0
 RUNS = ("dense/r0.00", "ppm/r0.50")
 
@@ -125,7 +125,7 @@ def test_a_counter_that_stands_still_is_an_error_not_zero_joules():
     still = SimpleNamespace(time=0.01, gpu_energy={0: 0.0}, cpu_energy=None, dram_energy=None)
     monitor = SimpleNamespace(begin_window=lambda name: None, end_window=lambda name: still)
     with pytest.raises(energy.StoodStill, match="the energy counter of gpu did not move"):
-        energy.window(counters.Meter("", monitor), "work", lambda: None, 0.0)
+        energy.measure_window(counters.Meter("", monitor), "work", lambda: None, 0.0)
 
 
 def test_tables_sentences_and_figure_of_energy():
@@ -217,7 +217,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 def test_no_zeus_is_said(monkeypatch):
     monkeypatch.setattr(counters, "find_spec", lambda name: None)
     for device in (CPU, CUDA):
-        meter = counters.meter(device)
+        meter = counters.open_meter(device)
         assert meter.monitor is None
         assert meter.what.startswith("not measurable here: zeus is not installed (pip install")
 
@@ -226,7 +226,7 @@ def test_zeus_hidden_from_import_is_said_without_a_trace_of_it():
     code = (
         "import sys; sys.modules['zeus'] = None\n"
         "import torch; from ppmlib.profile import counters\n"
-        "print(counters.meter(torch.device('cpu')).what)"
+        "print(counters.open_meter(torch.device('cpu')).what)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "zeus is not installed" in done.stdout and not done.stderr
@@ -234,7 +234,7 @@ def test_zeus_hidden_from_import_is_said_without_a_trace_of_it():
 
 def test_a_gpu_of_another_vendor_is_said(monkeypatch):
     monkeypatch.setattr(torch.version, "hip", "6.2")
-    amd, intel = counters.meter(CUDA), counters.meter(torch.device("xpu"))
+    amd, intel = counters.open_meter(CUDA), counters.open_meter(torch.device("xpu"))
     assert amd.monitor is None and "the GPU is AMD's" in amd.what
     assert intel.monitor is None and "the device is xpu" in intel.what
 
@@ -312,31 +312,31 @@ def zeus(monkeypatch, tmp_path):
 
 def test_no_rapl_is_said_on_a_cpu(zeus):
     zeus.rapl = False
-    assert counters.meter(CPU) == counters.Meter(
+    assert counters.open_meter(CPU) == counters.Meter(
         "not measurable here: this CPU shows no RAPL counters"
     )
 
 
 def test_rapl_for_root_only_is_said(zeus):
     zeus.trouble["cpus"] = zeus.common.ZeusCPUNoPermissionError()
-    assert counters.meter(CPU).what.endswith("the RAPL counters may be read by root only")
+    assert counters.open_meter(CPU).what.endswith("the RAPL counters may be read by root only")
 
 
 def test_a_laptops_zone_of_everything_is_not_counted_beside_its_package(zeus):
     zeus.zone(1, "psys")
-    assert counters.meter(CPU).what == "RAPL counts the CPU package, all that runs on it"
+    assert counters.open_meter(CPU).what == "RAPL counts the CPU package, all that runs on it"
     assert zeus.opened == [{"gpu_indices": [], "cpu_indices": [0]}]
 
 
 def test_memory_that_is_counted_is_said_to_be(zeus):
     zeus.memory = True
-    assert "the CPU package and their memory" not in counters.meter(CPU).what
-    assert "the CPU package and its memory" in counters.meter(CPU).what
+    assert "the CPU package and their memory" not in counters.open_meter(CPU).what
+    assert "the CPU package and its memory" in counters.open_meter(CPU).what
 
 
 def test_no_nvml_is_said_on_a_gpu(zeus):
     zeus.nvml = False
-    assert counters.meter(CUDA).what.startswith("not measurable here: NVML cannot be reached")
+    assert counters.open_meter(CUDA).what.startswith("not measurable here: NVML cannot be reached")
 
 
 @pytest.mark.parametrize(
@@ -344,38 +344,38 @@ def test_no_nvml_is_said_on_a_gpu(zeus):
 )
 def test_another_gpu_than_torchs_is_not_read(zeus, switch):
     vars(zeus).update(switch)
-    meter = counters.meter(CUDA)
+    meter = counters.open_meter(CUDA)
     assert meter.monitor is None and "CUDA_DEVICE_ORDER" in meter.what and not zeus.opened
 
 
 def test_a_slice_of_a_gpu_is_said_not_to_be_counted(zeus):
     zeus.name = "NVIDIA H100 80GB HBM3 MIG 1g.10gb"
-    assert counters.meter(CUDA).what.endswith("a MIG slice, and NVML counts whole GPUs only")
+    assert counters.open_meter(CUDA).what.endswith("a MIG slice, and NVML counts whole GPUs only")
 
 
 def test_a_gpu_without_a_counter_is_said_not_integrated_from_power(zeus):
     zeus.counts = False
-    assert "older than Volta" in counters.meter(CUDA).what and not zeus.opened
+    assert "older than Volta" in counters.open_meter(CUDA).what and not zeus.opened
 
 
 def test_what_the_driver_refuses_is_said_before_anything_is_timed(zeus):
     for what in ("gpus", "counter", "monitor"):
         zeus.trouble = {what: zeus.errors.ZeusBaseGPUError("not supported")}
-        assert "NVML refuses to count this GPU" in counters.meter(CUDA).what
+        assert "NVML refuses to count this GPU" in counters.open_meter(CUDA).what
     zeus.trouble = {"gpus": ValueError("invalid literal for int(): 'GPU-1234'")}
-    assert "CUDA_VISIBLE_DEVICES" in counters.meter(CUDA).what
+    assert "CUDA_VISIBLE_DEVICES" in counters.open_meter(CUDA).what
     for device, where in ((CUDA, "nvml"), (CPU, "monitor")):
         zeus.trouble = {where: ImportError("Unofficial pynvml package detected!")}
-        assert "pip uninstall pynvml" in counters.meter(device).what
+        assert "pip uninstall pynvml" in counters.open_meter(device).what
 
 
 def test_what_is_counted_is_said_and_only_the_models_device_is_opened(zeus):
     zeus.zone(1, "package-1")
-    assert "2 CPU packages" in counters.meter(CPU).what
-    both = counters.meter(CUDA)
+    assert "2 CPU packages" in counters.open_meter(CPU).what
+    both = counters.open_meter(CUDA)
     assert both.monitor == "monitor" and "RAPL also counts 2 CPU packages" in both.what
     zeus.rapl = False
-    assert "so the CPU is not counted" in counters.meter(CUDA).what
+    assert "so the CPU is not counted" in counters.open_meter(CUDA).what
     assert zeus.opened == [
         {"gpu_indices": [], "cpu_indices": [0, 1]},
         {"gpu_indices": [0], "cpu_indices": [0, 1]},

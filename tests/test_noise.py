@@ -27,7 +27,7 @@ def loaded():
 
 @pytest.fixture(scope="module")
 def text():
-    whole = calibration.bench_text()
+    whole = calibration.make_bench_text()
     return calibration.Text(whole.name, whole.documents[:12])
 
 
@@ -140,8 +140,8 @@ def test_the_perplexity_is_lm_evals_on_the_same_text(loaded, text):
 
 
 def test_calibration_text_of_the_bench_is_in_no_task():
-    text = calibration.bench_text()
-    assert text == calibration.bench_text()
+    text = calibration.make_bench_text()
+    assert text == calibration.make_bench_text()
     assert len(set(text.documents)) == calibration.BENCH_TEXTS
     evaluated = {d["text"] for d in build_documents(build_world(0), 0)["text"]}
     assert len(evaluated) == 400 and not evaluated & set(text.documents)
@@ -150,14 +150,14 @@ def test_calibration_text_of_the_bench_is_in_no_task():
 def test_a_calibration_file_is_split_at_empty_lines(tmp_path):
     file = tmp_path / "mine.txt"
     file.write_text("One two.\nthree\n\n \nFour  five\n")
-    text = calibration.load(str(file), model="any/model")
+    text = calibration.load_text(str(file), model="any/model")
     assert text.documents == ("One two.\nthree", "Four  five")
     assert (text.name, text.words) == ("mine.txt", 5)
     file.write_text(" \n\n")
     with pytest.raises(calibration.CalibrationError, match="mine.txt: holds no text"):
-        calibration.load(str(file), model="any/model")
+        calibration.load_text(str(file), model="any/model")
     with pytest.raises(calibration.CalibrationError, match="calibration: {file: my_text.txt}"):
-        calibration.load(None, model="any/model")
+        calibration.load_text(None, model="any/model")
 
 
 def test_an_evaluation_of_noise_applies_what_the_record_says(tmp_path, loaded, text):

@@ -77,7 +77,7 @@ class FakeWidths:
 def profile_fake(generate=profiling.greedy):
     model = FakeModel()
     widths = FakeWidths(model)
-    sets = profiling.prompt_sets([WORK], ROUNDS, 9, [0])
+    sets = profiling.draw_prompt_sets([WORK], ROUNDS, 9, [0])
     rows = profiling.profile(widths, [WORK], sets, ROUNDS, clock=model.clock, generate=generate)
     return model, widths, rows
 
@@ -143,11 +143,11 @@ def test_padding_after_an_early_stop_is_an_error():
 
 
 def test_prompts_are_seeded_full_length_and_free_of_special_ids():
-    ids = profiling.prompts(WORK, 9, [0, 3], seed=0)
+    ids = profiling.draw_prompts(WORK, 9, [0, 3], seed=0)
     assert ids.shape == (3, 6)
     assert set(ids.unique().tolist()) <= {1, 2, 4, 5, 6, 7, 8}
-    assert torch.equal(ids, profiling.prompts(WORK, 9, [0, 3], seed=0))
-    assert not torch.equal(ids, profiling.prompts(WORK, 9, [0, 3], seed=1))
+    assert torch.equal(ids, profiling.draw_prompts(WORK, 9, [0, 3], seed=0))
+    assert not torch.equal(ids, profiling.draw_prompts(WORK, 9, [0, 3], seed=1))
 
 
 @pytest.mark.parametrize("change", [{"new_tokens": 1}, {"prompt_tokens": 0}, {"batch_sizes": (0,)}])
@@ -167,7 +167,7 @@ def test_rounds_take_turns_with_the_prompt_sets_and_every_workload_is_measured()
     widths = FakeWidths(model)
     rounds = profiling.Rounds(warmup=2, repeats=3, prompt_seeds=(42, 123))
     longer = profiling.Workload("longer", prompt_tokens=7, new_tokens=5, batch_sizes=(1,))
-    sets = profiling.prompt_sets([WORK, longer], rounds, 9, [0])
+    sets = profiling.draw_prompt_sets([WORK, longer], rounds, 9, [0])
     assert len({ids.sum() for ids in sets.values()}) == len(sets) == 4
     seen = []
 
@@ -192,7 +192,7 @@ def test_rounds_take_turns_with_the_prompt_sets_and_every_workload_is_measured()
 
 def test_rounds_interleave_all_widths_and_rotate_the_first():
     runs = list("abcde")
-    order = profiling.visits(runs, 5, seed=0)
+    order = profiling.order_visits(runs, 5, seed=0)
     assert all(sorted(visited) == runs for visited in order)
     assert sorted(visited[0] for visited in order) == runs
     _, widths, _ = profile_fake()
@@ -261,7 +261,7 @@ def test_cache_bytes_in_closed_form_equal_those_of_the_tensors(dtype):
     model = tiny_llama().to(dtype)
     _, cache = profiling.greedy(model, torch.ones(3, 6, dtype=torch.int64), 5, lambda: None)
     expected = 2 * 2 * 2 * 4 * dtype.itemsize * 3 * 10
-    assert profiling.cache_bytes(cache) == expected
+    assert profiling.count_cache_bytes(cache) == expected
     assert limits.kv_cache_bytes(model, 3, 10) == expected
 
 
@@ -297,7 +297,7 @@ def test_a_decode_step_reads_the_cache_that_it_leaves_on_the_average():
         profiling.greedy(model, torch.ones(3, 6, dtype=torch.int64), new, lambda: None)[1]
         for new in (2, 3, 4)
     ]
-    read = [profiling.cache_bytes(cache) for cache in caches]
+    read = [profiling.count_cache_bytes(cache) for cache in caches]
     bytes_read = limits.pass_bytes(model) + sum(read) / 3
     assert limits.decode_bytes(model, 3, 6, 4) == bytes_read
 
@@ -356,7 +356,7 @@ def test_alignment_compares_the_same_ratio_and_names_widths_that_are_one():
 def test_a_whole_profile_has_limits_tables_figures_and_sentences(tmp_path):
     model = tiny_llama()
     widths = Widths(model, {"dense/r0.00": None, "ppm/r0.71": keep_of(model, 7)})
-    sets = profiling.prompt_sets([WORK], ROUNDS, 50, [0, 1, 2])
+    sets = profiling.draw_prompt_sets([WORK], ROUNDS, 50, [0, 1, 2])
     rows = profiling.profile(widths, [WORK], sets, ROUNDS)
     rates = {"copy_bytes_per_s": 1e9, "matmul_flop_per_s": 1e9}
     rows = limits.add_limits(rows, widths, rates)

@@ -87,7 +87,7 @@ def test_ties_go_to_the_lower_index_and_are_counted():
     values = torch.tensor([1.0, 3.0, 2.0, 2.0, 0.0, 2.0, 3.0])
     assert selection.select(values, 3).tolist() == [1, 2, 6]
     assert selection.select(values, 4).tolist() == [1, 2, 3, 6]
-    assert [selection.ties_at_cut(values, k) for k in range(1, 8)] == [2, 0, 3, 3, 0, 0, 0]
+    assert [selection.count_ties_at_cut(values, k) for k in range(1, 8)] == [2, 0, 3, 3, 0, 0, 0]
 
 
 def test_ties_are_broken_alike_in_long_vectors():
@@ -153,13 +153,13 @@ def test_in_bfloat16_only_neurons_tied_at_the_cut_may_differ_from_optipfair(name
             cut = layer_scores.sort(descending=True).values[k - 1]
             tied = set((layer_scores == cut).nonzero().flatten().tolist())
             assert len(theirs) == k and ours ^ theirs <= tied
-            assert len(ours ^ theirs) <= 2 * selection.ties_at_cut(layer_scores, k)
+            assert len(ours ^ theirs) <= 2 * selection.count_ties_at_cut(layer_scores, k)
 
 
 def test_ties_at_the_cut_do_occur_in_bfloat16():
     model = bench_model().to(torch.bfloat16)
     values = scoring.score_model(model, "ppm")
-    counts = [selection.ties_at_cut(layer, 308) for layer in values]
+    counts = [selection.count_ties_at_cut(layer, 308) for layer in values]
     assert any(counts)
 
 

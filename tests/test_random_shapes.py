@@ -148,7 +148,7 @@ def test_the_shipped_studies_of_shapes_are_complete(path, tmp_path):
     jobs = plan.build(study, path, tmp_path)["jobs"]
     assert study.study == path.stem and list(jobs) == ["ppm/4_profiling"]
     given = jobs["ppm/4_profiling"]["parameters"]
-    works = profiling.workloads_of(
+    works = profiling.make_workloads(
         given["workloads"], given["prompt_tokens"], given["new_tokens"], given["batch_sizes"]
     )
     profiling.Rounds(given["warmup"], given["repeats"], tuple(given["prompt_seeds"]))

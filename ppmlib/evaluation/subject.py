@@ -160,7 +160,7 @@ def _tune_noise(loaded, wanted: Selection) -> tuple[noise.Matched, Tensor]:
     lm = backends.load(loaded.model, loaded.tokenizer, batch_size=64, add_bos_token=True)
     # A folder may have a packaged model's name.
     packaged = loaded.identity["id"] if loaded.identity["synthetic"] else ""
-    text = calibration.load(None, model=packaged)
+    text = calibration.load_text(None, model=packaged)
     return noise.match_noise(loaded.model, lm, keep, text, seed=0), kept_neurons.all_neurons(
         loaded.model
     )

@@ -61,7 +61,7 @@ def generation_sha256(folder: Path) -> str | None:
     return None if settings == ids else records.fingerprint(settings)
 
 
-def file_hashes(folder: Path) -> dict[str, str]:
+def hash_files(folder: Path) -> dict[str, str]:
     """Hashes of all that a model's folder gives to its numbers, by the names fingerprints use."""
     found = {name: of(folder) for name, of in FILE_HASHES.items()}
     return {name: digest for name, digest in found.items() if digest is not None}

@@ -22,7 +22,7 @@ class Meter:
     monitor: Any | None = None
 
 
-def meter(device: torch.device) -> Meter:
+def open_meter(device: torch.device) -> Meter:
     """The energy meter of a device, with a sentence on what it counts and leaves out."""
     if device.type not in ("cpu", "cuda"):
         return _none(f"the device is {device.type}; NVIDIA GPUs and CPUs are read")

@@ -44,7 +44,7 @@ class Reading:
         return sum(self.joules.values())
 
 
-def window(
+def measure_window(
     meter: Meter, name: str, work: Callable[[], None], seconds: float, *, clock=time.perf_counter
 ) -> Reading:
     """Do the work again and again until the window has lasted that long, and read the counters.
@@ -119,7 +119,7 @@ def measure(
     ids = {work.name: sets[work.name, seed].to(where) for work in workloads}
     found: dict[tuple, list[dict[str, float]]] = defaultdict(list)
     idle: list[dict[str, float]] = []
-    order = profiling.visits(widths.runs, repeats, order_seed)
+    order = profiling.order_visits(widths.runs, repeats, order_seed)
 
     def generate_once(model, rows, tokens) -> None:
         made, cache = generate(model, rows, tokens, sync)
@@ -129,7 +129,7 @@ def measure(
         for number, runs in enumerate(order):
             started = time.perf_counter()
             try:
-                still = window(meter, "idle", lambda: sleep(seconds), seconds, clock=clock)
+                still = measure_window(meter, "idle", lambda: sleep(seconds), seconds, clock=clock)
             except StoodStill as error:
                 if number:
                     raise
@@ -146,7 +146,9 @@ def measure(
                             for tokens in (1, work.new_tokens):
                                 once = partial(generate_once, model, rows, tokens)
                                 once()
-                                readings.append(window(meter, "work", once, seconds, clock=clock))
+                                readings.append(
+                                    measure_window(meter, "work", once, seconds, clock=clock)
+                                )
                             joules = _per_token(*readings, work, batch, idle[-1])
                             found[run, work, batch].append(joules)
             if progress is not None:

@@ -73,7 +73,7 @@ class Rounds:
         return self.prompt_seeds[(number - self.warmup) % len(self.prompt_seeds)]
 
 
-def workloads_of(
+def make_workloads(
     workloads: Sequence[Mapping[str, Any]],
     prompt_tokens: int,
     new_tokens: int,
@@ -86,7 +86,9 @@ def workloads_of(
     return [Workload(**each, batch_sizes=tuple(batch_sizes)) for each in listed]
 
 
-def prompts(workload: Workload, vocab_size: int, special_ids: Sequence[int], seed: int) -> Tensor:
+def draw_prompts(
+    workload: Workload, vocab_size: int, special_ids: Sequence[int], seed: int
+) -> Tensor:
     """Seeded random prompts, (max batch size, prompt_tokens) int64, without special ids.
 
     Smaller batches use the first rows, so that the prompt of batch 1 is also in batch 8.
@@ -97,12 +99,12 @@ def prompts(workload: Workload, vocab_size: int, special_ids: Sequence[int], see
     return allowed[torch.randint(len(allowed), shape, generator=generator)]
 
 
-def prompt_sets(
+def draw_prompt_sets(
     workloads: Sequence[Workload], rounds: Rounds, vocab_size: int, special_ids: Sequence[int]
 ) -> dict[tuple[str, int], Tensor]:
     """The prompts of every workload and prompt seed."""
     return {
-        (workload.name, seed): prompts(workload, vocab_size, special_ids, seed)
+        (workload.name, seed): draw_prompts(workload, vocab_size, special_ids, seed)
         for workload in workloads
         for seed in rounds.prompt_seeds
     }
@@ -134,7 +136,7 @@ def greedy(model, prompt_ids: Tensor, new_tokens: int, mark: Callable[[], None])
     return torch.cat(tokens, 1), cache
 
 
-def cache_bytes(cache) -> int:
+def count_cache_bytes(cache) -> int:
     """Bytes of the keys and values that a cache holds, counted from its tensors."""
     return sum(tensor.nbytes for entry in cache for tensor in entry[:2])
 
@@ -201,7 +203,7 @@ def time_parts(
     peak = meter.read()
     check_work(tokens, cache, prompt_ids, new_tokens)
     first, *later = np.diff(marks).tolist()
-    return Timing(first, tuple(later), peak, cache_bytes(cache), preemptions)
+    return Timing(first, tuple(later), peak, count_cache_bytes(cache), preemptions)
 
 
 def time_whole(
@@ -222,7 +224,7 @@ def time_whole(
     return seconds
 
 
-def visits(runs: Sequence[str], number: int, seed: int) -> list[list[str]]:
+def order_visits(runs: Sequence[str], number: int, seed: int) -> list[list[str]]:
     """The order of visits: one seeded shuffle, rotated by one each round.
 
     Every round holds every run once, and no run comes first in two of `len(runs)` rounds.
@@ -267,7 +269,7 @@ def profile(
     of its parts; the two take turns in coming first.
 
     Args:
-        widths: `widths.Widths`. sets: `prompt_sets`.
+        widths: `widths.Widths`. sets: `draw_prompt_sets`.
         progress: called between rounds, outside the clock: name, rounds done, in all, seconds.
     Returns:
         one row per run, workload and batch size: medians and quartiles of `ttft_s`, `tpot_s`,
@@ -283,7 +285,7 @@ def profile(
     jobs = [(work, batch) for work in workloads for batch in work.batch_sizes]
     timings: dict[tuple, list[Timing]] = defaultdict(list)
     whole: dict[tuple, list[float]] = defaultdict(list)
-    order = visits(widths.runs, rounds.warmup + rounds.repeats, rounds.order_seed)
+    order = order_visits(widths.runs, rounds.warmup + rounds.repeats, rounds.order_seed)
     with _no_garbage_collection():
         for number, runs in enumerate(order):
             started, seed = time.perf_counter(), rounds.prompt_seed(number)

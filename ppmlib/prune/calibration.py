@@ -29,7 +29,7 @@ class Text:
         """Words between white space, counted as lm-eval's perplexity tasks do."""
         return sum(len(re.split(r"\s+", document)) for document in self.documents)
 
-    def described(self) -> dict[str, str | int]:
+    def describe(self) -> dict[str, str | int]:
         """For a record: name, documents, words and a SHA-256 of all documents."""
         digest = hashlib.sha256("\0".join(self.documents).encode()).hexdigest()
         return {
@@ -40,7 +40,7 @@ class Text:
         }
 
 
-def load(file: str | None, *, model: str) -> Text:
+def load_text(file: str | None, *, model: str) -> Text:
     """The calibration text of a study: the user's file, or for a bench model its world's text.
 
     Args:
@@ -52,7 +52,7 @@ def load(file: str | None, *, model: str) -> Text:
     if file:
         return _read(Path(file))
     if model in bench.MODELS:
-        return bench_text()
+        return make_bench_text()
     raise CalibrationError(
         "there is no calibration text for this model: name one in the study file, "
         "`calibration: {file: my_text.txt}`, with no document of an evaluated task"
@@ -72,7 +72,7 @@ def _read(path: Path) -> Text:
     return Text(path.name, tuple(documents))
 
 
-def bench_text() -> Text:
+def make_bench_text() -> Text:
     """Plain text of the bench world that neither training nor any task has."""
     from ppmlib.bench import prose
     from ppmlib.bench.documents import build_documents

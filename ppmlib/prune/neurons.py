@@ -65,7 +65,7 @@ def tabulate_cuts(model_scores: Tensor, counts: Mapping[str, int]) -> pd.DataFra
 def count_ties(model_scores: Tensor, counts: Mapping[str, int]) -> pd.DataFrame:
     """Per layer and width: neurons that share the score at the cut, some kept and some removed."""
     columns = {
-        name: [selection.ties_at_cut(layer_scores, k) for layer_scores in model_scores]
+        name: [selection.count_ties_at_cut(layer_scores, k) for layer_scores in model_scores]
         for name, k in counts.items()
     }
     return pd.DataFrame(columns).rename_axis("layer")
@@ -124,7 +124,7 @@ def tabulate_layers(model_scores: Tensor, keep: Tensor) -> pd.DataFrame:
                 "mean score, kept": float(layer_scores[kept].mean()),
                 "mean score, removed": float(removed.mean()) if len(removed) else None,
                 "share of score kept (%)": float(100 * sizes[kept].sum() / sizes.sum()),
-                "tied at the cut": selection.ties_at_cut(layer_scores, len(kept)),
+                "tied at the cut": selection.count_ties_at_cut(layer_scores, len(kept)),
             }
         )
     return pd.DataFrame(rows).rename_axis("layer")

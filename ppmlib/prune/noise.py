@@ -182,7 +182,7 @@ def inputs(
         "requested": wanted.width,
         "matched": {"run": matched.run, "keep_sha256": matched.keep_sha256},
         "seed": wanted.seed,
-        "calibration": text.described(),
+        "calibration": text.describe(),
         "settings": settings,
     }
 
@@ -207,5 +207,5 @@ def results(
         "parameter_reduction": 0.0,
         "keep_sha256": kept_neurons.keep_sha256(keep),
         "ties_at_cut": [0] * len(keep),
-        "noise": found.results() | {"calibration": text.described()},
+        "noise": found.results() | {"calibration": text.describe()},
     }

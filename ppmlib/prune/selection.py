@@ -23,7 +23,7 @@ def select_layers(model_scores: Tensor, k: int) -> Tensor:
     return torch.stack([select(layer_scores, k) for layer_scores in model_scores])
 
 
-def ties_at_cut(layer_scores: Tensor, k: int) -> int:
+def count_ties_at_cut(layer_scores: Tensor, k: int) -> int:
     """How many neurons share the score at the cut when some of them stay and some go, else 0."""
     if k == len(layer_scores):
         return 0

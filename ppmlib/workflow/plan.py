@@ -234,7 +234,7 @@ class _Jobs:
         file = self.study.calibration and Path(self.study.calibration.file).expanduser()
         file = file and self.source / file
         try:
-            text = calibration.load(file and str(file), model=self.study.model.id)
+            text = calibration.load_text(file and str(file), model=self.study.model.id)
         except calibration.CalibrationError as error:
             raise ParamsError(f"{self.study_file}: calibration: {error}") from None
         self._add(
@@ -248,7 +248,7 @@ class _Jobs:
             [f"{matched.key}/2_pruning"],
             notebook=NOISE_NOTEBOOK,
             gpu=True,
-            static={"calibration": text.described()},
+            static={"calibration": text.describe()},
         )
 
     def _add_evaluations(self, run: Run, name: str, **changes) -> None:
@@ -320,7 +320,7 @@ def _file_hashes(study: Study, located: Path | None, root: Path) -> dict[str, An
     if study.model.id in bench.MODELS:
         return {"weights_sha256": hashes.weights_sha256(located)}
     if located is not None:
-        return hashes.file_hashes(located)
+        return hashes.hash_files(located)
     earlier = unfinished.earlier_plan(root) or {}
     known = earlier.get("study")
     if not isinstance(known, dict) or known.get("model") != study.model.model_dump():
