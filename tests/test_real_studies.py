@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 from importlib import metadata
 from pathlib import Path
 
@@ -25,6 +26,7 @@ REAL = sorted(
     path.stem
     for path in PARAMS.glob("*.yaml")
     if path.stem.startswith(("llama", "instruct", "smollm", "qwen"))
+    and not Study.load(path).model.is_gguf
 )
 
 
@@ -192,3 +194,18 @@ def test_the_page_of_task_changes_speaks_of_every_task_and_the_pinned_version():
     assert f"0.4.9.1 (the paper) and {metadata.version('lm_eval')} (pinned here)" in text
     headings = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
     assert headings == [task.name for task in load("llama-3.2-1b").tasks]
+
+
+def test_the_study_of_the_package_index_s_model_says_what_is_missing(tmp_path):
+    name = "smollm2-135m-instruct-quick"
+    study = load(name)
+    with_template = [
+        task.name
+        for task in study.tasks
+        if study.format_of(task.parameters(), "apply_chat_template")
+    ]
+    assert with_template == ["ifeval"]
+    done = ppm("run", shutil.copy(PARAMS / f"{name}.yaml", tmp_path), cwd=tmp_path)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "there is no file '../models/SmolLM2-135M-Instruct.Q4_1.gguf'" in line

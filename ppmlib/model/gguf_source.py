@@ -144,7 +144,8 @@ def _convert(file: Path, folder: Path, model: str) -> None:
         del network.config.quantization_config
     network.hf_quantizer = None
     network.is_quantized = False
-    network.save_pretrained(folder)
+    with no_loading_bars():
+        network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     _drop_tokens_from(folder / "tokenizer.json", network.get_input_embeddings().num_embeddings)
 
