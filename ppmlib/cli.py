@@ -66,10 +66,12 @@ def main() -> None:
     """
 
 
-STUDY_FILE = click.argument("study_file", type=click.Path(path_type=Path))
+PATH = click.Path(path_type=Path)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+STUDY_FILE = click.argument("study_file", type=PATH)
 REPORTS = click.option(
     "--reports",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     default=Path("reports"),
     show_default=True,
     help="Folder that holds one folder per study.",
@@ -77,8 +79,7 @@ REPORTS = click.option(
 
 
 def _data_root(text: str, **more):
-    kind = click.Path(path_type=Path, file_okay=False)
-    return click.option("--data-root", "data_folder", type=kind, help=text, **more)
+    return click.option("--data-root", "data_folder", type=FOLDER, help=text, **more)
 
 
 DATA_ROOT = _data_root(
@@ -128,15 +129,12 @@ def run(
     root = reports / Study.load(study_file).study
     preflight.check_writable(root)
     with launch.only_run(root):
-        study, plan = _prepare(study_file, reports, running=True, data_folder=data_folder)
-        unfinished.refuse_other(root, plan)
         begun: set[str] = set()
         while True:
-            if lowered := batch_sizes.describe_lowered(plan, root):
-                click.echo("\n".join(lowered))
-                study, plan = _prepare(study_file, reports, running=True, data_folder=data_folder)
+            study, plan = _prepare(study_file, reports, running=True, data_folder=data_folder)
             to_run = _to_run(root, plan, asked)
             if not begun:
+                unfinished.refuse_other(root, plan)
                 _print_estimate(study, study_file, plan, root, to_run)
             begun |= set(to_run)
             if profile == "local":  # a cluster's jobs outlive their controller
@@ -146,9 +144,10 @@ def run(
                 launch.run_job(root, "--page", *missing)
             status = launch.snakemake(root, profile, snakemake_options, plan, to_run=to_run)
             left = unfinished.find_jobs_to_run(root, plan)
+            for line in (lowered := batch_sizes.describe_lowered(plan, root)):
+                click.echo(line)
             # A new record may differ from the one that others were made from.
-            ended = status or set(left) <= begun
-            if ended and not batch_sizes.describe_lowered(plan, root):
+            if not lowered and (status or set(left) <= begun):
                 break
         if status == 0 and not unfinished.list_missing_pages(root, plan, left):
             click.echo(f"report: {root / 'index.html'}")
@@ -177,16 +176,12 @@ def _query_snakemake(
         _print_estimate(study, study_file, plan, root, to_run)
         for key in unfinished.list_missing_pages(root, plan, to_run):
             click.echo(f"would render the page of {key}", err=True)
-    with launch.only_run(root) if asked.upkeep else nullcontext():
-        with launch.linked_copy(root, to_run) as scratch:
-            status = launch.snakemake(
-                root if asked.upkeep else scratch,
-                profile,
-                snakemake_options,
-                plan,
-                to_run=to_run,
-                plan_file=scratch / launch.ENGINE_PLAN,
-            )
+    lock = launch.only_run(root) if asked.upkeep else nullcontext()
+    with lock, launch.linked_copy(root, to_run) as scratch:
+        folder, file = root if asked.upkeep else scratch, scratch / launch.ENGINE_PLAN
+        status = launch.snakemake(
+            folder, profile, snakemake_options, plan, to_run=to_run, plan_file=file
+        )
     if status:
         raise SystemExit(EXIT_FAILED)
     if asked.dry_run:
@@ -280,7 +275,7 @@ def status(study_file: Path, reports: Path) -> None:
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=PATH)
 def verify(folder: Path) -> None:
     """Recompute every hash of a study's record and name what differs."""
     problems = records.verify(folder)
@@ -289,15 +284,14 @@ def verify(folder: Path) -> None:
     if problems:
         click.echo(f"{folder}: {len(problems)} differences")
         raise SystemExit(EXIT_FAILED)
-    count = len(records.read_manifest(folder))
-    click.echo(f"{folder}: all {count} files are as they were written")
+    click.echo(f"{folder}: all {len(records.read_manifest(folder))} files are as they were written")
 
 
 @main.command()
 @STUDY_FILE
 @click.option("--ratio", "pruning_ratio", type=float, help="Pruning ratio of the wanted width.")
 @click.option("--expansion", "expansion_ratio", type=float, help="Or its expansion ratio.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="New folder.")
+@click.option("--out", type=PATH, required=True, help="New folder.")
 @REPORTS
 def export(
     study_file: Path,
@@ -322,7 +316,7 @@ def export(
 
 
 @main.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=PATH)
 def rerun(path: Path) -> None:
     """Run an executed notebook, or a whole report folder, again and compare the numbers."""
     from ppmlib.workflow import rerun as again
@@ -359,7 +353,7 @@ def simulations(draws: int, graded_draws: int, reports: Path) -> None:
 
 
 @main.command()
-@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("folders", nargs=-1, required=True, type=PATH)
 @click.option("--name", help="Name of the report; default compare-A-B.")
 @REPORTS
 def compare(folders: tuple[Path, ...], name: str | None, reports: Path) -> None:

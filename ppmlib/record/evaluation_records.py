@@ -24,11 +24,7 @@ def key(run: str, task: str | None = None) -> str:
 
 
 def read_all(root: Path) -> dict[str, dict[str, Any]]:
-    """The verified evaluation of every run under a study's folder, by run.
-
-    Raises:
-        RecordError: for a damaged record, or parts of a run that differ in their settings.
-    """
+    """A study's verified evaluations, one per run, by run. RecordError as `join_parts`."""
     parts: dict[str, dict[str, Any]] = {}
     for name, record in records.read_stage(root, STAGE).items():
         parts.setdefault(name.rpartition("/")[0], {})[name] = record
@@ -46,12 +42,9 @@ def read_one(root: Path, run: str) -> dict[str, Any] | None:
 
 
 def join_parts(run: str, parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """One evaluation from its parts by key: their rows, tasks, files and measured seconds.
+    """One evaluation from its parts by key; its fingerprint is that of their fingerprints.
 
-    A single part is returned as it is. The fingerprint of several is that of their fingerprints.
-
-    Raises:
-        RecordError: if the parts differ in an input that is not a task's, or share a task.
+    RecordError if the parts share a task or differ in an input that is not a task's.
     """
     if len(parts) == 1:
         return dict(next(iter(parts.values())))

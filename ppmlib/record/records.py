@@ -211,18 +211,14 @@ def write(
     measured: Mapping[str, Any] | None = None,
     files: Iterable[Path] = (),
 ) -> dict[str, Any]:
-    """Write the record of one stage, after everything that it names is on disk.
+    """Write and return the record of one stage, after everything that it names is on disk.
 
     Args:
-        root: the study's folder.
         key: `<run>/<stage>`, `<run>/<stage>-<part>` or `<stage>`.
-        inputs: what can change the numbers. The stage's version and those of torch, transformers,
-            lm-eval and the libraries beneath are added here.
+        inputs: what can change the numbers; versions of the stage and packages are added here.
         results: the numbers, plain JSON; NaN or infinity is a ValueError.
         measured: seconds, bytes, joules.
         files: data files this stage wrote, under `root`.
-    Returns:
-        the record, as `read` gives it.
     """
     stage = stage_of(key)
     full_inputs = {
@@ -260,11 +256,7 @@ def _seal(root: Path, record: dict[str, Any]) -> dict[str, Any]:
 
 
 def read(root: Path, key: str) -> dict[str, Any]:
-    """Read and verify a record: its own hash, its fingerprint, and every file it names.
-
-    Raises:
-        RecordError: naming the file that is missing, damaged or changed.
-    """
+    """Read and verify a record and every file it names. RecordError names the wrong file."""
     path = record_path(root, key)
     record = read_json(path)
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
@@ -299,10 +291,9 @@ def remove(root: Path, key: str) -> None:
 
 
 def read_stage(root: Path, stage: str) -> dict[str, dict[str, Any]]:
-    """All verified records of a stage under a study's folder, by key.
+    """All verified records of a stage, by key; where the folder has a plan, only of its jobs.
 
-    Where the folder has a plan, only the jobs in it: a width that was removed from the study file
-    still has a record but is no longer in the study.
+    A width that was removed from the study file still has a record but is no longer in the study.
     """
     return {key: read(root, key) for key in present_keys(root) if stage_of(key) == stage}
 
@@ -372,11 +363,7 @@ def write_manifest(root: Path) -> Path:
 
 
 def verify(root: Path) -> list[str]:
-    """Compare a study's folder with its manifest: a line per difference, none if clean.
-
-    Raises:
-        RecordError: if there is no readable manifest.
-    """
+    """Compare a folder with its manifest, a line per difference. RecordError if it has none."""
     root = Path(root)
     listed = read_manifest(root)
     present = relative_files(root, record_files(root))

@@ -19,14 +19,9 @@ class ParamsError(Exception):
 
 
 def read(path: Path, below: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[str, Path]]:
-    """The keys of a study file, with those of the file it extends, and the file each is written in.
+    """The keys of a study file and of the file it extends, and the file each is written in.
 
-    Args:
-        path: the file.
-        below: the files that extend it.
-    Raises:
-        ParamsError: if the file, or one it extends, cannot be read, is not a YAML mapping, is not
-            in the same folder, or extends itself.
+    `below`: the files that extend it. ParamsError if a file cannot be read or extends itself.
     """
     path = Path(path)
     own = _read_mapping(path)
@@ -79,10 +74,7 @@ def _error_at(node: yaml.Node, what: str) -> yaml.YAMLError:
 
 
 class _Plain(yaml.SafeLoader):
-    """YAML of text, numbers, true, false, null, lists and mappings without repeated keys.
-
-    PyYAML alone keeps the last of repeated keys silently, and fails on tags and dates.
-    """
+    """YAML without tags, dates and repeated keys; PyYAML alone keeps the last of repeated keys."""
 
     def construct_object(self, node, deep=False):
         """Build a value; a value that does not fit its tag is an error with its place."""

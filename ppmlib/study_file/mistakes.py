@@ -40,8 +40,7 @@ def explain(
 ) -> list[str]:
     """A line per mistake that pydantic found, at most `MOST_LINES`, and how many more there are.
 
-    Args:
-        origin: the file that each top-level key is written in, where it is not `path`.
+    `origin`: the file that each top-level key is written in, where it is not `path`.
     """
     mistakes = error.errors(include_url=False)
     lines = [_line(schema, path, origin, mistake) for mistake in mistakes[:MOST_LINES]]

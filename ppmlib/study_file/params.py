@@ -133,9 +133,8 @@ class Strict(BaseModel):
 class ModelSource(Strict):
     """Which model: packaged name, hub id, or a path written with a leading `.`, `/` or `~`.
 
-    A path leads to a folder or to a GGUF file, whose sha256 may be given.
-
-    `shape:llama-3.2-1b` has random weights of that shape: for profiling alone.
+    A path leads to a folder or to a GGUF file, whose sha256 may be given. `shape:llama-3.2-1b` has
+    random weights of that shape: for profiling alone.
     """
 
     id: FilePath
@@ -429,11 +428,7 @@ class Study(Strict):
 
     @classmethod
     def load(cls, path: Path) -> "Study":
-        """Read and check a study file.
-
-        Raises:
-            ParamsError: one line per mistake, `file: key: what is wrong`.
-        """
+        """Read and check a study file. ParamsError: a line per mistake, `file: key: mistake`."""
         content, origin = study_file.read(path)
         try:
             return cls.model_validate(content)

@@ -89,9 +89,7 @@ class Selection:
         multiple of `keep_multiple_of`, at least one. The dense model is never rounded.
 
         Raises:
-            ValueError: unless exactly one ratio is given; for a pruning ratio outside [0, 1), an
-                expansion ratio that is not positive or above the model's own, or a multiple that
-                does not fit into the model.
+            ValueError: unless exactly one ratio is given and the model can have that width.
         Source: the paper's rule, which all 15 published pruned widths follow.
         """
         _check_one_given(self.pruning_ratio, self.expansion_ratio)
@@ -162,11 +160,7 @@ def responder_kind(criterion: str) -> str | None:
 
 
 def width_slug(pruning_ratio: float | None = None, expansion_ratio: float | None = None) -> str:
-    """Folder name of a requested width: `r0.40`, `r0.125`, or `e2.40` for an expansion ratio.
-
-    Raises:
-        ValueError: unless exactly one of the two is given.
-    """
+    """Folder name of a width: `r0.40`, `r0.125`, or `e2.40` for an expansion ratio."""
     _check_one_given(pruning_ratio, expansion_ratio)
     letter, ratio = ("r", pruning_ratio) if expansion_ratio is None else ("e", expansion_ratio)
     exact = Decimal(repr(float(ratio)))

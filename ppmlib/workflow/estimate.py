@@ -26,11 +26,7 @@ def describe_run(
 ) -> list[str]:
     """The estimate of a study, a line each: totals, the model, time; empty if nothing is evaluated.
 
-    Args:
-        study_file: where the study was read.
-        plan: its plan.
-        root: its folder, whose finished evaluations give sizes and seconds.
-        to_run: the jobs that are not finished.
+    `root`: the study's folder, whose finished evaluations (not in `to_run`) give sizes and seconds.
     """
     if not study.tasks:
         return []

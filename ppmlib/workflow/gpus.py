@@ -20,13 +20,10 @@ VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 
 def visible_gpus() -> dict[str, str]:
-    """GPUs this process may use: `CUDA_VISIBLE_DEVICES` if set, else all that nvidia-smi lists.
+    """GPUs this process may use, as {name in the variable: UUID, or the name again}.
 
-    The variable is read as torch reads it: entries after the first that is not a GPU are ignored,
-    and a GPU named twice leaves none.
-
-    Returns:
-        {name in the variable: UUID, or the name again where nvidia-smi gives none}
+    Those of `CUDA_VISIBLE_DEVICES` as torch reads it: entries after the first that is not a GPU are
+    ignored, and a GPU named twice leaves none. If it is not set, all that nvidia-smi lists.
     """
     listed = _list_gpus()
     named = os.environ.get(VARIABLE)

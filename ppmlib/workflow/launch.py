@@ -109,16 +109,13 @@ def snakemake(
 ) -> int:
     """Run Snakemake in a study's folder with a packaged profile. Returns its exit status.
 
-    TERM, INT and USR1 stop the running notebooks, which note it, and then Snakemake; a second
-    signal kills them.
+    TERM, INT and USR1 stop the running notebooks, which note it, and then Snakemake: Interrupted. A
+    second signal kills them.
 
     Args:
-        root: the study's folder, or a mirror of it.
-        plan: the study's plan.
+        root: the study's folder, or a linked copy of it.
         to_run: the jobs to run, with their reasons; Snakemake sees the others as up to date.
         plan_file: where both are written for Snakemake; None for a hidden file in `root`.
-    Raises:
-        Interrupted: after one of these signals.
     """
     workflow = Path(str(resources.files("ppmlib.workflow")))
     command = [sys.executable, "-m", "ppmlib.workflow.engine"]
@@ -144,10 +141,7 @@ def snakemake(
 def run_notebook_alone(
     root: Path, key: str, *, synthetic: bool = False, draft: bool = False, **parameters
 ) -> int:
-    """Run one notebook that belongs to no study into its own folder. Its exit status.
-
-    RecordError where the folder holds another report.
-    """
+    """Run a notebook outside any study in its own folder. Its exit status, or RecordError."""
     job = {
         "stage": key,
         "parameters": {**parameters, "record_dir": "."},

@@ -37,12 +37,7 @@ class Asked(NamedTuple):
 
 
 def read(options: Sequence[str]) -> Asked:
-    """Read the options that go to Snakemake.
-
-    Raises:
-        WrongOptions: with Snakemake's own words.
-        SystemExit: 0, after `--help` or `--version` were answered.
-    """
+    """Read Snakemake's options. WrongOptions in its own words; SystemExit 0 after `--help`."""
     if not options and PROFILE not in os.environ:
         return Asked()
     parser, found = _parse(options)

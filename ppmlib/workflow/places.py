@@ -5,11 +5,7 @@ from pathlib import Path
 
 
 def notebooks_folder() -> Path:
-    """The notebooks' folder: in the installed package, else next to it in the repository.
-
-    Raises:
-        FileNotFoundError: if neither holds them.
-    """
+    """The notebooks' folder, in the installed package or next to it. Else FileNotFoundError."""
     package = Path(str(resources.files("ppmlib")))
     for folder in (package / "notebooks", package.parent / "notebooks"):
         if (folder / "1_scoring.ipynb").exists():

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +52,10 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
             same, and `unchecked` says that the model was not checked.
     Returns:
         {study, claims_sha256, synthetic, draft, engine_reason: why the engine is not `fast`, where
-        the study leaves the choice, jobs: {key: {stage, parameters, reads, static,
-        threads, limit_minutes, memory_mb, gpu}}}, a job after those it reads; `gpu`: whether it can
-        use one; `notebook`: only where it is not named as the stage. For the caller alone:
+        the study leaves the choice, jobs: {key: a job as in `_Jobs`}}. For the caller alone:
         `unchecked`, and `located`, the model's folder or None
     Raises:
-        ParamsError: for a width the model cannot have, an unknown task or metric, a score file
-            without its function, a data set that is not in the data root.
+        ParamsError: for mistakes that `preflight` finds.
         ModelError: for a model that is missing or damaged, has no GLU MLPs, or has weights that are
             not finite. Weights are searched once, not again for a plan of the same weights.
     """
@@ -69,9 +66,16 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
         located, unchecked = None, str(error)
     preflight.check(study, study_file, located)
     preflight.check_data_root(study, study_file)
-    engine, reason = _choose_engine(study, located, Path(root))
+    earlier = unfinished.earlier_plan(root) or {"jobs": {}}
+    engine, reason = _choose_engine(study, located, earlier)
     study = batch_sizes.apply_smaller(study.model_copy(update={"engine": engine}), root)
-    jobs = _Jobs(study, Path(study_file), Path(root), located)
+    found = _find_hashes(study, located, earlier)
+    synthetic = study.model.id in bench.MODELS
+    if located is not None and not synthetic:
+        planned = _planned_weights(earlier, study.model.dtype)
+        if found["weights_sha256"] not in planned:
+            checkpoint.check_finite(located, study.model.id, study.model.dtype)
+    jobs = _Jobs(study, Path(study_file), Path(root), located, found)
     jobs.add_all()
     # Left out where it is the default: plans made before it existed stay valid.
     margin = study.model_dump(include={MARGIN}, exclude_defaults=True)
@@ -86,7 +90,7 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
     return {
         "study": resolved,
         "claims_sha256": records.fingerprint({"claims": resolved["claims"]}),
-        "synthetic": jobs.synthetic,
+        "synthetic": synthetic,
         "draft": study.subset is not None,
         **({"engine_reason": reason} if reason else {}),
         "unchecked": unchecked,
@@ -95,32 +99,28 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
     }
 
 
-@dataclass
 class _Jobs:
-    """The jobs of one study, each added after those it reads."""
+    """The jobs of one study, each added after those it reads.
 
-    study: Study
-    study_file: Path
-    root: Path
-    located: Path | None
-    jobs: dict[str, Any] = field(default_factory=dict)
+    jobs: {key: {stage, parameters, reads, static, threads, limit_minutes, memory_mb, gpu}}; `gpu`:
+    whether it can use one; `notebook`: only where it is not named as the stage.
+    """
 
-    def __post_init__(self) -> None:
-        study = self.study
-        self.source = self.study_file.resolve().parent
-        self.synthetic = study.model.id in bench.MODELS
-        self.changing = _file_hashes(study, self.located, self.root)
-        if self.located is not None and not self.synthetic:
-            if self.changing["weights_sha256"] not in _planned_weights(
-                self.root, study.model.dtype
-            ):
-                checkpoint.check_finite(self.located, study.model.id, study.model.dtype)
-        if study.threads != 1:
-            self.changing["threads"] = study.threads
+    def __init__(
+        self,
+        study: Study,
+        study_file: Path,
+        root: Path,
+        located: Path | None,
+        hashes: dict[str, str],
+    ) -> None:
+        self.study, self.study_file, self.root = study, study_file, root
+        self.jobs: dict[str, Any] = {}
+        self.changing = hashes | ({"threads": study.threads} if study.threads != 1 else {})
         self.versions = records.package_versions()
-        folder = study.model.is_folder and self.located.name
+        self.model_name = located.name if study.model.is_folder else study.model.id
         self.model = {
-            "model": f"{MODEL_LINKS}/{folder}" if folder else study.model.id,
+            "model": f"{MODEL_LINKS}/{located.name}" if study.model.is_folder else study.model.id,
             "revision": study.model.revision,
             "dtype": study.model.dtype,
             "record_dir": ".",
@@ -140,7 +140,7 @@ class _Jobs:
             "keep_multiple_of": study.keep_multiple_of,
         }
         scored = sorted({run.criterion for run in runs} - {"random", NOISE})
-        self._add(
+        self.add(
             "1_scoring",
             self.model
             | widths
@@ -151,16 +151,16 @@ class _Jobs:
             static=self._score_files(scored),
         )
         for run in runs:
-            self._add_pruning(run)
-            self._add_evaluations(run, run.key)
+            self.add_pruning(run)
+            self.add_evaluations(run, run.key)
             if study.aa_batch_size and run.key == DENSE:
-                self._add_evaluations(
+                self.add_evaluations(
                     run, REPEAT, batch_size=study.aa_batch_size, engine=REPEAT_ENGINE, floors=[]
                 )
         for run in study.responders():
-            self._add_evaluations(replace(run, tasks=_answerable(run)), run.key, floors=[])
+            self.add_evaluations(replace(run, tasks=_answerable(run)), run.key, floors=[])
         if study.profiling is not None:
-            self._add(
+            self.add(
                 f"{selection_slug(study.criterion)}/4_profiling",
                 self.model
                 | widths
@@ -169,16 +169,16 @@ class _Jobs:
                 [f"{run.key}/2_pruning" for run in runs if run.criterion == study.criterion],
                 gpu=True,
             )
-        self._add(
+        self.add(
             "5_analysis",
             {
                 "study": study.study,
                 "question": study.question,
-                "model": self.located.name if study.model.is_folder else study.model.id,
+                "model": self.model_name,
                 "criterion": selection_slug(study.criterion),
                 "tasks": [task.parameters() for task in study.tasks],
                 "claims": [claim.model_dump() for claim in study.claims],
-                "planted": self.synthetic,
+                "planted": study.model.id in bench.MODELS,
                 "draft": study.subset is not None,
                 "bootstrap_seed": study.seeds.bootstrap,
                 "record_dir": ".",
@@ -187,7 +187,7 @@ class _Jobs:
             [key for key, job in self.jobs.items() if job["stage"] != "1_scoring"],
         )
 
-    def _add(
+    def add(
         self,
         key: str,
         parameters: dict[str, Any],
@@ -203,7 +203,7 @@ class _Jobs:
         if stage in self.left_out:
             return
         limit_minutes, memory_mb = self.study.limits.of_task(task)
-        hashes = {name: self.changing.get(name) for name in CHANGED_BY[notebook or stage]}
+        changed_by = CHANGED_BY[notebook or stage]
         self.jobs[key] = {
             "stage": stage,
             "parameters": parameters,
@@ -212,7 +212,7 @@ class _Jobs:
                 "versions": self.versions,
                 "stage_version": records.STAGE_VERSIONS[stage],
                 "weights_sha256": self.changing.get("weights_sha256"),
-                **{name: value for name, value in hashes.items() if value is not None},
+                **{name: self.changing[name] for name in changed_by if name in self.changing},
                 **(static or {}),
             },
             "threads": self.study.threads,
@@ -222,22 +222,22 @@ class _Jobs:
             **({"notebook": notebook} if notebook else {}),
         }
 
-    def _add_pruning(self, run: Run) -> None:
+    def add_pruning(self, run: Run) -> None:
         """Add the job that makes a run's plan of kept neurons, or tunes its noise."""
         key = f"{run.key}/2_pruning"
         if run.criterion != NOISE:
             files = {} if run.key == DENSE else self._score_files([run.criterion])
-            self._add(key, self._width(run), ["1_scoring"], static=files)
+            self.add(key, self._width(run), ["1_scoring"], static=files)
             return
         matched = replace(run, criterion=self.study.criterion)
         width = self._width(matched)
-        file = self.study.calibration and Path(self.study.calibration.file).expanduser()
-        file = file and self.source / file
+        text_file = self.study.calibration and self.study.calibration.file
+        file = text_file and self._resolve(text_file)
         try:
             text = calibration.load_text(file and str(file), model=self.study.model.id)
         except calibration.CalibrationError as error:
             raise ParamsError(f"{self.study_file}: calibration: {error}") from None
-        self._add(
+        self.add(
             key,
             {
                 "matched": width.pop("criterion"),
@@ -251,7 +251,7 @@ class _Jobs:
             static={"calibration": text.describe()},
         )
 
-    def _add_evaluations(self, run: Run, name: str, **changes) -> None:
+    def add_evaluations(self, run: Run, name: str, **changes) -> None:
         """Add a run's evaluation, or one per task; `changes` replace parameters."""
         responder = responder_kind(run.criterion) is not None
         for task in run.tasks if self.study.split_evaluation and not responder else (None,):
@@ -260,7 +260,7 @@ class _Jobs:
             tasks = [spec.parameters() for spec in self.study.tasks if spec.name in asked]
             if name == REPEAT:
                 tasks = [batch_sizes.spec_of_repeat(self.study, self.root, spec) for spec in tasks]
-            self._add(
+            self.add(
                 key,
                 {
                     **self._width(run),
@@ -283,13 +283,16 @@ class _Jobs:
         return self.model | run.settings() | {"criterion": self._criterion(run.criterion)}
 
     def _criterion(self, criterion: str) -> str:
-        return relative_criterion(criterion, self.source, self.root)
+        return relative_criterion(criterion, self.study_file.resolve().parent, self.root)
+
+    def _resolve(self, file: str) -> Path:
+        return self.study_file.resolve().parent / Path(file).expanduser()
 
     def _score_files(self, criteria: Iterable[str]) -> dict[str, Any]:
         """The hash of every score file among some criteria, by selection; nothing without any."""
         files = {
             selection_slug(criterion): code_files.sha256(
-                self.source / Path(criterion.rpartition(":")[0]).expanduser()
+                self._resolve(criterion.rpartition(":")[0])
             )
             for criterion in criteria
             if ".py:" in criterion
@@ -297,20 +300,19 @@ class _Jobs:
         return {"score_files": files} if files else {}
 
 
-def _choose_engine(study: Study, located: Path | None, root: Path) -> tuple[str, str | None]:
+def _choose_engine(study: Study, located: Path | None, earlier: dict) -> tuple[str, str | None]:
     """The engine of a study's evaluations; that of its last run for a model that is not here."""
     if not study.tasks:
         return (engines.PLAIN if study.engine == engines.AUTO else study.engine), None
     if located is not None:
         config = checkpoint.text_config(checkpoint.read_json(located / "config.json"))
         return engines.choose(study.engine, config)
-    earlier = unfinished.earlier_plan(root) or {}
     if study.engine != engines.AUTO or not isinstance(earlier.get("study"), dict):
         return engines.choose(study.engine, {"model_type": "llama"})
     return earlier["study"]["engine"], earlier.get("engine_reason")
 
 
-def _file_hashes(study: Study, located: Path | None, root: Path) -> dict[str, Any]:
+def _find_hashes(study: Study, located: Path | None, earlier: dict) -> dict[str, str]:
     """The hashes of a study's model; if it is not here, those of the study's last run, if any.
 
     A packaged model's other files come with its weights, whose hash stands for them all.
@@ -321,7 +323,6 @@ def _file_hashes(study: Study, located: Path | None, root: Path) -> dict[str, An
         return {"weights_sha256": hashes.weights_sha256(located)}
     if located is not None:
         return hashes.hash_files(located)
-    earlier = unfinished.earlier_plan(root) or {}
     known = earlier.get("study")
     if not isinstance(known, dict) or known.get("model") != study.model.model_dump():
         return {}
@@ -329,21 +330,17 @@ def _file_hashes(study: Study, located: Path | None, root: Path) -> dict[str, An
     return {name: s[name] for s in statics for name in hashes.FILE_HASHES if name in s}
 
 
-def _planned_weights(root: Path, dtype: str) -> set[str]:
+def _planned_weights(earlier: dict, dtype: str) -> set[str]:
     """The hashes of the weights that the study's last run was planned for, in this dtype."""
-    jobs = (unfinished.earlier_plan(root) or {"jobs": {}})["jobs"].values()
+    jobs = earlier["jobs"].values()
     planned = [job for job in jobs if job.get("parameters", {}).get("dtype") == dtype]
     return {job.get("static", {}).get("weights_sha256") for job in planned}
 
 
 def locate(study: Study, study_file: Path, *, fetch: bool = True) -> Path | None:
-    """The folder of a study's model; a folder in the study is relative to its file.
+    """The folder of a study's model, None for a shape with random weights.
 
-    None for a shape with random weights, which has none.
-
-    Raises:
-        ParamsError: if there is no such folder.
-        ModelError: as `models.locate`.
+    ParamsError if the study names a folder that does not exist; ModelError as `models.locate`.
     """
     name = study.model.id
     if study.model.is_shape:

@@ -18,9 +18,8 @@ from ppmlib.workflow.processes import SMALLEST_FREE_BYTES
 def check(study: Study, study_file: Path, located: Path | None) -> None:
     """Check a study against its model's folder, its score files and lm-eval's task files.
 
-    Args:
-        located: the model's folder; None for a shape with random weights, and for a model that is
-            missing locally: its widths are not checked.
+    `located`: the model's folder, or None where there is none: then its widths are not checked.
+
     Raises:
         ParamsError: a line per mistake, `file: what is wrong`.
         ModelError: for a model that cannot be pruned or run.
@@ -48,11 +47,7 @@ def check(study: Study, study_file: Path, located: Path | None) -> None:
 
 
 def check_data_root(study: Study, study_file: Path) -> None:
-    """With a data root, all that the study's tasks read must be in it; the files are not opened.
-
-    Raises:
-        ParamsError: a line for each data set that is missing.
-    """
+    """ParamsError: a line per data set that the study needs and the data root, if any, lacks."""
     root, names = data_root.current_data_root(), [task.name for task in study.tasks]
     if root is not None:
         _refuse(study_file, task_data.find_missing_data(root, names, [bench.tasks_dir()]))

@@ -22,8 +22,7 @@ COPIED = (".models", "records", "samples", "figures", "tables")
 def find_study(path: Path) -> tuple[Path, str | None]:
     """The study's folder of an executed notebook or a folder, and the notebook's key (or None).
 
-    Raises:
-        RecordError: if the path belongs to no study or to no job of it.
+    RecordError if the path is not in a study.
     """
     path = Path(path).resolve()
     root = next((p for p in (path, *path.parents) if (p / records.PLAN_FILE).is_file()), None)
@@ -59,21 +58,15 @@ def workspace(root: Path, key: str | None) -> Iterator[Path]:
 
 def find_differences(old: Any, new: Any, where: str = "") -> list[str]:
     """Every leaf at which two records' results differ, as `path: old -> new`."""
+    pairs = None
     if isinstance(old, Mapping) and isinstance(new, Mapping):
-        return [
-            line
-            for name in sorted({*old, *new})
-            for line in find_differences(
-                old.get(name), new.get(name), f"{where}.{name}".lstrip(".")
-            )
-        ]
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return [
-            line
-            for i, (a, b) in enumerate(zip(old, new, strict=True))
-            for line in find_differences(a, b, f"{where}[{i}]")
-        ]
-    return [] if old == new else [f"{where}: {old!r} -> {new!r}"]
+        names = sorted({*old, *new})
+        pairs = [(f"{where}.{name}".lstrip("."), old.get(name), new.get(name)) for name in names]
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = [(f"{where}[{i}]", *pair) for i, pair in enumerate(zip(old, new, strict=True))]
+    if pairs is None:
+        return [] if old == new else [f"{where}: {old!r} -> {new!r}"]
+    return [line for place, a, b in pairs for line in find_differences(a, b, place)]
 
 
 def count_flips(old: Path, new: Path) -> list[str]:
@@ -103,12 +96,9 @@ def compare_records(root: Path, again: Path, key: str) -> list[str]:
 
 
 def rerun_notebook(root: Path, key: str) -> list[str]:
-    """Run one recorded notebook again from its own parameters.
+    """Run one recorded notebook again from its own parameters; what differs, empty if equal.
 
-    Returns:
-        the differences, empty if every number is equal.
-    Raises:
-        RecordError: if the notebook fails, with the error it failed with.
+    RecordError if it fails, with its error.
     """
     records.read(root, key)
     with workspace(root, key) as folder:
@@ -119,11 +109,7 @@ def rerun_notebook(root: Path, key: str) -> list[str]:
 
 
 def rerun_study(root: Path) -> list[str]:
-    """Run every notebook of a recorded study again; the differences, empty if all are equal.
-
-    Raises:
-        RecordError: if a notebook fails.
-    """
+    """Run a whole study again; what differs, empty if equal. RecordError if a notebook fails."""
     plan = records.read_plan(root)
     keys = list(plan["jobs"])
     if any(job["stage"] in ALONE for job in plan["jobs"].values()):  # Snakemake did not run it

@@ -67,11 +67,9 @@ def own_interpreter() -> Iterator[None]:
 
 
 def execute(job: dict[str, Any], executed: Path) -> None:
-    """Run a job's notebook with papermill, in a kernel of its own.
+    """Run a job's notebook with papermill, in its own kernel.
 
-    Raises:
-        papermill.PapermillExecutionError: when a cell fails; `executed` then ends at that cell.
-        nbclient's DeadKernelError: when the kernel dies.
+    papermill.PapermillExecutionError when a cell fails, DeadKernelError when the kernel dies.
     """
     import papermill
     from traitlets.config import Config
@@ -248,10 +246,7 @@ def wait_for_turn(log: TextIO, key: str) -> None:
     """Lock a notebook's log for this job and its kernel, which also writes there.
 
     The processes of a killed engine take a moment to end: until then the same notebook is not
-    started again.
-
-    Raises:
-        SystemExit: if they have not ended after `TURN_LIMIT_S`.
+    started again. SystemExit if they have not ended after `TURN_LIMIT_S`.
     """
     started = time.monotonic()
     while True:

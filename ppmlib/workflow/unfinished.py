@@ -38,8 +38,7 @@ def describe_inputs(root: Path, job: Mapping[str, Any]) -> dict[str, Any]:
 def check_as_planned(root: Path, key: str, job: Mapping[str, Any]) -> None:
     """Delete a new record that was made from other files than its study was planned with.
 
-    Raises:
-        RecordError: if a model or a score file was replaced while the study ran.
+    RecordError if so: a model or a score file was replaced while the study ran.
     """
     inputs, static = records.read(root, key)["inputs"], job.get("static", {})
     model = inputs.get("model") if isinstance(inputs.get("model"), dict) else {}
@@ -66,11 +65,8 @@ def find_jobs_to_run(
 ) -> dict[str, str]:
     """The jobs to run, each with its reason; `index` for the study's page.
 
-    Args:
-        root: the study's folder; it need not exist.
-        plan: the study's present plan.
-        forced: keys to run in any case, and with them all jobs that read their records.
-        everything: force all jobs.
+    `forced`: keys to run in any case, and with them all jobs that read their records; `everything`
+    forces all.
     """
     earlier, jobs = earlier_plan(root), plan["jobs"]
     forced = {*jobs, INDEX} if everything else set(forced)
@@ -145,11 +141,7 @@ def _reason(root: Path, key: str, job: Mapping[str, Any], before: Mapping | None
 
 
 def _follows(job: Mapping[str, Any], read: str, reason: str) -> bool:
-    """Whether a job is run again because one that it reads is.
-
-    A record that is only missing or damaged comes out the same, except for measured seconds, which
-    the analysis shows.
-    """
+    """Whether a job is run again because one that it reads is."""
     if job["stage"] == ANALYSIS or reason.endswith(ASKED):
         return True
     return read not in NOT_TRACKED and reason.startswith((CHANGED, "reads "))
@@ -160,7 +152,7 @@ def _changed(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
     if before is None:
         return f"{CHANGED}other settings"
     names = []
-    for part in ("parameters", "static"):
+    for part in records.PLAN_PARTS:
         old, new = _portable(before.get(part) or {}), _portable(now[part])
         names += [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
     names += ["what it reads"] if before.get("reads") != now["reads"] else []
@@ -180,34 +172,23 @@ def _identity(root: Path, read: str, job: Mapping[str, Any]) -> str | None:
     return record.get(name) if isinstance(record, dict) else None
 
 
-def _portable(value: Any) -> Any:
+def _portable(value: Any, names_file: bool = False) -> Any:
     """Settings without the folders of score and text files."""
     if isinstance(value, dict):
-        return {
-            name: _without_folder(item) if name in NAME_FILES else _portable(item)
-            for name, item in value.items()
-        }
-    return [_portable(item) for item in value] if isinstance(value, list) else value
-
-
-def _without_folder(value: Any) -> Any:
+        return {name: _portable(item, name in NAME_FILES) for name, item in value.items()}
     if isinstance(value, list):
-        return [_without_folder(item) for item in value]
-    return Path(value).name if isinstance(value, str) else value
+        return [_portable(item, names_file) for item in value]
+    return Path(value).name if names_file and isinstance(value, str) else value
 
 
 def _page_is_current(root: Path, plan: Mapping[str, Any], earlier: Mapping | None) -> bool:
     if earlier is None or not Path(root, f"{INDEX}.html").is_file():
         return False
+    # Settings of jobs are compared with their records; here the rest, and which jobs there are.
+    if {**earlier, "jobs": set(earlier["jobs"])} != {**plan, "jobs": set(plan["jobs"])}:
+        return False
     try:
         listed = records.read_manifest(root)
     except records.RecordError:
         return False
-    pages = (f"{key}.html" for key in plan["jobs"])
-    return all(page in listed for page in pages) and (
-        _about(earlier) == _about(plan) and set(earlier["jobs"]) == set(plan["jobs"])
-    )
-
-
-def _about(plan: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in plan.items() if name != "jobs"}
+    return all(f"{key}.html" in listed for key in plan["jobs"])
