@@ -430,7 +430,7 @@ def _partial_report(root: Path, profile: str, plan) -> None:
     if trouble := folder_trouble(root):
         raise Refused(f"{root}: {trouble}", EXIT_FAILED)
     if not any(root.glob("records/**/*.json")) and not any(root.glob("logs/**/*.failed.json")):
-        return  # Snakemake ran nothing, and said why
+        return  # Snakemake ran nothing and printed the reason
     to_run, analysis = unfinished.find_jobs_to_run(root, plan), unfinished.ANALYSIS
     if analysis in to_run and not records.failure_path(root, analysis).exists():
         partial = ("--config", "partial=1", "--", f"records/{analysis}.json")

@@ -92,7 +92,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def clear_temporaries(root: Path) -> None:
-    """Delete what a killed writer left in a study's folder. Only while nobody writes there."""
+    """Delete what a killed writer left in a study's folder. Only while no job writes there."""
     for path in Path(root).rglob(".*.tmp"):
         path.unlink()
 

@@ -387,7 +387,7 @@ class Study(Strict):
         if CHECK in criteria and self.model.id not in bench.MODELS:
             raise ValueError(f"{CHECK} checks the instrument: only for a packaged bench model")
         if self.limits.tasks and not self.split_evaluation:
-            raise ValueError("limits: tasks have notebooks of their own only with split_evaluation")
+            raise ValueError("limits: tasks have their own notebooks only with split_evaluation")
         self._check_known("limits: task", self.limits.tasks, names)
         for control in self.controls:
             if self.expansion_ratios and control.pruning_ratios:

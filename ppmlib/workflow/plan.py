@@ -66,7 +66,7 @@ def build(study: Study, study_file: Path, root: Path, *, fetch: bool = True) -> 
         located, unchecked = None, str(error)
     preflight.check(study, study_file, located)
     preflight.check_data_root(study, study_file)
-    earlier = unfinished.earlier_plan(root) or {"jobs": {}}
+    earlier = unfinished.earlier_plan(root)
     engine, reason = _choose_engine(study, located, earlier)
     study = batch_sizes.apply_smaller(study.model_copy(update={"engine": engine}), root)
     found = _find_hashes(study, located, earlier)
@@ -351,8 +351,8 @@ def locate(study: Study, study_file: Path, *, fetch: bool = True) -> Path | None
     folder = Path(study_file).parent / Path(name).expanduser()
     if not (folder.is_file() if study.model.is_gguf else folder.is_dir()):
         kind = "file" if study.model.is_gguf else "folder"
-        beside = "" if name.startswith(("/", "~")) else " beside this file"
-        raise ParamsError(f"{study_file}: model.id: there is no {kind} {name!r}{beside}")
+        where = "" if name.startswith(("/", "~")) else " in the study file's folder"
+        raise ParamsError(f"{study_file}: model.id: there is no {kind} {name!r}{where}")
     if study.model.revision is not None:
         raise ParamsError(f"{study_file}: model.revision: a folder has none; leave it out")
     if study.model.is_gguf:

@@ -68,7 +68,7 @@ class LogHandler(LogHandlerBase):
         elif event == LogEvent.JOB_ERROR:
             self._on_error(record)
         elif event == LogEvent.ERROR or (event is None and record.levelno >= logging.ERROR):
-            # `ppm run` itself says that the disk is full or the folder read-only.
+            # `ppm run` reports a full disk or a read-only folder.
             if processes.folder_trouble(Path()) is None:
                 self._on_message(record.getMessage())
         elif event is None and "Nothing to be done" in record.getMessage():

@@ -72,8 +72,7 @@ def find_jobs_to_run(
     forced = {*jobs, INDEX} if everything else set(forced)
     reasons: dict[str, str] = {}
     for key, job in jobs.items():  # a plan lists a job after those it reads
-        before = earlier["jobs"].get(key) if earlier else None
-        reason = ASKED if key in forced else _reason(root, key, job, before)
+        reason = ASKED if key in forced else _reason(root, key, job, earlier["jobs"].get(key))
         for read in job["reads"]:
             if reason is None and read in reasons and _follows(job, read, reasons[read]):
                 reason = f"reads {read}" + (f", {ASKED}" if reasons[read].endswith(ASKED) else "")
@@ -90,18 +89,18 @@ def list_missing_pages(root: Path, plan: Mapping[str, Any], to_run: Container[st
     return [key for key in missing if key not in to_run]
 
 
-def earlier_plan(root: Path) -> dict[str, Any] | None:
-    """The plan of the study's last run; None where there is none that can be read."""
+def earlier_plan(root: Path) -> dict[str, Any]:
+    """The plan of the study's last run; one without jobs where none can be read."""
     try:
         return records.read_plan(root)
     except records.RecordError:
-        return None
+        return {"jobs": {}}
 
 
 def refuse_other(root: Path, plan: Mapping[str, Any]) -> None:
     """RecordError where a folder holds another kind of report, which a run would overwrite."""
-    here = {job.get("stage") for job in (earlier_plan(root) or plan)["jobs"].values()}
     mine = {job["stage"] for job in plan["jobs"].values()}
+    here = {job.get("stage") for job in earlier_plan(root)["jobs"].values()} or mine
     for key in (here ^ mine) & {*ALONE}:
         what = "another report" if key in mine else f"the report of {key}"
         raise records.RecordError(f"{root}: holds {what} already: choose another name")
@@ -181,11 +180,10 @@ def _portable(value: Any, names_file: bool = False) -> Any:
     return Path(value).name if names_file and isinstance(value, str) else value
 
 
-def _page_is_current(root: Path, plan: Mapping[str, Any], earlier: Mapping | None) -> bool:
-    if earlier is None or not Path(root, f"{INDEX}.html").is_file():
-        return False
+def _page_is_current(root: Path, plan: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
     # Settings of jobs are compared with their records; here the rest, and which jobs there are.
-    if {**earlier, "jobs": set(earlier["jobs"])} != {**plan, "jobs": set(plan["jobs"])}:
+    same = {**earlier, "jobs": set(earlier["jobs"])} == {**plan, "jobs": set(plan["jobs"])}
+    if not same or not Path(root, f"{INDEX}.html").is_file():
         return False
     try:
         listed = records.read_manifest(root)
