@@ -19,6 +19,7 @@ SIZES = {
     "pad_token_id": 2,
 }
 MIXED = ["sliding_attention", "sliding_attention", "sliding_attention", "full_attention"]
+CONVOLVED = ["conv", "full_attention", "conv", "full_attention"]
 
 # By family: what its configuration is given besides SIZES.
 FAMILIES = {
@@ -56,7 +57,8 @@ FAMILIES = {
     "phi3-phi4": {"sliding_window": None, "partial_rotary_factor": 0.5, "num_key_value_heads": 1},
     "glm": {},
     "glm4": {},
-    "lfm2": {"layer_types": ["conv", "full_attention"] * 2, "block_auto_adjust_ff_dim": False},
+    "lfm2": {"layer_types": CONVOLVED, "block_auto_adjust_ff_dim": False},
+    "lfm2-computed": {"layer_types": CONVOLVED, "intermediate_size": 140, "block_multiple_of": 32},
 }
 
 

@@ -193,7 +193,7 @@ IN_THE_MODEL = {
     "a pickle under the name": (renamed_pickle, "is not a safetensors file"),
     "corrupt header": (damaged_header, "has a damaged header"),
     "missing shard": (missing_shard, "is incomplete: model-2.safetensors missing"),
-    "no GLU MLPs": (without_gates, "no separate gate_proj weights"),
+    "no GLU MLPs": (without_gates, "has no GLU MLPs (gate_proj, up_proj, down_proj; gate_up_proj"),
     "mixture of experts": (config(num_local_experts=8), "mixture of experts (num_local_experts"),
     "quantised": (config(quantization_config={"quant_method": "gptq"}), "is quantised"),
     "other width": (config(intermediate_size=100), "gate_proj of layer 0 has shape (256, 64)"),

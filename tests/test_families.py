@@ -1,17 +1,26 @@
 """Dense GLU families, as small random models, on every path of the library."""
 
+import copy
 import random
 import shutil
 
 import pytest
-from families import FAMILIES, WINDOW, family
+import torch
+from families import CONVOLVED, FAMILIES, WINDOW, family
 from lm_eval.api.instance import Instance
 from test_fast import WORDS, assert_alike, backends, token_requests
+from tiny_models import token_ids
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from ppmlib.evaluation import engines
-from ppmlib.model import models
+from ppmlib.model import checkpoint, layouts, models
+from ppmlib.profile.widths import Widths
+from ppmlib.prune import export, kept_neurons, noise, scores, scoring, slicing
+from ppmlib.study_file.selection import Selection
 
-ON_FAST = [name for name in FAMILIES if name != "lfm2"]
+ON_FAST = [name for name in FAMILIES if not name.startswith("lfm2")]
+WANTED = Selection(pruning_ratio=0.3)
+VOCABULARY = 1032  # of the bench models' tokenizer, and what a family's own class adds to it
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +88,137 @@ def test_attention_is_sdpa_where_the_family_has_it_and_recorded(name, expected, 
     loaded = models.load(str(tmp_path / "model"), device="cpu")
     assert loaded.identity["attn_implementation"] == expected
     assert loaded.model.config._attn_implementation == expected
+
+
+def gates_and_ups(model) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Gate and up weights of every layer, found by the names that the family's own code has."""
+    found = []
+    for layer in model.model.layers:
+        mlp = layer.feed_forward if hasattr(layer, "feed_forward") else layer.mlp
+        if hasattr(mlp, "gate_up_proj"):
+            weight = mlp.gate_up_proj.weight
+            found.append((weight[: len(weight) // 2], weight[len(weight) // 2 :]))
+        elif hasattr(mlp, "w1"):
+            found.append((mlp.w1.weight, mlp.w3.weight))
+        else:
+            found.append((mlp.gate_proj.weight, mlp.up_proj.weight))
+    return found
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_scores_and_kept_neurons_are_those_of_the_plain_definitions(name, dtype):
+    model = family(name, dtype=dtype)
+    pairs = gates_and_ups(model)
+    found = scoring.score_many(model, scores.CRITERIA)
+    for criterion, define in scores.CRITERIA.items():
+        expected = torch.stack([define(*pair).detach() for pair in pairs])
+        torch.testing.assert_close(found[criterion], expected)
+    assert torch.equal(found["ppm"], torch.stack([scores.ppm(*pair).detach() for pair in pairs]))
+    keep = kept_neurons.choose_neurons(model, WANTED).keep
+    assert keep.shape == (4, 68)  # of 96
+    for kept, pair in zip(keep, pairs, strict=True):
+        best = scores.ppm(*pair).sort(descending=True, stable=True).indices[:68]
+        assert torch.equal(kept, best.sort().values)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_noise_is_added_to_gate_and_up_apart_and_can_be_taken_back(name):
+    model = family(name)
+    dense = copy.deepcopy(model.state_dict())
+    before = [(gate.clone(), up.clone()) for gate, up in gates_and_ups(model)]
+    with noise._put_back(model):
+        noise.add_noise(model, 0.1, seed=3)
+        for layer, pairs in enumerate(zip(before, gates_and_ups(model), strict=True)):
+            for matrix, clean, noisy in zip(("gate", "up"), *pairs, strict=True):
+                drawn = noise.draw_noise(clean.shape, seed=3, layer=layer, matrix=matrix)
+                torch.testing.assert_close(noisy, clean + 0.1 * clean.std() * drawn)
+    assert all(torch.equal(dense[key], value) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_slicing_equals_zeroing_and_a_width_can_be_installed_and_taken_back(name):
+    model = family(name, dtype=torch.float64)
+    ids, dense = token_ids(model), copy.deepcopy(model.config.to_dict())
+    keep = kept_neurons.choose_neurons(model, WANTED).keep
+    logits = model(ids).logits
+    zeroed, sliced, compacted = (copy.deepcopy(model) for _ in range(3))
+    slicing.zero_neurons(zeroed, keep)
+    slicing.slice_mlps(sliced, keep)
+    slicing.slice_mlps(compacted, keep, reuse_memory=True)
+    expected = zeroed(ids).logits
+    assert not torch.allclose(expected, logits)
+    torch.testing.assert_close(sliced(ids).logits, expected, rtol=1e-12, atol=1e-12)
+    assert torch.equal(compacted(ids).logits, sliced(ids).logits)
+
+    widths = Widths(model, {"dense/r0.00": None, "ppm/r0.30": keep})
+    with widths.install("ppm/r0.30") as narrow:
+        assert torch.equal(narrow(ids).logits, sliced(ids).logits)
+        assert layouts.neurons(narrow.config.to_dict()) == 68
+    assert torch.equal(model(ids).logits, logits) and model.config.to_dict() == dense
+    about = widths.describe("ppm/r0.30")
+    assert about["weights_bytes"] == about["weights_bytes_computed"]
+
+
+@pytest.fixture
+def write(tokenizer, tmp_path):
+    """Writes a model with a tokenizer into a folder that a study could name."""
+
+    def write_model(model):
+        model.save_pretrained(tmp_path / "dense")
+        tokenizer.save_pretrained(tmp_path / "dense")
+        return tmp_path / "dense"
+
+    return write_model
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_an_export_keeps_the_family_s_layout_and_is_loaded_by_plain_transformers(
+    name, write, tmp_path
+):
+    dense = family(name, vocab_size=VOCABULARY)
+    source = write(dense)
+    checkpoint.check(source, name)
+    loaded = models.load(str(source), device="cpu")
+    kept = kept_neurons.choose_neurons(loaded.model, WANTED)
+    folder = export.export(loaded, kept.keep, tmp_path / "narrow", WANTED)
+
+    checkpoint.check(folder, name)
+    assert checkpoint.shapes(folder).keys() == checkpoint.shapes(source).keys()
+    assert layouts.neurons(checkpoint.read_json(folder / "config.json")) == 68
+    implementation = loaded.identity["attn_implementation"]
+    again = AutoModelForCausalLM.from_pretrained(folder, attn_implementation=implementation)
+    ids = token_ids(again)
+    slicing.slice_mlps(dense, kept.keep)
+    with torch.inference_mode():
+        assert torch.equal(again(ids).logits, loaded.model(ids).logits)
+        torch.testing.assert_close(again(ids).logits, dense(ids).logits)
+
+
+SMALL = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+EXPERTS = SMALL | {"intermediate_size": 96, "num_key_value_heads": 2, "head_dim": 12}
+REFUSED = {
+    "mixtral": (EXPERTS | {"num_local_experts": 4}, "mixture of experts (num_local_experts is 4)"),
+    "qwen3_moe": (EXPERTS | {"num_experts": 4, "moe_intermediate_size": 96}, "mixture of experts"),
+    "lfm2_moe": (EXPERTS | {"num_experts": 4, "layer_types": CONVOLVED[:2]}, "mixture of experts"),
+    "gpt2": ({"n_embd": 48, "n_layer": 2, "n_head": 4}, "(gpt2) has no GLU MLPs"),
+    "phi": (SMALL | {"intermediate_size": 96}, "(phi) has no GLU MLPs"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_experts_and_mlps_without_a_gate_are_refused_before_any_work(name, write):
+    settings, reason = REFUSED[name]
+    config = AutoConfig.for_model(name, vocab_size=VOCABULARY, **settings)
+    folder = write(AutoModelForCausalLM.from_config(config))
+    with pytest.raises(checkpoint.ModelError) as refusal:
+        checkpoint.check(folder, name)
+    assert reason in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("name", "part"), [("phi3", "gate_up_proj"), ("lfm2-computed", "w1")])
+def test_a_width_that_the_config_does_not_say_is_refused(name, part, write):
+    model = family(name, vocab_size=VOCABULARY)
+    model.config.intermediate_size = 200
+    with pytest.raises(checkpoint.ModelError, match=f"{part} of layer 0 has shape"):
+        checkpoint.check(write(model), name)

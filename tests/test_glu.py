@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny_models import llama, qwen2
 from torch import nn
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Phi3Config
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from ppmlib import bench
 from ppmlib.model import glu
@@ -68,13 +68,6 @@ def test_frozen_parameters_count():
     assert glu.parameter_count(model.requires_grad_(False)) == expected
 
 
-def _fused():
-    sizes = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
-    return AutoModelForCausalLM.from_config(
-        Phi3Config(**sizes, num_attention_heads=2, num_key_value_heads=2, pad_token_id=0)
-    )
-
-
 def _no_gate():
     return AutoModelForCausalLM.from_config(
         GPT2Config(vocab_size=64, n_embd=32, n_layer=1, n_head=2)
@@ -121,8 +114,7 @@ def _norm_inside():
 @pytest.mark.parametrize(
     ("build", "reason"),
     [
-        (_fused, "no separate gate_proj"),
-        (_no_gate, "no separate gate_proj"),
+        (_no_gate, "no GLU MLPs"),
         (_experts, "mixture of experts"),
         (_quantised, "quantised"),
         (_subclassed_linear, "layers.2.mlp.up_proj is a Linear4bit"),

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ppmlib.model import layouts
+
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -41,7 +43,6 @@ TOKENIZER_FILES = (
 )
 GENERATION_FILE = "generation_config.json"
 SETTINGS_FILES = (GENERATION_FILE, "special_tokens_map.json", "tokenizer_config.json")
-GATE = re.compile(r"(?:^|\.)layers\.(\d+)\.(?:[\w.]+\.)?gate_proj\.weight$")
 EMBEDDINGS = re.compile(r"(?:^|\.)embed_tokens\.weight$")
 
 
@@ -148,7 +149,7 @@ def check(folder: Path, model: str) -> None:
     """Refuse a model that could not be pruned or run.
 
     Raises:
-        ModelError: for a mixture of experts, custom code, layers without gate_proj, or a
+        ModelError: for a mixture of experts, custom code, layers without a GLU, or a
             tokenizer with more tokens than the model embeds.
     """
     for name in SETTINGS_FILES:
@@ -226,28 +227,31 @@ def _check_layers(
     text: Mapping[str, Any],
     model: str,
 ) -> None:
-    gates = {int(found[1]): name for name in tensors if (found := GATE.search(name))}
-    if not gates:
+    layout = layouts.find_in(tensors)
+    if layout is None:
         raise ModelError(
-            f"{model!r} ({config.get('model_type')}) has no separate gate_proj weights, so no GLU "
-            "MLPs that can be sliced by neuron: choose a Llama-like model"
+            f"{model!r} ({config.get('model_type')}) has no GLU MLPs ({layouts.describe()}) that "
+            "can be sliced by neuron: choose a Llama-like model"
         )
-    sizes = {n: text.get(n) for n in ("intermediate_size", "hidden_size", "num_hidden_layers")}
-    for name, size in sizes.items():
+    sizes = {name: text.get(name) for name in ("hidden_size", "num_hidden_layers")}
+    for name, size in {"intermediate_size": layouts.neurons(text), **sizes}.items():
         if not _is_count(size):
             raise ModelError(f"{model!r}: config.json has no whole number {name}")
-    neurons, hidden, layers = sizes.values()
-    if sorted(gates) != list(range(layers)):
+    hidden, layers = sizes.values()
+    found = {layouts.place(name): shape for name, shape in tensors.items()}
+    layers_found = sorted(
+        place.layer for place in found if place and place[1:] == (layout.gate, "weight")
+    )
+    if layers_found != list(range(layers)):
         raise ModelError(
-            f"{model!r}: config.json has {layers} layers, the weights have {len(gates)} with GLU "
-            "MLPs: take the config.json that came with the weights, or another model"
+            f"{model!r}: config.json has {layers} layers, the weights have {len(layers_found)} "
+            "with GLU MLPs: take the config.json that came with the weights, or another model"
         )
-    rows, columns = (neurons, hidden), (hidden, neurons)
-    for layer, gate in sorted(gates.items()):
-        for part, shape in {"gate_proj": rows, "up_proj": rows, "down_proj": columns}.items():
-            found = tensors.get(gate.replace("gate_proj", part))
-            if found != shape:
-                has = "is missing" if found is None else f"has shape {found}"
+    for layer in layers_found:
+        for part, shape in layout.shapes(layouts.neurons(text), hidden).items():
+            has = found.get((layer, part, "weight"))
+            if has != shape:
+                has = "is missing" if has is None else f"has shape {has}"
                 raise ModelError(
                     f"{model!r}: {part} of layer {layer} {has}, config.json says {shape}: every "
                     "layer must have the width that config.json says"

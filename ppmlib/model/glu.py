@@ -1,19 +1,50 @@
 """Find the GLU MLPs of a Hugging Face causal LM; widths, expansion ratio, parameter counts.
 
-Neuron i of a layer is row i of gate_proj and up_proj and column i of down_proj:
+Neuron i of a layer is row i of gate and up and column i of down:
 
-    mlp(x) = down_proj(act(gate_proj(x)) * up_proj(x))
+    mlp(x) = down(act(gate(x)) * up(x))
 
-so a neuron can be removed without touching the others, if nothing else acts across neurons.
+so a neuron can be removed without touching the others, if nothing else acts across neurons. How
+families name the three projections, or fuse two of them, is in `layouts`.
 """
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
+from ppmlib.model import layouts
 from ppmlib.model.checkpoint import EXPERT_COUNTS
 
-PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
+
+@dataclass(frozen=True)
+class Half:
+    """Gate (half 0) or up (half 1) of a fused linear layer, read like a linear layer of its own.
+
+    Weight and bias are views: what is written to them is written to the fused layer.
+    """
+
+    fused: nn.Linear
+    half: int
+
+    @property
+    def weight(self) -> Tensor:
+        """(I, h)."""
+        return self.fused.weight.chunk(2)[self.half]
+
+    @property
+    def bias(self) -> Tensor | None:
+        """(I,)."""
+        return None if self.fused.bias is None else self.fused.bias.chunk(2)[self.half]
+
+    @property
+    def in_features(self) -> int:
+        """Width of the residual stream."""
+        return self.fused.in_features
+
+    @property
+    def out_features(self) -> int:
+        """Neurons."""
+        return self.fused.out_features // 2
 
 
 @dataclass(frozen=True)
@@ -22,18 +53,24 @@ class GluMlp:
 
     layer: int
     module: nn.Module
-    gate: nn.Linear
-    up: nn.Linear
+    layout: layouts.GluLayout
+    gate: nn.Linear | Half
+    up: nn.Linear | Half
     down: nn.Linear
+
+    @property
+    def linears(self) -> dict[str, nn.Linear]:
+        """The linear layers by their names in the module: two or three."""
+        return {name: getattr(self.module, name) for name in self.layout.names}
 
 
 def glu_mlps(model: nn.Module) -> list[GluMlp]:
     """The GLU MLPs of all decoder layers, in order of depth, all of one width.
 
     Raises:
-        ValueError: naming what does not fit: no separate gate, up and down projections, a mixture
-            of experts, quantised or adapter layers, something else that acts across neurons,
-            layers without a GLU MLP, or layers of different widths.
+        ValueError: naming what does not fit: no gate, up and down projections, a mixture of
+            experts, quantised or adapter layers, something else that acts across neurons, layers
+            without a GLU MLP, or layers of different widths.
     """
     config = model.config.get_text_config()
     for name in EXPERT_COUNTS:
@@ -44,48 +81,49 @@ def glu_mlps(model: nn.Module) -> list[GluMlp]:
 
     mlps = {}
     for name, module in model.named_modules():
-        children = dict(module.named_children())
-        if not set(PROJECTIONS) <= set(children):
+        layout = layouts.find(child for child, _ in module.named_children())
+        if layout is None:
             continue
-        gate, up, down = (_plain_linear(f"{name}.{p}", children[p]) for p in PROJECTIONS)
-        _check_mlp(name, module, gate, up, down)
+        _check_mlp(name, module, layout)
         numbers = [int(part) for part in name.split(".") if part.isdigit()]
         if len(numbers) != 1 or numbers[0] in mlps:
             raise ValueError(f"{name}: expected one GLU MLP in each layer of one stack of layers")
-        mlps[numbers[0]] = GluMlp(numbers[0], module, gate, up, down)
+        gate, up, down = (getattr(module, part) for part in (layout.gate, layout.up, layout.down))
+        if layout.is_fused:
+            gate, up = Half(gate, 0), Half(up, 1)
+        mlps[numbers[0]] = GluMlp(numbers[0], module, layout, gate, up, down)
 
     layers = config.num_hidden_layers
     if not mlps:
         raise ValueError(
-            f"{type(model).__name__} has no separate gate_proj, up_proj and down_proj: "
-            "not a GLU model that can be sliced by neuron"
+            f"{type(model).__name__} has no GLU MLPs ({layouts.describe()}): it cannot be sliced "
+            "by neuron"
         )
     if sorted(mlps) != list(range(layers)):
         raise ValueError(f"GLU MLPs in layers {sorted(mlps)}, but the model has {layers} layers")
     shapes = sorted({tuple(mlp.gate.weight.shape) for mlp in mlps.values()})
     if len(shapes) > 1:
-        raise ValueError(f"layers of different widths: gate_proj weights of shapes {shapes}")
+        raise ValueError(f"layers of different widths: gate weights of shapes {shapes}")
     return [mlps[layer] for layer in range(layers)]
 
 
-def _plain_linear(name: str, module: nn.Module) -> nn.Linear:
-    # Subclasses (quantised, adapters, tensor-parallel) keep state that slicing would not reach.
-    if type(module) is not nn.Linear or not module.weight.is_floating_point():
-        raise ValueError(f"{name} is a {type(module).__name__}, not a plain floating-point Linear")
-    return module
-
-
-def _check_mlp(name: str, module: nn.Module, gate, up, down) -> None:
+def _check_mlp(name: str, module: nn.Module, layout: layouts.GluLayout) -> None:
+    linears = {part: getattr(module, part) for part in layout.names}
+    for part, linear in linears.items():
+        # Subclasses (quantised, adapters, tensor-parallel) keep state that slicing would not reach.
+        if type(linear) is not nn.Linear or not linear.weight.is_floating_point():
+            kind = type(linear).__name__
+            raise ValueError(f"{name}.{part} is a {kind}, not a plain floating-point Linear")
     others = sorted(
         parameter
         for parameter, _ in module.named_parameters()
-        if parameter.split(".")[0] not in PROJECTIONS
+        if parameter.split(".")[0] not in layout.names
     )
     if others:
         raise ValueError(f"{name} has {', '.join(others)}, which act across neurons")
-    width, hidden = gate.weight.shape
-    if up.weight.shape != (width, hidden) or down.weight.shape[1] != width:
-        shapes = [tuple(linear.weight.shape) for linear in (gate, up, down)]
+    shapes = {part: tuple(linear.weight.shape) for part, linear in linears.items()}
+    hidden, neurons = shapes[layout.down]
+    if shapes != layout.shapes(neurons, hidden):
         raise ValueError(f"{name}: gate, up and down do not fit together: {shapes}")
 
 

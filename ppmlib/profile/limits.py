@@ -13,7 +13,7 @@ import torch
 def kv_cache_bytes(model, batch_size: int, positions: float) -> float:
     """Bytes of a full-attention cache of `positions` positions in each of `batch_size` rows."""
     config = model.config.get_text_config()
-    channels = config.num_hidden_layers * config.num_key_value_heads * _head_dim(config)
+    channels = _attention_layers(config) * config.num_key_value_heads * _head_dim(config)
     return batch_size * positions * 2 * channels * model.dtype.itemsize
 
 
@@ -48,7 +48,13 @@ def _linear_weights(model) -> int:
 
 def _channels(model) -> int:
     config = model.config.get_text_config()
-    return config.num_hidden_layers * config.num_attention_heads * _head_dim(config)
+    return _attention_layers(config) * config.num_attention_heads * _head_dim(config)
+
+
+def _attention_layers(config) -> int:
+    # LFM2 mixes layers of convolution among them, which cache next to nothing.
+    kinds = getattr(config, "layer_types", None)
+    return sum("attention" in kind for kind in kinds) if kinds else config.num_hidden_layers
 
 
 def pass_bytes(model) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ppmlib.model import glu
+from ppmlib.model import glu, layouts
 from ppmlib.prune import kept_neurons, scoring, slicing
 from ppmlib.study_file.selection import Selection
 
@@ -33,8 +33,8 @@ class Widths:
         self.keeps = dict(keeps)
         self.runs = tuple(self.keeps)
         mlps = glu.glu_mlps(model)
-        self._modules = [m for mlp in mlps for m in (mlp.module, mlp.gate, mlp.up, mlp.down)]
-        linears = [m for mlp in mlps for m in (mlp.gate, mlp.up, mlp.down)]
+        linears = [linear for mlp in mlps for linear in mlp.linears.values()]
+        self._modules = [*(mlp.module for mlp in mlps), *linears]
         self._dense_bytes = sum(p.nbytes for linear in linears for p in linear.parameters())
 
     def parked_bytes(self, run: str) -> int:
@@ -53,13 +53,14 @@ class Widths:
             yield self.model
             return
         config = self.model.config.get_text_config()
-        width = config.intermediate_size
+        dense = {name: getattr(config, name) for name in layouts.width_settings(config, 0)}
         saved = [(module, dict(module._parameters), _sizes(module)) for module in self._modules]
         try:
             slicing.slice_mlps(self.model, keep)
             yield self.model
         finally:
-            config.intermediate_size = width
+            for name, value in dense.items():
+                setattr(config, name, value)
             for module, parameters, sizes in saved:
                 module._parameters.update(parameters)
                 vars(module).update(sizes)

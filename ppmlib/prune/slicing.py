@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from ppmlib.model import glu
+from ppmlib.model import glu, layouts
 from ppmlib.prune import compaction
 
 
@@ -13,8 +13,8 @@ from ppmlib.prune import compaction
 def slice_mlps(model: nn.Module, keep: Tensor, *, reuse_memory: bool = False) -> None:
     """Remove all neurons but the kept ones, in place; the model's config follows.
 
-    Rows of gate_proj and up_proj, columns of down_proj and biases are cut; modules, hooks and the
-    global random state stay as they are. Everything is checked before the first layer is touched.
+    Rows of gate and up, columns of down and biases are cut; modules, hooks and the global random
+    state stay as they are. Everything is checked before the first layer is touched.
 
     Args:
         keep: (num_layers, k) indices, strictly ascending in each layer.
@@ -30,23 +30,23 @@ def slice_mlps(model: nn.Module, keep: Tensor, *, reuse_memory: bool = False) ->
     if width == mlps[0].gate.out_features:
         return
     for mlp, kept_rows in zip(mlps, keep, strict=True):
-        kept_rows = kept_rows.to(mlp.gate.weight.device)
-        for linear in (mlp.gate, mlp.up):
-            _cut(linear, "weight", kept_rows, 0, reuse_memory)
-            _cut(linear, "bias", kept_rows, 0, reuse_memory)
-            linear.out_features = width
-        _cut(mlp.down, "weight", kept_rows, 1, reuse_memory)
-        mlp.down.in_features = width
+        kept_rows = kept_rows.to(mlp.down.weight.device)
+        for name, linear in mlp.linears.items():
+            for kind in ("weight", "bias"):
+                _cut(linear, mlp.layout, name, kind, kept_rows, reuse_memory)
+            linear.out_features, linear.in_features = linear.weight.shape
         if hasattr(mlp.module, "intermediate_size"):
             mlp.module.intermediate_size = width
-    model.config.get_text_config().intermediate_size = width
+    config = model.config.get_text_config()
+    for name, value in layouts.width_settings(config, width).items():
+        setattr(config, name, value)
 
 
 @torch.no_grad()
 def zero_neurons(model: nn.Module, keep: Tensor) -> None:
     """Silence all neurons but the kept ones, in place, at full width: the oracle of slicing.
 
-    Sets their columns of down_proj to zero. Arguments and errors as `slice_mlps`.
+    Sets their columns of down to zero. Arguments and errors as `slice_mlps`.
     """
     mlps = glu.glu_mlps(model)
     _check_keep(keep, len(mlps), mlps[0].gate.out_features)
@@ -70,7 +70,7 @@ def mlp_outputs(model: nn.Module, keep: Tensor | None = None, *, rows: int = 4) 
     for mlp in glu.glu_mlps(model):
         copied = copy.deepcopy(mlp.module).to("cpu", torch.float64)
         if keep is not None:
-            _zero_columns(copied.down_proj, keep[mlp.layer])
+            _zero_columns(getattr(copied, mlp.layout.down), keep[mlp.layer])
         outputs.append(copied(batch))
     return torch.stack(outputs)
 
@@ -81,15 +81,23 @@ def _zero_columns(down: nn.Linear, kept: Tensor) -> None:
     down.weight[:, gone.to(down.weight.device)] = 0
 
 
-def _cut(linear: nn.Linear, name: str, kept_rows: Tensor, dim: int, reuse_memory: bool) -> None:
-    whole = getattr(linear, name)
-    if whole is None:
+def _cut(
+    linear: nn.Linear,
+    layout: layouts.GluLayout,
+    name: str,
+    kind: str,
+    kept: Tensor,
+    reuse_memory: bool,
+) -> None:
+    whole, dim = getattr(linear, kind), layout.dim(name, kind)
+    if whole is None or dim is None:
         return
+    indices = layout.kept_indices(name, kept, whole.shape[dim])
     if reuse_memory and compaction.can_compact(whole):
-        part = compaction.compact(whole, kept_rows, dim)
+        part = compaction.compact(whole, indices, dim)
     else:
-        part = compaction.copy_kept(whole, kept_rows, dim)
-    setattr(linear, name, nn.Parameter(part, requires_grad=whole.requires_grad))
+        part = compaction.copy_kept(whole, indices, dim)
+    setattr(linear, kind, nn.Parameter(part, requires_grad=whole.requires_grad))
 
 
 def _check_keep(keep: Tensor, num_layers: int, width: int) -> None:

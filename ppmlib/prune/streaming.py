@@ -7,14 +7,14 @@ ever whole in memory: rows go through in blocks, read from a memory map.
 import json
 import math
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ppmlib.model import layouts
 from ppmlib.model.checkpoint import (
     WEIGHTS,
     WEIGHTS_INDEX,
@@ -25,7 +25,6 @@ from ppmlib.model.checkpoint import (
 )
 
 BLOCK_BYTES = 32 * 2**20
-PROJECTION = re.compile(r"(?:^|\.)layers\.(\d+)\.(?:[\w.]+\.)?(gate|up|down)_proj\.(weight|bias)$")
 NAMES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -48,11 +47,12 @@ def copy_weights(source: Path, target: Path, keep: Tensor, dtype: torch.dtype) -
         ModelError: if the files do not hold gate, up and down weights of every layer.
     """
     files = weight_files(source)
-    matches = [match for name in shapes(source) if (match := PROJECTION.search(name))]
-    found = {(int(match[1]), match[2]) for match in matches if match[3] == "weight"}
-    if found != {(layer, part) for layer in range(len(keep)) for part in ("gate", "up", "down")}:
+    names = shapes(source)
+    layout = layouts.find_in(names)
+    found = {place[:2] for name in names if (place := layouts.place(name)) and place[2] == "weight"}
+    if layout is None or found != {(i, part) for i in range(len(keep)) for part in layout.names}:
         raise ModelError(f"{source.name!r}: no gate, up and down weights in each of its layers")
-    written = sum(_copy_file(file, target / file.name, keep, dtype) for file in files)
+    written = sum(_copy_file(file, target / file.name, layout, keep, dtype) for file in files)
     if [file.name for file in files] != [WEIGHTS]:
         content = read_json(source / WEIGHTS_INDEX) | {"metadata": {"total_size": written}}
         text = json.dumps(content, indent=2, sort_keys=True) + "\n"
@@ -60,7 +60,9 @@ def copy_weights(source: Path, target: Path, keep: Tensor, dtype: torch.dtype) -
     return written
 
 
-def _copy_file(source: Path, target: Path, keep: Tensor, dtype: torch.dtype) -> int:
+def _copy_file(
+    source: Path, target: Path, layout: layouts.GluLayout, keep: Tensor, dtype: torch.dtype
+) -> int:
     from safetensors import safe_open
 
     with safe_open(source, framework="pt") as tensors, open(target, "wb") as out:
@@ -74,8 +76,8 @@ def _copy_file(source: Path, target: Path, keep: Tensor, dtype: torch.dtype) -> 
                 kind = NAMES[dtype]
             else:
                 width = tensors.get_tensor(name).itemsize
-            if cut := _cut(name):
-                shape[cut[1]] = keep.shape[1]
+            if cut := _cut(name, shape, layout, keep):
+                shape[cut[0]] = len(cut[1])
             size = width * math.prod(shape)
             header[name] = {"dtype": kind, "shape": shape, "data_offsets": [end, end + size]}
             end += size
@@ -83,7 +85,7 @@ def _copy_file(source: Path, target: Path, keep: Tensor, dtype: torch.dtype) -> 
         text += b" " * (-len(text) % 8)
         out.write(len(text).to_bytes(8, "little") + text)
         for name in names:
-            for block in _blocks(tensors, name, keep):
+            for block in _blocks(tensors, name, layout, keep):
                 block = block.to(dtype) if block.dtype in NAMES else block
                 out.write(block.contiguous().reshape(-1).view(torch.uint8).numpy())
         assert out.tell() == 8 + len(text) + end, f"{target.name}: not as long as its header says"
@@ -92,31 +94,33 @@ def _copy_file(source: Path, target: Path, keep: Tensor, dtype: torch.dtype) -> 
     return end
 
 
-def _cut(name: str) -> tuple[int, int] | None:
-    """The layer of a tensor that loses neurons and the dimension it loses them in, else None."""
-    match = PROJECTION.search(name)
-    if match is None or (match[2], match[3]) == ("down", "bias"):
+def _cut(
+    name: str, shape: Sequence[int], layout: layouts.GluLayout, keep: Tensor
+) -> tuple[int, Tensor] | None:
+    """The dimension in which a tensor loses neurons and the indices that stay there, else None."""
+    place = layouts.place(name)
+    if place is None or (dim := layout.dim(place.projection, place.kind)) is None:
         return None
-    return int(match[1]), int(match[2] == "down")
+    return dim, layout.kept_indices(place.projection, keep[place.layer], shape[dim])
 
 
-def _blocks(tensors, name: str, keep: Tensor) -> Iterator[Tensor]:
+def _blocks(tensors, name: str, layout: layouts.GluLayout, keep: Tensor) -> Iterator[Tensor]:
     """A tensor's rows that stay, a block at a time."""
     whole = tensors.get_slice(name)
     shape = whole.get_shape()
     if not shape:
         yield tensors.get_tensor(name)
         return
-    cut = _cut(name)
+    cut = _cut(name, shape, layout, keep)
     step = max(1, BLOCK_BYTES // (8 * math.prod(shape[1:])))
     for first in range(0, shape[0], step):
         block = whole[first : first + step]
         if cut is None:
             yield block
             continue
-        layer, dim = cut
+        dim, kept = cut
         if dim == 1:
-            yield block.gather(1, keep[layer].expand(len(block), -1))
+            yield block.gather(1, kept.expand(len(block), -1))
         else:
-            low, high = torch.searchsorted(keep[layer], torch.tensor([first, first + step]))
-            yield block.index_select(0, keep[layer][low:high] - first)
+            low, high = torch.searchsorted(kept, torch.tensor([first, first + step]))
+            yield block.index_select(0, kept[low:high] - first)

@@ -8,7 +8,7 @@ from typing import Any
 from ppmlib import bench
 from ppmlib.data import data_root
 from ppmlib.evaluation import engines, task_data, task_files
-from ppmlib.model import checkpoint, random_shapes
+from ppmlib.model import checkpoint, layouts, random_shapes
 from ppmlib.record.evaluation_records import DENSE
 from ppmlib.study_file.params import ParamsError, Study
 from ppmlib.study_file.selection import RESPONDERS
@@ -77,7 +77,7 @@ def check_writable(root: Path) -> None:
 def _check_widths(study: Study, config: dict[str, Any]) -> list[str]:
     """Widths that the model cannot have, that remove no neuron, or that are the same."""
     also = study.profiling.also_keep_multiples_of if study.profiling else []
-    neurons = config["intermediate_size"]
+    neurons = layouts.neurons(config)
     wrong: dict[str, dict[str, None]] = {}
     same: dict[tuple, list[str]] = {}
     for run in study.runs():
