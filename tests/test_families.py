@@ -6,11 +6,12 @@ import shutil
 
 import pytest
 import torch
-from families import CONVOLVED, FAMILIES, WINDOW, family
+from families import CONVOLVED, FAMILIES, TITLES, WINDOW, family, model_type
 from lm_eval.api.instance import Instance
 from test_fast import WORDS, assert_alike, backends, token_requests
 from tiny_models import token_ids
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.models.lfm2.modeling_lfm2 import Lfm2MLP
 
 from ppmlib.evaluation import engines
 from ppmlib.model import checkpoint, layouts, models
@@ -69,6 +70,27 @@ def test_the_fast_engine_gives_lm_evals_perplexities_and_texts(name, tokenizer):
     assert quick.generate_until(asked) == plain.generate_until(asked)
     assert quick.engine_notes["engine"] == "fast"
     assert quick.largest_batch > 1
+
+
+def test_auto_chooses_the_fast_engine_for_the_families_tested_here_and_no_others():
+    assert {model_type(name) for name in ON_FAST} == engines.PROVEN
+    assert {model_type(name) for name in FAMILIES} == TITLES.keys()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"intermediate_size": 12288},  # as LFM2-1.2B: 8192
+        {"block_ff_dim": 6656},
+        {"block_ff_dim": 200, "intermediate_size": 96, "block_multiple_of": 48},
+        {"intermediate_size": 1000, "block_ffn_dim_multiplier": 1.3},
+        {"intermediate_size": 1000, "block_auto_adjust_ff_dim": False},
+    ],
+)
+def test_the_width_that_lfm2_computes_is_known_without_its_weights(settings):
+    with torch.device("meta"):
+        mlp = Lfm2MLP(AutoConfig.for_model("lfm2", hidden_size=8, **settings))
+    assert layouts.neurons({"model_type": "lfm2", **settings}) == mlp.w1.out_features
 
 
 def test_layers_that_mix_tokens_are_left_to_lm_eval():

@@ -13,7 +13,6 @@ ROPE_BY_LENGTH = ("dynamic", "longrope")
 # Families (model_type) on which tests/test_families.py holds the engine against lm-eval's own.
 PROVEN = frozenset(
     {
-        "arcee",
         "cohere",
         "cohere2",
         "ernie4_5",

@@ -108,10 +108,9 @@ def neurons(config: Mapping[str, Any]) -> Any:
     size = config.get("block_ff_dim", size)
     if not config.get(COMPUTED_WIDTH, True) or not isinstance(size, int):
         return size
-    size = int(2 * size / 3)
-    multiplier = config.get("block_ffn_dim_multiplier", 1.0)
+    size = int(config.get("block_ffn_dim_multiplier", 1.0) * int(2 * size / 3))
     multiple = config.get("block_multiple_of", 256)
-    return size if multiplier is None else -(-int(multiplier * size) // multiple) * multiple
+    return -(-size // multiple) * multiple
 
 
 def width_settings(config: Any, width: int) -> dict[str, Any]:
