@@ -1,5 +1,6 @@
 """ARCHITECTURE.md says which room of ppmlib imports which; the imports of the code agree."""
 
+import ast
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -8,6 +9,11 @@ import grimp
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
+PACKAGES = sorted(
+    path.parent
+    for path in (REPOSITORY / "ppmlib").rglob("__init__.py")
+    if path.parent.name not in ("ppmlib", "tasks")
+)
 OPEN = {"cli"}  # may import every room
 
 
@@ -71,3 +77,11 @@ def test_the_map_in_the_package_s_docstring_names_the_same_rooms(allowed):
     import ppmlib
 
     assert re.findall(r"^(\w+)/ ", ppmlib.__doc__, re.MULTILINE) == list(allowed)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_room_s_first_lines_name_every_module_in_it(package):
+    text = ast.get_docstring(ast.parse((package / "__init__.py").read_text(encoding="utf-8")))
+    modules = {path.stem for path in package.glob("*.py")} - {"__init__"}
+    named = set(re.findall(r"[a-z_0-9]+", text or ""))
+    assert modules <= named, f"{package.name}/__init__.py does not say what these hold"

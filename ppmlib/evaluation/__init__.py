@@ -10,11 +10,14 @@ tasks        lm-eval's tasks found by name and loaded
 saved        a task's stored result, reused while its fingerprint fits
 taskrun      one task or group from its definition to its rows, table and notes
 samples      lm-eval's samples to per-document tables, metric rows, chance levels, hashes
+task_code    the Python functions and classes that a task is defined with
+prompt_format   whether prompts start with the BOS a model was trained with
 responses    length and repetition of a response
 
 permuted_baseline   a model's responses, scored at other documents
 trivial_baselines   lm-eval models that answer by a rule, without a model
 
+engines      which engine evaluates a model, decided from its configuration
 backends     lm-eval's backend of a model, by engine
 harness      lm-eval's Hugging Face backend, taking notes
 fast_lm      the same backend with shared prefixes encoded once (`engine: fast`)
