@@ -9,14 +9,17 @@ import torch
 from families import CONVOLVED, FAMILIES, TITLES, WINDOW, family, model_type
 from lm_eval.api.instance import Instance
 from test_fast import WORDS, assert_alike, backends, token_requests
+from test_notebooks import REPOSITORY, run_papermill
 from tiny_models import token_ids
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.lfm2.modeling_lfm2 import Lfm2MLP
 
 from ppmlib.evaluation import engines
 from ppmlib.model import checkpoint, layouts, models
+from ppmlib.profile import limits, profiling
 from ppmlib.profile.widths import Widths
 from ppmlib.prune import export, kept_neurons, noise, scores, scoring, slicing
+from ppmlib.record import records
 from ppmlib.study_file.selection import Selection
 
 ON_FAST = [name for name in FAMILIES if not name.startswith("lfm2")]
@@ -182,6 +185,13 @@ def test_slicing_equals_zeroing_and_a_width_can_be_installed_and_taken_back(name
     assert about["weights_bytes"] == about["weights_bytes_computed"]
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_cache_within_the_window_has_the_bytes_of_the_closed_form(name):
+    model = family(name)
+    _, cache = profiling.greedy(model, token_ids(model, rows=3, length=4), 3, lambda: None)
+    assert profiling.count_cache_bytes(cache) == limits.kv_cache_bytes(model, 3, 6)
+
+
 @pytest.fixture
 def write(tokenizer, tmp_path):
     """Writes a model with a tokenizer into a folder that a study could name."""
@@ -215,6 +225,15 @@ def test_an_export_keeps_the_family_s_layout_and_is_loaded_by_plain_transformers
     with torch.inference_mode():
         assert torch.equal(again(ids).logits, loaded.model(ids).logits)
         torch.testing.assert_close(again(ids).logits, dense(ids).logits)
+
+
+@pytest.mark.parametrize(("name", "ratio"), [("phi3", 0.3), ("lfm2-computed", 0.0)])
+def test_the_pruning_notebook_runs_on_a_family_with_other_projections(name, ratio, write, tmp_path):
+    source = write(family(name, vocab_size=VOCABULARY))
+    given = ("-p", "model", str(source), "-p", "pruning_ratio", str(ratio))
+    run_papermill(REPOSITORY / "notebooks" / "2_pruning.ipynb", tmp_path, *given)
+    (record,) = (tmp_path / "ppm-out").rglob("2_pruning.json")
+    assert records.read_json(record)["results"]["intermediate_size"] == (68 if ratio else 96)
 
 
 SMALL = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}

@@ -138,7 +138,8 @@ def greedy(model, prompt_ids: Tensor, new_tokens: int, mark: Callable[[], None])
 
 def count_cache_bytes(cache) -> int:
     """Bytes of the keys and values that a cache holds, counted from its tensors."""
-    return sum(tensor.nbytes for entry in cache for tensor in entry[:2])
+    attending = [layer for layer in cache.layers if hasattr(layer, "keys")]  # not convolution
+    return sum(layer.keys.nbytes + layer.values.nbytes for layer in attending)
 
 
 def check_work(tokens: Tensor, cache, prompt_ids: Tensor, new_tokens: int) -> None:
