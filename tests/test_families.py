@@ -9,6 +9,7 @@ import torch
 from families import CONVOLVED, FAMILIES, TITLES, WINDOW, family, model_type
 from lm_eval.api.instance import Instance
 from test_fast import WORDS, assert_alike, backends, token_requests
+from test_models import change_json
 from test_notebooks import REPOSITORY, run_papermill
 from tiny_models import token_ids
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -94,6 +95,22 @@ def test_the_width_that_lfm2_computes_is_known_without_its_weights(settings):
     with torch.device("meta"):
         mlp = Lfm2MLP(AutoConfig.for_model("lfm2", hidden_size=8, **settings))
     assert layouts.neurons({"model_type": "lfm2", **settings}) == mlp.w1.out_features
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("block_multiple_of", 0),
+        ("block_multiple_of", "x"),
+        ("block_ffn_dim_multiplier", None),
+        ("intermediate_size", 96.5),
+    ],
+)
+def test_a_computed_width_that_is_no_number_is_refused_in_one_line(key, value, write):
+    folder = write(family("lfm2-computed", vocab_size=VOCABULARY))
+    change_json(folder / "config.json", **{key: value})
+    with pytest.raises(checkpoint.ModelError, match="config.json has no whole number inter"):
+        checkpoint.check(folder, "lfm2")
 
 
 def test_layers_that_mix_tokens_are_left_to_lm_eval():

@@ -9,6 +9,7 @@ import time
 
 import pytest
 import torch
+from families import family
 from safetensors.torch import load_file
 from tiny_models import llama, qwen2
 from transformers import AutoModelForCausalLM
@@ -28,7 +29,16 @@ def tensors(folder):
 
 
 @pytest.mark.parametrize("shard", ["40KB", "10GB"])
-@pytest.mark.parametrize("build", [lambda: llama(mlp_bias=True), qwen2])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: llama(mlp_bias=True),
+        qwen2,
+        lambda: family("phi3"),
+        lambda: family("lfm2-computed"),
+    ],
+    ids=["llama", "qwen2", "phi3", "lfm2"],
+)
 def test_streamed_weights_are_those_of_a_model_sliced_in_memory(
     tmp_path, build, shard, monkeypatch
 ):

@@ -249,12 +249,12 @@ def _check_layers(
         )
     for layer in layers_found:
         for part, shape in layout.shapes(layouts.neurons(text), hidden).items():
-            has = found.get((layer, part, "weight"))
-            if has != shape:
-                has = "is missing" if has is None else f"has shape {has}"
+            other = found.get((layer, part, "weight"))
+            if other != shape:
+                mistake = "is missing" if other is None else f"has shape {other}"
                 raise ModelError(
-                    f"{model!r}: {part} of layer {layer} {has}, config.json says {shape}: every "
-                    "layer must have the width that config.json says"
+                    f"{model!r}: {part} of layer {layer} {mistake}, config.json says {shape}: "
+                    "every layer must have the width that config.json says"
                 )
 
 

@@ -98,7 +98,7 @@ def describe() -> str:
 
 
 def neurons(config: Mapping[str, Any]) -> Any:
-    """Neurons per layer by a config.json, its text part.
+    """Neurons per layer by a config.json, its text part; no whole number where it has none.
 
     That is `intermediate_size`, but LFM2 computes the width from it unless told not to.
     """
@@ -108,9 +108,12 @@ def neurons(config: Mapping[str, Any]) -> Any:
     size = config.get("block_ff_dim", size)
     if not config.get(COMPUTED_WIDTH, True) or not isinstance(size, int):
         return size
-    size = int(config.get("block_ffn_dim_multiplier", 1.0) * int(2 * size / 3))
     multiple = config.get("block_multiple_of", 256)
-    return -(-size // multiple) * multiple
+    try:
+        size = int(config.get("block_ffn_dim_multiplier", 1.0) * int(2 * size / 3))
+        return -(-size // multiple) * multiple
+    except (TypeError, ValueError, ArithmeticError):
+        return None
 
 
 def width_settings(config: Any, width: int) -> dict[str, Any]:
