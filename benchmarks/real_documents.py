@@ -61,7 +61,7 @@ def card(text: str, configs: dict[str, dict[str, str]]) -> str:
 
 
 def lay_out(source: Path, folder: Path) -> Path:
-    """Write the data root `folder`: the model, seven data sets, nltk's data. No manifest."""
+    """Write the data root `folder` for STUDY: model, four data sets, nltk's data. No manifest."""
     data, clones = source / "data", folder / "datasets"
     shutil.copytree(source / "models" / "stories260K", folder / "models" / MODEL)
     shutil.copytree(data / "nltk_data", folder / "nltk_data")
@@ -69,6 +69,13 @@ def lay_out(source: Path, folder: Path) -> Path:
     _gsm8k(data, clones / "openai" / "gsm8k")
     _arc_challenge(data, clones / "allenai" / "ai2_arc")
     musr(data, clones / "TAUR-Lab" / "MuSR")
+    return folder
+
+
+def lay_out_all(source: Path, folder: Path) -> Path:
+    """The same with TruthfulQA, PIQA and LAMBADA."""
+    lay_out(source, folder)
+    data, clones = source / "data", folder / "datasets"
     _truthfulqa(data, clones / "truthfulqa" / "truthful_qa")
     _piqa(data, clones / "baber" / "piqa")
     _lambada(data, clones / "EleutherAI" / "lambada_openai")
@@ -178,4 +185,4 @@ def musr(data: Path, clone: Path, *, at_most: int | None = None) -> None:
 
 
 if __name__ == "__main__":
-    lay_out(*map(Path, sys.argv[1:3]))
+    lay_out_all(*map(Path, sys.argv[1:3]))

@@ -101,7 +101,7 @@ def test_the_study_page_stands_alone(browser, tmp_path):
     mailed.parent.mkdir()
     shutil.copy(index, mailed)
     page, found = visit(browser, mailed)
-    assert page.get_by_text("they work inside the study's folder").is_visible()
+    assert page.get_by_text("These links work inside the study's folder").is_visible()
     broken = page.evaluate("[...document.images].filter(i => i.getAttribute('src').length < 30)")
     assert broken == [] and found == []
 

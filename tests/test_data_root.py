@@ -100,8 +100,8 @@ def test_without_a_manifest_nothing_is_asserted_about_revisions(within):
 
 
 def test_what_is_not_in_the_data_root_is_not_looked_for_elsewhere(within):
-    with pytest.raises(EvaluationError, match=r"data set 'baber/piqa' is not in the data root"):
-        load("piqa")
+    with pytest.raises(EvaluationError, match=r"data set 'Rowan/hellaswag' is not in the"):
+        load("hellaswag")
     with pytest.raises(models.ModelError, match=r"model 'meta-llama/Llama-3.2-1B' is not in the"):
         models.locate("meta-llama/Llama-3.2-1B")
     with pytest.raises(DataRootError, match="there is no data root"):

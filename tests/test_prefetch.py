@@ -117,7 +117,8 @@ def test_a_second_call_fetches_nothing_and_stays_at_the_commit(fetched, reposito
 def test_what_was_fetched_checks_out_with_the_hub_stopped(fetched):
     done = check(fetched)
     assert done.returncode == 0, done.stderr
-    about, *table = done.stdout.splitlines()
+    about, engine, *table = done.stdout.splitlines()
+    assert engine == "engine: fast"
     assert about == (
         f"model {MODEL}, revision {commit(MODEL)}: 260,032 parameters, float32, 512 tokens"
     )
@@ -142,7 +143,7 @@ def test_three_faults_are_three_clear_lines(fetched, tmp_path):
     done = check(tmp_path)
     assert done.returncode == 1
     lines = done.stdout.splitlines()
-    assert lines[6:] == [
+    assert lines[7:] == [
         "ifeval: data set 'google/IFEval' is not in the data root: it has no "
         "datasets/google/IFEval; fetch it with `ppm prefetch`",
         "gsm8k: openai/gsm8k (main) has 1,318 rows in test, its manifest says 1,319: fetch it "
