@@ -20,7 +20,7 @@ study: $(STAMP)
 	$(BIN)/ppm run params/bench.yaml
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n auto --dist loadscope
+	$(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder
 
 model: $(MODEL)
 
