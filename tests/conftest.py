@@ -6,9 +6,14 @@ from pathlib import Path
 import pytest
 from small_study import ppm, write_local_study
 
-
 # Modules with the longest tests begin first, so that no worker ends long after the others.
-LONGEST = ("test_edited_studies", "test_failed_stages", "test_kills", "test_seams", "test_notebooks")
+LONGEST = (
+    "test_edited_studies",
+    "test_failed_stages",
+    "test_kills",
+    "test_seams",
+    "test_notebooks",
+)
 
 
 def pytest_collection_modifyitems(items):
