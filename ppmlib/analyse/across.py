@@ -93,8 +93,10 @@ def _refuse_unlike(first: Model, second: Model) -> None:
     names = first.study, second.study
     refuse_unlike(*names, _compared(first), _compared(second))
     mine, other = (model.dense["inputs"]["tasks"] for model in (first, second))
-    scores = [{task["name"]: task for task in model.analysis["inputs"]["tasks"]}
-              for model in (first, second)]  # fmt: skip
+    scores = [
+        {task["name"]: task for task in model.analysis["inputs"]["tasks"]}
+        for model in (first, second)
+    ]
     for task in first.tasks:
         if task in mine and task in other:
             refuse_unlike(*names, *about_task(task, scores, SCORE_FIELDS))
