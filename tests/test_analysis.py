@@ -332,6 +332,22 @@ def test_documents_of_one_cluster_count_as_one_for_a_level():
     assert level_of(clustered, value=0.6, chance=0.5)["level"].startswith("not above")
 
 
+def test_texts_in_a_template_and_a_missing_bos_are_limits(tmp_path):
+    two_widths(tmp_path)
+    study = sources.load(tmp_path)
+    for record in study.evaluations.values():
+        record["inputs"]["tasks"]["made_text"]["apply_chat_template"] = True
+        record["inputs"]["tasks"]["made_sums"]["apply_chat_template"] = True
+        about = record["results"]["tasks"]
+        about["made_text"]["output_type"] = "loglikelihood_rolling"
+        about["made_sums"]["output_type"] = "generate_until"
+        about["made_knowledge"]["bos_warning"] = "prompts start with 2 BOS tokens"
+    found = limits.sentences(study, judge(study, []), criterion="ppm", draft=False)
+    (wrapped,) = [sentence for sentence in found if "chat template" in sentence]
+    assert wrapped.startswith("made_text scored inside a chat template")
+    assert "made_knowledge: prompts start with 2 BOS tokens." in found
+
+
 @pytest.mark.parametrize(("own", "again", "said"), [
     (None, 4, set()), (2, 4, {"smaller"}), (16, 4, {"larger"}), (None, 8, {"same"}),
 ])  # fmt: skip

@@ -23,6 +23,29 @@ def _batch_sizes(study: Study, run: str) -> dict[str, int | None]:
     return {task: about.get("batch_size", common) for task, about in tasks.items()}
 
 
+def _prompt_formats(study: Study) -> list[str]:
+    """Texts scored inside a chat template, and prompts whose BOS is missing or written twice."""
+    record, said = study.evaluations[DENSE], []
+    asked, about = record["inputs"]["tasks"], record["results"]["tasks"]
+    common = record["inputs"]["settings"].get("apply_chat_template")
+    wrapped = [
+        name
+        for name, task in asked.items()
+        if task.get("apply_chat_template", common)
+        and {"loglikelihood", "loglikelihood_rolling"} & set(about[name]["output_type"].split(","))
+    ]
+    if wrapped:
+        said.append(
+            f"{joined(wrapped)} scored inside a chat template, as the study asks: these numbers "
+            "describe the template as much as the model."
+        )
+    by_warning: dict[str, list[str]] = {}
+    for name, task in about.items():
+        if warning := task.get("bos_warning"):
+            by_warning.setdefault(warning, []).append(name)
+    return said + [f"{joined(names)}: {warning}." for warning, names in by_warning.items()]
+
+
 def sentences(study: Study, verdicts: pd.DataFrame, *, criterion: str, draft: bool) -> list[str]:
     """The limitations of this study."""
     rows, said = headlines(verdicts, criterion), []
@@ -50,6 +73,7 @@ def sentences(study: Study, verdicts: pd.DataFrame, *, criterion: str, draft: bo
             f"'Equivalent' means within {MARGIN_POINTS:g} points unless a claim declares "
             "another margin for that task at that ratio; perplexities have none."
         )
+    said += _prompt_formats(study)
     seeds = {run.seed for run in study.runs.values() if run.criterion == "random"}
     if not seeds:
         said.append("No random selection was evaluated as a control.")
